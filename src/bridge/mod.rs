@@ -1,0 +1,1 @@
+//! Between the shards and everything off the node: routing, registry, queue.

@@ -1,0 +1,1 @@
+//! Configuration: as typed, then checked. Nobody else reads files, flags or the environment.

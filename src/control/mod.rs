@@ -1,0 +1,1 @@
+//! The internal port: push API, admin, metrics.

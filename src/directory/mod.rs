@@ -1,0 +1,1 @@
+//! Who is connected to this node: user to devices to connection handles.

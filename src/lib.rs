@@ -1,0 +1,16 @@
+//! Holdfast holds millions of mostly idle WebSocket and SSE connections and pushes messages down them.
+//!
+//! The crate is the server and a library: a team brings its own [`conn::auth::Authenticator`], or embeds the whole node
+//! through [`server`]. Modules are layers and import only downward; `tests/tidy.rs` checks it.
+
+pub mod kit;
+pub mod model;
+pub mod proto;
+pub mod stats;
+pub mod config;
+pub mod conn;
+pub mod directory;
+pub mod shard;
+pub mod bridge;
+pub mod control;
+pub mod commands;

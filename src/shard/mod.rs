@@ -1,0 +1,1 @@
+//! The event loop of one core: the only client socket I/O.
