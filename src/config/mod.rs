@@ -1,1 +1,338 @@
-//! Configuration: as typed, then checked. Nobody else reads files, flags or the environment.
+//! Configuration: as typed, then checked.
+//!
+//! Owns the checked [`Config`] that the rest of the program reads. Everything in it is resolved and within its limits; no
+//! other module reads files, flags or the environment.
+
+use crate::model::Lanes;
+use ipnet::IpNet;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The whole checked configuration. Durations are milliseconds, sizes bytes, unless a name says otherwise.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who this node is.
+    pub node: Node,
+    /// The client port.
+    pub clients: Clients,
+    /// The internal port.
+    pub internal: Internal,
+    /// How clients say who they are.
+    pub auth: Auth,
+    /// How long connections live.
+    pub lifetime: Lifetime,
+    /// How the node leaves.
+    pub drain: Drain,
+    /// How messages leave.
+    pub delivery: Delivery,
+    /// What is bounded.
+    pub limits: Limits,
+    /// What is remembered of message ids.
+    pub dedup: Dedup,
+    /// Lanes, highest first.
+    pub lanes: Lanes,
+    /// Where nodes learn of each other's connections.
+    pub registry: Registry,
+    /// Where messages come from.
+    pub kafka: Kafka,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// `node.*`
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Host name and a random part, unless given.
+    pub id: String,
+    /// Free text, carried in outcomes and metrics; may be empty.
+    pub region: String,
+    /// Shards (threads, cores).
+    pub shards: usize,
+    /// What other nodes call; None: the bound internal address.
+    pub advertise: Option<String>,
+    /// Where the ready line is renamed into place.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// `clients.*`
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Addresses of the client port; one or more.
+    pub listen: Vec<SocketAddr>,
+    /// Time between pings.
+    pub ping_ms: u64,
+    /// The shortest interval that a client may ask for.
+    pub ping_min_ms: u64,
+    /// The longest interval that a client may ask for.
+    pub ping_max_ms: u64,
+    /// Answer `ECHO x` (Zuul's sample does).
+    pub echo: bool,
+    /// Answer every data message with itself (conformance suites).
+    pub echo_all: bool,
+    /// Allowed origins; None: any (see `auth`).
+    pub origins: Option<Vec<String>>,
+    /// PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// Who may speak it.
+    pub proxy_from: Vec<IpNet>,
+    /// Offer permessage-deflate.
+    pub deflate: bool,
+    /// Messages shorter than this are not compressed.
+    pub deflate_min_bytes: usize,
+}
+
+/// `clients.proxy_protocol`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ProxyProtocol {
+    /// Never read.
+    #[default]
+    Off,
+    /// Read where a trusted peer sends one.
+    Accept,
+    /// A trusted peer must send one.
+    Require,
+}
+
+/// `internal.*`
+#[derive(Clone, Debug)]
+pub struct Internal {
+    /// Address of the internal port.
+    pub listen: SocketAddr,
+    /// Tokens, each with a role.
+    pub tokens: Vec<Token>,
+    /// Networks that may use Zuul's endpoint without a token.
+    pub push_from: Vec<IpNet>,
+    /// The header that names the user on Zuul's endpoint.
+    pub identity_header: String,
+}
+
+/// One named token of the internal port.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// For the audit log.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Push.
+    Send,
+    /// Read metrics, stats, devices.
+    Read,
+    /// Drain, disconnect, broadcast.
+    Admin,
+    /// Node to node.
+    Peer,
+    /// Everything (`internal.token`).
+    All,
+}
+
+/// `auth.*`
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// How.
+    pub mode: AuthMode,
+    /// The header of `mode = "header"` that names the user.
+    pub header: String,
+    /// The header that names the device, in every mode where the credential does not.
+    pub device_header: String,
+    /// Settings of `mode = "jwt"`.
+    pub jwt: Jwt,
+}
+
+/// `auth.mode`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuthMode {
+    /// Trust a header or `?user=`: for trying out.
+    Header,
+    /// A signed token.
+    Jwt,
+}
+
+/// `auth.jwt.*`
+#[derive(Clone, Debug, Default)]
+pub struct Jwt {
+    /// Allowed algorithms, e.g. `HS256`.
+    pub algorithms: Vec<String>,
+    /// Shared secret of HS algorithms.
+    pub secret: Option<Secret>,
+    /// PEM file with the public key of RS, PS, ES and EdDSA.
+    pub public_key_file: Option<PathBuf>,
+    /// Required `iss`.
+    pub issuer: Option<String>,
+    /// Required `aud`.
+    pub audience: Option<String>,
+    /// Cookie that may carry the token.
+    pub cookie: Option<String>,
+    /// Clock skew allowed.
+    pub leeway_s: u64,
+}
+
+/// `lifetime.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    /// Mean life.
+    pub mean_ms: u64,
+    /// Longest life.
+    pub max_ms: u64,
+    /// Law.
+    pub distribution: Distribution,
+    /// Between goaway and the server's own close.
+    pub grace_ms: u64,
+}
+
+/// `lifetime.distribution`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Distribution {
+    /// Truncated at max, floor mean/20: the rate of ends is flat from the start.
+    #[default]
+    Exponential,
+    /// 2·mean − max .. max.
+    Uniform,
+    /// mean − U(0, mean/10).
+    Zuul,
+}
+
+/// `drain.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Still accepting while balancers notice.
+    pub delay_ms: u64,
+    /// Least time over which goaways are spread.
+    pub window_ms: u64,
+    /// Most goaways a second.
+    pub rate: u64,
+}
+
+/// `delivery.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// How long a message may wait in an outbox.
+    pub timeout_ms: u64,
+}
+
+/// `limits.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections; cut to descriptors − 256 at start.
+    pub connections: usize,
+    /// Connections of one user; 0: off.
+    pub connections_per_user: usize,
+    /// Connections of one client address; 0: off.
+    pub connections_per_address: usize,
+    /// Handshakes a second, per node; 0: off.
+    pub handshakes_per_second: u64,
+    /// From accept to the end of the handshake.
+    pub handshake_timeout_ms: u64,
+    /// Handshakes waiting at once.
+    pub unauthenticated: usize,
+    /// A request head.
+    pub head_bytes: usize,
+    /// What a client may send in one message.
+    pub message_bytes: usize,
+    /// Frames per second from one connection.
+    pub inbound_rate: u32,
+    /// What a sender may push.
+    pub push_bytes: usize,
+    /// Waiting bytes of one connection.
+    pub outbox_bytes: usize,
+    /// Outboxes and lent buffers of the node together.
+    pub buffer_bytes: usize,
+    /// Share of the host's or cgroup's memory, in percent; 0: off.
+    pub memory_percent: u8,
+    /// Messages to one connection: burst and window.
+    pub push_rate: Option<PushRate>,
+    /// Messages waiting in one lane of one shard's mailbox.
+    pub mailbox: usize,
+}
+
+/// `limits.push_rate`, e.g. `3/2s`: a bucket of `count` refilled with `count` every `window`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PushRate {
+    /// Messages.
+    pub count: u32,
+    /// Window, ms.
+    pub window_ms: u64,
+}
+
+/// `dedup.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Dedup {
+    /// How long an id is remembered.
+    pub window_ms: u64,
+    /// How many ids a node remembers.
+    pub max: usize,
+}
+
+/// `registry.*`
+#[derive(Clone, Debug)]
+pub struct Registry {
+    /// Which.
+    pub url: RegistryUrl,
+}
+
+/// `registry.url`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RegistryUrl {
+    /// This process only.
+    Memory,
+}
+
+/// `kafka.*`
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// Which.
+    pub brokers: KafkaBrokers,
+}
+
+/// `kafka.brokers`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KafkaBrokers {
+    /// No queue.
+    None,
+}
+
+/// `log.*`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or a filter of `tracing`.
+    pub level: String,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A secret: never printed, compared in constant time by those who hold it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that must have it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"***\"")
+    }
+}

@@ -1,1 +1,16 @@
 //! The words of the product as types: values only, no behaviour that needs a clock, a descriptor or a thread.
+
+pub mod handle;
+pub mod identifier;
+pub mod lane;
+pub mod mail;
+pub mod message;
+pub mod outcome;
+pub mod reason;
+
+pub use handle::{ConnectionId, Handle, Incarnation};
+pub use identifier::{BadIdentifier, Identifier};
+pub use lane::{Lane, LanePolicy, Lanes};
+pub use message::{Body, Message};
+pub use outcome::Outcome;
+pub use reason::Reason;

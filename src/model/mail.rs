@@ -1,0 +1,83 @@
+//! What threads send to a shard.
+
+use super::{Message, Outcome, Reason};
+use crate::kit::{
+    completion::{Tally, Ticket},
+    slab::Key,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// The mailbox lane of everything that is not a message: ahead of all of them, so that a connection displaced before a
+/// message was posted is displaced before that message is handled.
+pub const CONTROL_LANE: usize = 0;
+
+/// The mailbox lane of a message lane.
+pub fn mailbox_lane(lane: super::Lane) -> usize {
+    usize::from(lane.0) + 1
+}
+
+/// One letter to a shard.
+#[derive(Debug)]
+pub enum ToShard {
+    /// Write a message to one connection.
+    Deliver {
+        /// Which connection.
+        key: Key,
+        /// What.
+        message: Arc<Message>,
+        /// Where its outcome goes.
+        ticket: Ticket<Outcome>,
+    },
+    /// Write a message to every connection.
+    Broadcast(Arc<Broadcast>),
+    /// End one connection. `goaway` asks it to leave first and gives it the grace.
+    Close {
+        /// Which connection.
+        key: Key,
+        /// Why.
+        reason: Reason,
+        /// Whether it is asked first.
+        goaway: bool,
+    },
+    /// From now on refuse, and ask everyone to leave, spread evenly over a time.
+    Drain {
+        /// Over how long the goaways are spread, ms.
+        window_ms: u64,
+    },
+    /// Accept again; who was asked to leave still leaves.
+    CancelDrain,
+    /// End every connection and the loop.
+    Stop,
+}
+
+/// One message for every connection of a node.
+#[derive(Debug)]
+pub struct Broadcast {
+    /// What.
+    pub message: Arc<Message>,
+    /// Over how long its writes are spread, ms; 0: as fast as the slices allow.
+    pub spread_ms: u64,
+    /// Outcomes, counted.
+    pub tally: Arc<Tally<Outcome>>,
+    stopped: AtomicBool,
+}
+
+impl Broadcast {
+    /// A broadcast, not yet posted.
+    pub fn new(message: Arc<Message>, spread_ms: u64, tally: Arc<Tally<Outcome>>) -> Self {
+        Self { message, spread_ms, tally, stopped: AtomicBool::new(false) }
+    }
+
+    /// Ends it: connections not yet reached are left out.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was ended.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
