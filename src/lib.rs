@@ -3,6 +3,7 @@
 //! The crate is the server and a library: a team brings its own [`conn::auth::Authenticator`], or embeds the whole node
 //! through [`server`]. Modules are layers and import only downward; `tests/tidy.rs` checks it.
 
+pub mod clock;
 pub mod kit;
 pub mod model;
 pub mod proto;

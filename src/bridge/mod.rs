@@ -1,1 +1,14 @@
-//! Between the shards and everything off the node: routing, registry, queue.
+//! Between the shards and everything off their threads: routing, registry, broadcasts, the drain.
+//!
+//! Never imports `shard` or `conn`: it knows connections by their handles and shards by their mailboxes.
+
+pub mod broadcasts;
+pub mod drain;
+pub mod push;
+pub mod registry;
+pub mod router;
+
+pub use broadcasts::Broadcasts;
+pub use drain::{DrainPhase, DrainStatus, DrainSwitch};
+pub use push::{Delivered, Push};
+pub use router::{Device, Router};

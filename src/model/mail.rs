@@ -2,7 +2,7 @@
 
 use super::{Message, Outcome, Reason};
 use crate::kit::{
-    completion::{Tally, Ticket},
+    completion::{Hold, Tally, Ticket},
     slab::Key,
 };
 use std::sync::{
@@ -31,8 +31,8 @@ pub enum ToShard {
         /// Where its outcome goes.
         ticket: Ticket<Outcome>,
     },
-    /// Write a message to every connection.
-    Broadcast(Arc<Broadcast>),
+    /// Write a message to every connection; the hold is let go when all have been reached.
+    Broadcast(Arc<Broadcast>, Hold<Outcome>),
     /// End one connection. `goaway` asks it to leave first and gives it the grace.
     Close {
         /// Which connection.

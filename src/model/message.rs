@@ -42,6 +42,8 @@ pub struct Message {
     pub collapse: Option<u64>,
     /// Not to be written at or after this time, ms since 1970.
     pub expires_unix_ms: Option<u64>,
+    /// The sender's own bound on how long it may wait in an outbox, ms; never longer than `delivery.timeout`.
+    pub timeout_ms: Option<u64>,
     /// When the node took it, monotonic microseconds: delivery latency counts from here.
     pub entered_us: u64,
     /// Its bytes on each wire.
@@ -51,7 +53,7 @@ pub struct Message {
 impl Message {
     /// A message without options.
     pub fn new(lane: Lane, body: Body, entered_us: u64) -> Self {
-        Self { id: None, lane, body, collapse: None, expires_unix_ms: None, entered_us, wires: Wires::default() }
+        Self { id: None, lane, body, collapse: None, expires_unix_ms: None, timeout_ms: None, entered_us, wires: Wires::default() }
     }
 
     /// Whether its life is over.

@@ -6,6 +6,7 @@ pub mod lane;
 pub mod mail;
 pub mod message;
 pub mod outcome;
+pub mod protocol;
 pub mod reason;
 
 pub use handle::{ConnectionId, Handle, Incarnation};
@@ -13,4 +14,5 @@ pub use identifier::{BadIdentifier, Identifier};
 pub use lane::{Lane, LanePolicy, Lanes};
 pub use message::{Body, Message};
 pub use outcome::Outcome;
+pub use protocol::Protocol;
 pub use reason::Reason;

@@ -1,0 +1,242 @@
+//! How a node leaves: when it stops to be ready, when it refuses, when it is done.
+//!
+//! Owns the plan, as a pure state machine over time, and the switch through which signals and the API start and cancel
+//! it. Says what to do next; `server` does it.
+
+use crate::{config, kit::time::Now};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Where a drain is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainPhase {
+    /// Not draining.
+    Serving,
+    /// No longer ready, but still accepting while balancers notice.
+    Delay,
+    /// Refusing, and asking everyone to leave.
+    Leaving,
+    /// Nothing is left, or the time is over.
+    Done,
+}
+
+impl DrainPhase {
+    /// Its word in answers and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            DrainPhase::Serving => "serving",
+            DrainPhase::Delay => "delay",
+            DrainPhase::Leaving => "leaving",
+            DrainPhase::Done => "done",
+        }
+    }
+}
+
+/// Who asked for a drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainOrigin {
+    /// The API, which may cancel it, and whose process stays when it is done.
+    Api,
+    /// A signal: the process ends when it is done.
+    Signal,
+}
+
+/// What an observer sees of a drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DrainStatus {
+    /// Where it is.
+    pub phase: DrainPhase,
+    /// Who asked.
+    pub origin: Option<DrainOrigin>,
+    /// Connections when it began.
+    pub connections: u64,
+    /// Connections left.
+    pub remaining: u64,
+    /// Since it began, ms.
+    pub elapsed_ms: u64,
+    /// At the latest it ends this long after it began, ms.
+    pub deadline_ms: u64,
+}
+
+/// What the server is to do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainStep {
+    /// Nothing.
+    Wait,
+    /// Tell the shards to refuse and to spread goaways over so many ms.
+    Leave {
+        /// The time over which goaways are spread, ms.
+        window_ms: u64,
+    },
+    /// Tell the shards to serve again.
+    Resume,
+    /// It is over. With [`DrainOrigin::Signal`] the process ends.
+    Finish,
+}
+
+/// The drain of one node.
+pub struct DrainSwitch {
+    config: config::Drain,
+    grace_ms: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    phase: DrainPhase,
+    origin: Option<DrainOrigin>,
+    began_ms: u64,
+    connections: u64,
+    remaining: u64,
+    window_ms: u64,
+    cancelled: bool,
+    now_ms: u64,
+}
+
+impl DrainSwitch {
+    /// A node that serves. `grace_ms` is `lifetime.grace`.
+    pub fn new(config: config::Drain, grace_ms: u64) -> Self {
+        let state = State {
+            phase: DrainPhase::Serving,
+            origin: None,
+            began_ms: 0,
+            connections: 0,
+            remaining: 0,
+            window_ms: config.window_ms,
+            cancelled: false,
+            now_ms: 0,
+        };
+        Self { config, grace_ms, state: Mutex::new(state) }
+    }
+
+    /// Begins a drain. A signal takes over one that the API began; otherwise one under way goes on as it is. Says
+    /// whether anything changed.
+    pub fn start(&self, origin: DrainOrigin) -> bool {
+        let mut state = self.lock();
+        if state.phase != DrainPhase::Serving {
+            let taken_over = origin == DrainOrigin::Signal && state.origin == Some(DrainOrigin::Api);
+            if taken_over {
+                state.origin = Some(origin);
+            }
+            return taken_over;
+        }
+        state.phase = DrainPhase::Delay;
+        state.origin = Some(origin);
+        state.began_ms = state.now_ms;
+        state.connections = state.remaining;
+        state.cancelled = false;
+        true
+    }
+
+    /// Takes back a drain that the API began. Says whether there was one.
+    pub fn cancel(&self) -> bool {
+        let mut state = self.lock();
+        let ours = state.phase != DrainPhase::Serving && state.origin == Some(DrainOrigin::Api);
+        if ours {
+            state.cancelled = true;
+            state.phase = DrainPhase::Serving;
+            state.origin = None;
+        }
+        ours
+    }
+
+    /// Whether a drain is under way: readiness ends with its first moment.
+    pub fn is_draining(&self) -> bool {
+        self.lock().phase != DrainPhase::Serving
+    }
+
+    /// What an observer sees.
+    pub fn status(&self) -> DrainStatus {
+        let state = *self.lock();
+        let draining = state.phase != DrainPhase::Serving;
+        DrainStatus {
+            phase: state.phase,
+            origin: state.origin,
+            connections: state.connections,
+            remaining: state.remaining,
+            elapsed_ms: if draining { state.now_ms.saturating_sub(state.began_ms) } else { 0 },
+            deadline_ms: if draining { self.config.delay_ms + state.window_ms + self.grace_ms } else { 0 },
+        }
+    }
+
+    /// Moves on to `now` with so many connections left. To be called several times a second.
+    pub fn advance(&self, now: Now, remaining: u64) -> DrainStep {
+        let mut state = self.lock();
+        state.now_ms = now.millis();
+        state.remaining = remaining;
+        if std::mem::take(&mut state.cancelled) {
+            return DrainStep::Resume;
+        }
+        let elapsed_ms = state.now_ms.saturating_sub(state.began_ms);
+        match state.phase {
+            DrainPhase::Delay if elapsed_ms >= self.config.delay_ms => {
+                let paced_ms = remaining.saturating_mul(1_000) / self.config.rate.max(1);
+                state.window_ms = self.config.window_ms.max(paced_ms);
+                state.phase = DrainPhase::Leaving;
+                DrainStep::Leave { window_ms: state.window_ms }
+            }
+            DrainPhase::Leaving => {
+                let deadline_ms = self.config.delay_ms + state.window_ms + self.grace_ms;
+                if remaining > 0 && elapsed_ms < deadline_ms {
+                    return DrainStep::Wait;
+                }
+                state.phase = DrainPhase::Done;
+                DrainStep::Finish
+            }
+            // A signal may take over a drain of the API's that is done.
+            DrainPhase::Done if state.origin == Some(DrainOrigin::Signal) => DrainStep::Finish,
+            _ => DrainStep::Wait,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: config::Drain = config::Drain { delay_ms: 5_000, window_ms: 30_000, rate: 5_000 };
+
+    fn at(ms: u64) -> Now {
+        Now { micros: ms * 1_000, unix_ms: 0 }
+    }
+
+    #[test]
+    fn it_delays_then_leaves_then_finishes_when_nothing_is_left() {
+        let drain = DrainSwitch::new(CONFIG, 4_000);
+        assert_eq!(drain.advance(at(1_000), 10), DrainStep::Wait);
+        assert!(drain.start(DrainOrigin::Signal) && !drain.start(DrainOrigin::Signal));
+        assert!(drain.is_draining());
+        assert_eq!(drain.advance(at(5_999), 10), DrainStep::Wait);
+        assert_eq!(drain.advance(at(6_000), 10), DrainStep::Leave { window_ms: 30_000 });
+        assert_eq!(drain.advance(at(6_100), 1), DrainStep::Wait);
+        assert_eq!(drain.advance(at(6_200), 0), DrainStep::Finish);
+        assert_eq!(drain.status().phase, DrainPhase::Done);
+        assert_eq!(drain.status().connections, 10);
+    }
+
+    #[test]
+    fn it_ends_at_the_latest_after_delay_and_window_and_grace() {
+        let drain = DrainSwitch::new(CONFIG, 4_000);
+        drain.start(DrainOrigin::Signal);
+        assert_eq!(drain.advance(at(5_000), 1_000_000), DrainStep::Leave { window_ms: 200_000 });
+        assert_eq!(drain.advance(at(208_999), 1), DrainStep::Wait);
+        assert_eq!(drain.advance(at(209_000), 1), DrainStep::Finish);
+    }
+
+    #[test]
+    fn only_the_apis_own_drain_can_be_cancelled_and_a_signal_takes_it_over() {
+        let drain = DrainSwitch::new(CONFIG, 4_000);
+        assert!(!drain.cancel());
+        drain.start(DrainOrigin::Api);
+        assert!(drain.cancel() && !drain.is_draining());
+        assert_eq!(drain.advance(at(1), 3), DrainStep::Resume);
+        assert_eq!(drain.advance(at(2), 3), DrainStep::Wait);
+        drain.start(DrainOrigin::Api);
+        assert!(drain.start(DrainOrigin::Signal), "a signal takes it over");
+        assert!(!drain.cancel());
+        assert_eq!(drain.status().origin, Some(DrainOrigin::Signal));
+    }
+}

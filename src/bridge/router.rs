@@ -1,0 +1,177 @@
+//! From a user's name to the mailboxes of the shards that hold the user's connections.
+//!
+//! Owns no connection and waits for nothing: what finds no room in a mailbox is answered at once.
+
+use super::{
+    push::{Push, Target},
+    registry::Registry,
+};
+use crate::{
+    kit::{completion::Batch, completion::Ticket, mailbox::Full, mailbox::Sender},
+    model::{ConnectionId, Handle, Message, Outcome, Protocol, Reason, mail},
+    stats::NodeStats,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The most devices that one message for one user goes to: the rest would be `failed`. A user with more is a mistake in
+/// how devices are named.
+pub const DEVICES_MAX: usize = 1_024;
+
+/// One device of a user, as `GET /v1/users/{user}/devices` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Its name, or its connection id.
+    pub device: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Seconds since 1970.
+    pub connected_unix_s: u32,
+    /// When its bounded life ends, seconds since 1970.
+    pub expires_unix_s: u32,
+}
+
+/// Routes messages within a node.
+pub struct Router {
+    registry: Arc<dyn Registry>,
+    shards: Vec<Sender<mail::ToShard>>,
+    stats: Arc<NodeStats>,
+    /// Tells connection ids of this run from all others.
+    node: u64,
+    /// Pushes whose caller left before their outcomes came: they are counted all the same.
+    orphans: Mutex<Vec<Push>>,
+}
+
+impl Router {
+    /// A router over the mailboxes of all shards, in their order.
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        shards: Vec<Sender<mail::ToShard>>,
+        stats: Arc<NodeStats>,
+        node: u64,
+    ) -> Self {
+        Self { registry, shards, stats, node, orphans: Mutex::default() }
+    }
+
+    /// Posts a message to every device of a user, or to one. The outcomes come with the returned [`Push`].
+    pub fn push(self: &Arc<Self>, user: &str, device: Option<&str>, message: Arc<Message>) -> Push {
+        let targets = self.targets(user, device);
+        let batch = Batch::new(targets.len());
+        for (place, target) in targets.iter().enumerate() {
+            self.deliver(target.handle, message.clone(), batch.ticket(place));
+        }
+        Push::new(self.clone(), user, message, targets, batch)
+    }
+
+    /// The devices of a user.
+    pub fn devices(&self, user: &str) -> Vec<Device> {
+        let mut devices = Vec::new();
+        self.registry.lookup(user, &mut |route| {
+            devices.push(Device {
+                device: route.device.map_or_else(|| self.connection_id(route.handle).to_string(), str::to_owned),
+                protocol: route.protocol,
+                connected_unix_s: route.connected_unix_s,
+                expires_unix_s: route.expires_unix_s,
+            });
+        });
+        devices
+    }
+
+    /// Whether a user has any connection.
+    pub fn is_connected(&self, user: &str) -> bool {
+        let mut any = false;
+        self.registry.lookup(user, &mut |_| any = true);
+        any
+    }
+
+    /// Asks a user's connections, or one device's, to leave, and closes them after the grace. Says how many.
+    ///
+    /// # Errors
+    /// [`Full`] with the number asked before a mailbox had no room.
+    pub fn disconnect(&self, user: &str, device: Option<&str>) -> Result<usize, Full<usize>> {
+        let targets = self.targets(user, device);
+        for (asked, target) in targets.iter().enumerate() {
+            let letter = mail::ToShard::Close { key: target.handle.key, reason: Reason::Operator, goaway: true };
+            self.post_control(target.handle.shard, letter).map_err(|_| Full(asked))?;
+        }
+        Ok(targets.len())
+    }
+
+    /// Posts the same control letter to every shard; says how many had room.
+    pub fn post_to_all(&self, letter: impl Fn() -> mail::ToShard) -> usize {
+        self.shards.iter().filter(|shard| shard.post(mail::CONTROL_LANE, letter()).is_ok()).count()
+    }
+
+    /// Shards of this node.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Counts what was answered of pushes whose caller has left. To be called about once a second.
+    pub fn reap(&self) {
+        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = std::mem::take(&mut *orphans);
+        drop(orphans);
+        waiting.retain_mut(|push| !push.is_done());
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).append(&mut waiting);
+    }
+
+    /// The node's registry.
+    pub fn registry(&self) -> &dyn Registry {
+        &*self.registry
+    }
+
+    pub(super) fn stats(&self) -> &NodeStats {
+        &self.stats
+    }
+
+    /// The fleet-wide name of a connection of this node.
+    pub fn connection_id(&self, handle: Handle) -> ConnectionId {
+        ConnectionId { node: self.node, handle }
+    }
+
+    pub(super) fn deliver(&self, handle: Handle, message: Arc<Message>, ticket: Ticket<Outcome>) {
+        let lane = mail::mailbox_lane(message.lane);
+        let letter = mail::ToShard::Deliver { key: handle.key, message, ticket };
+        let posted = match self.shards.get(usize::from(handle.shard)) {
+            Some(shard) => shard.post(lane, letter),
+            None => Err(Full(letter)),
+        };
+        if let Err(Full(mail::ToShard::Deliver { ticket, .. })) = posted {
+            ticket.answer(Outcome::Failed);
+        }
+    }
+
+    /// Where a device's newest connection is now.
+    pub(super) fn find(&self, user: &str, device: &str) -> Option<Handle> {
+        self.targets(user, Some(device)).first().map(|target| target.handle)
+    }
+
+    pub(super) fn adopt(&self, push: Push) {
+        self.orphans.lock().unwrap_or_else(PoisonError::into_inner).push(push);
+    }
+
+    fn targets(&self, user: &str, device: Option<&str>) -> Vec<Target> {
+        // A device that gave no name is called by its connection id, whose text names its handle.
+        let unnamed = device.and_then(|name| name.parse::<ConnectionId>().ok());
+        let unnamed = unnamed.filter(|id| id.node == self.node).map(|id| id.handle);
+        let mut targets = Vec::new();
+        self.registry.lookup(user, &mut |route| {
+            let wanted = match (device, route.device) {
+                (None, _) => true,
+                (Some(wanted), Some(name)) => wanted == name,
+                (Some(_), None) => unnamed == Some(route.handle),
+            };
+            if wanted && targets.len() < DEVICES_MAX {
+                targets.push(Target { handle: route.handle, device: route.device.map(Into::into) });
+            }
+        });
+        targets
+    }
+
+    fn post_control(&self, shard: u16, letter: mail::ToShard) -> Result<(), Full<mail::ToShard>> {
+        match self.shards.get(usize::from(shard)) {
+            Some(shard) => shard.post(mail::CONTROL_LANE, letter),
+            None => Err(Full(letter)),
+        }
+    }
+}
