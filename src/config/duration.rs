@@ -1,7 +1,6 @@
 //! Durations as people write them: `250ms`, `30s`, `10m`, `1h`, `7d`.
 
-const UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Parses a whole number with a unit into milliseconds. A bare number is refused: nobody can tell what it meant.
 pub fn parse_ms(text: &str) -> Option<u64> {

@@ -173,7 +173,8 @@ impl Kind for Percent {
 
     fn parse(&self, input: &Input) -> Result<u8, Rejected> {
         let number = input.text().and_then(|text| text.strip_suffix('%'));
-        let percent = number.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        let percent = number
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|text| text.parse().ok());
         percent.filter(|percent| (1..=100).contains(percent)).ok_or_else(Rejected::default)
     }
@@ -194,7 +195,8 @@ impl Kind for Rate {
     type Value = PushRate;
 
     fn parse(&self, input: &Input) -> Result<PushRate, Rejected> {
-        let (count, window) = input.text().and_then(|text| text.split_once('/')).ok_or_else(Rejected::default)?;
+        let (count, window) =
+            input.text().and_then(|text| text.split_once('/')).ok_or_else(Rejected::default)?;
         let count = Count("messages", 1, 1_000_000).parse(&Input::Bare(count.trim().into()))?;
         let window_ms = Duration(1, 86_400_000).parse(&Input::Bare(window.trim().into()))?;
         Ok(PushRate { count: count as u32, window_ms })

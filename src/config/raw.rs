@@ -6,8 +6,8 @@
 use super::{
     AuthMode, Distribution, LogFormat, ProxyProtocol, PushRate, Secret,
     kind::{
-        Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network, Or, Percent,
-        Rate, Rejected, Size, Text,
+        Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network,
+        Or, Percent, Rate, Rejected, Size, Text,
     },
     token::{RawToken, Tokens},
     words,
@@ -327,7 +327,7 @@ pub fn name_of_variable(variable_name: &str) -> Option<String> {
     let lane = variable_name.strip_prefix("HOLDFAST_LANES_")?;
     let (lane, key) = lane.rsplit_once('_')?;
     let name = format!("lanes.{}.{}", lane.to_ascii_lowercase().replace('_', "-"), key.to_ascii_lowercase());
-    find(&name).map(|_| name)
+    find(&name).is_some().then_some(name)
 }
 
 impl Found<'_> {

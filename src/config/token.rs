@@ -51,7 +51,10 @@ impl Kind for Tokens {
 
     fn allowed(&self) -> String {
         let keys = "[[internal.tokens]] tables with name, role and one of token and token_file";
-        format!("{keys} (in the environment or --set: name:role:token, comma separated); role is {}", ROLES.allowed())
+        format!(
+            "{keys} (in the environment or --set: name:role:token, comma separated); role is {}",
+            ROLES.allowed()
+        )
     }
 
     fn is_secret(&self) -> bool {
@@ -79,7 +82,9 @@ fn from_pairs(within: &str, pairs: &[(String, Input)]) -> Result<RawToken, Rejec
         value: Some(value),
         problem: Some(problem.to_owned()),
     };
-    if let Some((key, _)) = pairs.iter().find(|(key, _)| !["name", "role", "token", "token_file"].contains(&&**key)) {
+    if let Some((key, _)) =
+        pairs.iter().find(|(key, _)| !["name", "role", "token", "token_file"].contains(&&**key))
+    {
         let problem = "unknown key; expected name, role, token or token_file";
         return Err(refuse(&format!(".{key}"), "…".into(), problem));
     }
@@ -133,7 +138,8 @@ mod tests {
     #[test]
     fn a_fault_names_the_key_inside_and_hides_the_secret() {
         let table = |pairs: &[(&str, &str)]| {
-            let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), Input::Text((*value).to_owned())));
+            let pairs =
+                pairs.iter().map(|(key, value)| ((*key).to_owned(), Input::Text((*value).to_owned())));
             Tokens.parse(&Input::List(vec![Input::Table(pairs.collect())]))
         };
         let rejected = table(&[("name", "ci"), ("role", "boss"), ("token", "x")]).unwrap_err();

@@ -8,9 +8,11 @@ pub const HEADER: &str = "the name of a header: 1 to 64 of A-Z, a-z, 0-9 and !#$
 /// What a cookie name is, for errors.
 pub const COOKIE: &str = "the name of a cookie: 1 to 64 of A-Z, a-z, 0-9 and !#$%&'*+-.^_`|~";
 /// What a log level is, for errors.
-pub const LEVEL: &str = "\"error\", \"warn\", \"info\", \"debug\" or \"off\", or a filter like \"info,holdfast::shard=debug\"";
+pub const LEVEL: &str =
+    "\"error\", \"warn\", \"info\", \"debug\" or \"off\", or a filter like \"info,holdfast::shard=debug\"";
 /// What an algorithm is, for errors.
-pub const ALGORITHM: &str = "one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA";
+pub const ALGORITHM: &str =
+    "one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA";
 
 /// The algorithms of signed tokens with the family that one key suits.
 pub const ALGORITHMS: [(&str, &str); 12] = [
@@ -122,11 +124,26 @@ mod tests {
         table(is_node_id, &["node-1", "a.b_c"], &["", "a b", "ä", &"x".repeat(65)]);
         table(is_lane, &["high", "very-high", "1"], &["", "High", "a_b", "order", &"x".repeat(33)]);
         table(is_header, &["X-CUSTOMER_ID"], &["", "a b", "a:", "ä", "a\r\n"]);
-        table(is_host_and_port, &["a:1", "10.0.0.1:7008", "[::1]:7008"], &["a", "a:0", ":1", "::1:7008", "a:b", "a:+1"]);
+        table(
+            is_host_and_port,
+            &["a:1", "10.0.0.1:7008", "[::1]:7008"],
+            &["a", "a:0", ":1", "::1:7008", "a:b", "a:+1"],
+        );
         table(
             is_origin,
             &["https://a.example", "http://localhost:3000", "*.example.com", "https://[::1]:1", "app+x://y"],
-            &["", "a.example", "https://a/", "https://a/b", "*", "*.", "https://", "https://a:x", "null", "https://*.a"],
+            &[
+                "",
+                "a.example",
+                "https://a/",
+                "https://a/b",
+                "*",
+                "*.",
+                "https://",
+                "https://a:x",
+                "null",
+                "https://*.a",
+            ],
         );
         table(
             is_level,
