@@ -24,7 +24,7 @@ pub mod settings;
 mod timeouts;
 mod websocket;
 
-pub use push::Encoded;
+pub use push::Prepared;
 pub use settings::Settings;
 
 use crate::{
@@ -208,6 +208,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// The same, in ticks.
     pub tick: Tick,
+    /// The other end of the socket, where the event is its coming.
+    pub peer: Option<IpAddr>,
     /// The connection's own handle.
     pub handle: Handle,
     /// What it may use.
@@ -297,8 +299,7 @@ impl Connection {
     /// The peer will send nothing more.
     pub fn handle_end(&mut self, _context: &mut Context<'_>) -> Step {
         Step::Gone(match self.phase {
-            Phase::Opening => Reason::HandshakeTimeout,
-            Phase::Open => Reason::ClientGone,
+            Phase::Opening | Phase::Open => Reason::ClientGone,
             // It left when asked, without a close frame: a stream has none.
             Phase::Leaving => self.reason,
             Phase::Closing => self.reason,

@@ -52,7 +52,7 @@ impl Client {
         }
         let mut input = bytes.to_vec();
         let mut closed = false;
-        let mut decoder = Decoder { message_max: MAX, deflate: self.inflater.as_mut() };
+        let mut decoder = Decoder { message_max: MAX, deflate: self.inflater.as_mut(), frames: 0 };
         let got = &mut self.got;
         let result = decoder.feed(&mut self.partial, &mut input, &mut |incoming| {
             assert!(!closed, "called after a close frame");

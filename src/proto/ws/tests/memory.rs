@@ -25,7 +25,7 @@ fn nothing_is_kept_between_messages() {
 #[test]
 fn no_more_is_kept_than_came() {
     let bare = size_of::<Partial>();
-    let mut decoder = Decoder { message_max: 1 << 20, deflate: None };
+    let mut decoder = Decoder { message_max: 1 << 20, deflate: None, frames: 0 };
     let mut bytes = frame(0x82, &vec![9; 1 << 20]);
     let mut partial = None;
     let mut messages = 0;

@@ -161,7 +161,7 @@ fn breaking_discards_the_rest() {
     let mut input = [frame(0x81, b"one"), frame(0x81, b"two"), frame(0x01, b"three")].concat();
     let mut partial = None;
     let mut calls = 0;
-    let mut decoder = Decoder { message_max: MAX, deflate: None };
+    let mut decoder = Decoder { message_max: MAX, deflate: None, frames: 0 };
     let result = decoder.feed(&mut partial, &mut input, &mut |_| {
         calls += 1;
         ControlFlow::Break(())
