@@ -122,7 +122,7 @@ fn busy_node() -> NodeStats {
     node.registry("unheard of", 150);
     node.set_kafka_lag(Lane(1), 12);
     node.set_drain(DrainPhase::Leaving, 9);
-    node.set_memory_pressure(Pressure::ShedLanes);
+    node.set_memory_pressure(Pressure::ShedLow);
     node.config_reload(true);
     node.config_reload(false);
     node.mark_baseline();
