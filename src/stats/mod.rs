@@ -17,3 +17,6 @@ pub use memory::Memory;
 pub use node::{BuildInfo, DrainPhase, NodeStats, Pressure, REGISTRY_OPERATIONS};
 pub use render::CONTENT_TYPE;
 pub use shard::ShardStats;
+
+#[cfg(test)]
+mod tests;

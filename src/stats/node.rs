@@ -36,12 +36,12 @@ pub enum DrainPhase {
     /// Refusing, and asking connections to leave.
     Leaving,
     /// Nothing is left.
-    Drained,
+    Done,
 }
 
 impl DrainPhase {
     const ALL: [DrainPhase; 4] =
-        [DrainPhase::Serving, DrainPhase::Delay, DrainPhase::Leaving, DrainPhase::Drained];
+        [DrainPhase::Serving, DrainPhase::Delay, DrainPhase::Leaving, DrainPhase::Done];
 
     /// Its name in answers and logs.
     pub const fn label(self) -> &'static str {
@@ -49,7 +49,7 @@ impl DrainPhase {
             DrainPhase::Serving => "serving",
             DrainPhase::Delay => "delay",
             DrainPhase::Leaving => "leaving",
-            DrainPhase::Drained => "drained",
+            DrainPhase::Done => "done",
         }
     }
 }
@@ -62,9 +62,9 @@ pub enum Pressure {
     #[default]
     None,
     /// The lowest lanes are shed.
-    ShedLanes,
+    ShedLow,
     /// Handshakes are refused too.
-    RefuseHandshakes,
+    Refuse,
 }
 
 /// The counters of a node. Any thread may count here.
