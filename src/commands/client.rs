@@ -72,6 +72,8 @@ impl NodeAddress {
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
+            // One question a connection: a kept one that the node closed in between would look like a node that is gone.
+            .max_idle_connections(0)
             .timeout_connect(Some(TIMEOUT))
             .timeout_global(Some(TIMEOUT + wait))
             .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")))
@@ -151,8 +153,11 @@ impl Client {
         match error {
             ureq::Error::ConnectionFailed => nothing(),
             ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => nothing(),
-            ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionReset => {
-                Failure::Unreachable(format!("{address} closed the connection"))
+            ureq::Error::Io(error)
+                if [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof]
+                    .contains(&error.kind()) =>
+            {
+                Failure::Unreachable(format!("{address} closed the connection without an answer"))
             }
             ureq::Error::Timeout(_) => Failure::Other(format!("{address} did not answer in time")),
             ureq::Error::HostNotFound => Failure::Other(format!("the host of {address} is not known")),

@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast config default > holdfast.toml
   holdfast config check holdfast.toml
-  HOLDFAST_DRAIN_RATE=2000 holdfast config show --config holdfast.toml --set limits.push_rate=3/2s";
+  HOLDFAST_DRAIN_RATE=2000 holdfast config show --set limits.push_rate=3/2s";
 
 #[derive(clap::Subcommand)]
 enum Command {

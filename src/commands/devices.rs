@@ -31,7 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast devices ann
   holdfast devices ann --disconnect phone
-  holdfast devices ann --disconnect-all --internal 10.0.0.5:7008 --token-file /run/secrets/admin";
+  holdfast devices ann --disconnect-all --internal 10.0.0.5:7008";
 
 pub fn main(args: &Args) -> i32 {
     let client = match args.node.client(Duration::ZERO) {

@@ -33,7 +33,7 @@ Examples:
   holdfast drain                    begin
   holdfast drain --wait             begin, and show the progress
   holdfast drain status
-  holdfast drain cancel             call back a drain that was begun here, not one begun by a signal";
+  holdfast drain cancel             call back a drain not begun by a signal";
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Action {

@@ -32,25 +32,20 @@ const ABOUT: &str =
 
 const EXAMPLES: &str = "\
 Try it on one machine:
-  holdfast serve                                      clients on 127.0.0.1:7001, senders on 127.0.0.1:7008
-  curl -N 'http://127.0.0.1:7001/sse?user=ann'        a client, in a second terminal
-  holdfast send --direct ann 'hello'                  a message to it, in a third
+  holdfast serve                                  a node
+  curl -N 'http://127.0.0.1:7001/sse?user=ann'    a client, in a second terminal
+  holdfast send --direct ann 'hello'              a message to it, in a third
 
 Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a node: hold connections and deliver to them
     Serve(serve::Args),
-    /// Send one message to a user, and say what became of it
     Send(send::Args),
-    /// List a user's connected devices, or disconnect them
     Devices(devices::Args),
-    /// Ask a node to leave: begin, watch or cancel its drain
     Drain(drain::Args),
-    /// Print the default configuration, check a file, show what is in effect
     Config(config::Args),
-    /// Print the version
+    /// Prints the version
     Version,
 }
 

@@ -56,7 +56,8 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   holdfast send --direct ann 'hello'
-  holdfast send --direct ann --device phone --wait ack --timeout 5s '{\"n\":1}' --content-type application/json
+  holdfast send --direct ann '{\"n\":1}' --content-type application/json
+  holdfast send --direct ann 'hello' --device phone --wait ack --timeout 5s
   date | holdfast send --direct ann --lane high --json";
 
 pub fn main(args: &Args) -> i32 {

@@ -18,7 +18,8 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast serve
   holdfast serve --config /etc/holdfast.toml --log-format json
-  holdfast serve --clients 0.0.0.0:7001 --set auth.mode=jwt --set auth.jwt.secret_file=/run/secrets/jwt
+  holdfast serve --clients 0.0.0.0:7001 --set auth.mode=jwt \\
+      --set auth.jwt.secret_file=/run/secrets/jwt
   HOLDFAST_LIMITS_CONNECTIONS=200000 holdfast serve --shards 4";
 
 pub fn main(args: &Args) -> i32 {

@@ -164,12 +164,12 @@ keys! {
             "A token that may do everything; several with roles: [[internal.tokens]].";
         token_file: Option<PathBuf> = Or("", File), "",
             "File that holds internal.token; read again when it changes.";
-        tokens: Vec<RawToken> = Tokens, "",
-            "Named tokens, several valid at once, each with a role: send, read, admin or peer.";
         push_from: Vec<IpNet> = List(Network, 0, 256), "",
             "Networks that may use Zuul's push endpoint without a token.";
         identity_header: String = Text(words::HEADER, words::is_header), "X-CUSTOMER_ID",
             "Header that names the user on Zuul's push endpoint.";
+        tokens: Vec<RawToken> = Tokens, "",
+            "Named tokens, several valid at once, each with a role: send, read, admin or peer.";
     }
     auth: Auth, "auth", "How clients say who they are." {
         mode: AuthMode = Choice(&[("header", AuthMode::Header), ("jwt", AuthMode::Jwt)]), "header",
