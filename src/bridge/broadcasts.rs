@@ -71,10 +71,10 @@ impl Broadcasts {
     pub fn reap(&self, stats: &NodeStats) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|_, broadcast| {
-            let done = broadcast.tally.outstanding() == 0;
+            let done = broadcast.tally.is_done();
             if done {
                 for outcome in Outcome::ALL {
-                    stats.messages(broadcast.message.lane, outcome, broadcast.tally.count(outcome));
+                    stats.messages_many(broadcast.message.lane, outcome, broadcast.tally.count(outcome));
                 }
             }
             !done

@@ -160,6 +160,11 @@ impl<A: Answer> Tally<A> {
 }
 
 impl<A> Tally<A> {
+    /// Whether nothing is outstanding and nobody holds it.
+    pub fn is_done(&self) -> bool {
+        self.pending.load(Ordering::Acquire) == 0
+    }
+
     fn release(&self, weight: u64) {
         if self.pending.fetch_sub(weight, Ordering::AcqRel) == weight {
             self.waker.wake();

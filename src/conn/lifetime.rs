@@ -1,0 +1,133 @@
+//! How long a connection lives: drawn once, when it opens.
+//!
+//! Connections that opened together must not end together. The exponential law is memoryless: the rate of ends is flat
+//! from the first moment, also right after a whole fleet has reconnected at once.
+
+use crate::{
+    config::{Distribution, Lifetime},
+    kit::random::Random,
+};
+
+/// A law of lifetimes, worked out once from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct LifetimeLaw {
+    distribution: Distribution,
+    mean_ms: f64,
+    max_ms: f64,
+    /// Of the truncated exponential: its rate times `max_ms`.
+    steepness: f64,
+}
+
+impl LifetimeLaw {
+    /// The law of a checked configuration.
+    pub fn new(config: &Lifetime) -> Self {
+        let (mean_ms, max_ms) = (config.mean_ms as f64, config.max_ms as f64);
+        let steepness = match config.distribution {
+            Distribution::Exponential => steepness(mean_ms / max_ms),
+            Distribution::Uniform | Distribution::Zuul => 0.0,
+        };
+        Self { distribution: config.distribution, mean_ms, max_ms, steepness }
+    }
+
+    /// Draws one lifetime, ms; never longer than `lifetime.max`.
+    pub fn draw_ms(&self, random: &mut Random) -> u64 {
+        let Self { mean_ms: mean, max_ms: max, .. } = *self;
+        let drawn = match self.distribution {
+            Distribution::Exponential => self.truncated_exponential(random.unit()).max(mean / 20.0),
+            Distribution::Uniform => {
+                let min = (2.0 * mean - max).max(0.0);
+                min + random.unit() * (max - min)
+            }
+            Distribution::Zuul => mean - random.unit() * mean / 10.0,
+        };
+        drawn.min(max).max(1.0) as u64
+    }
+
+    /// The inverse of the distribution function of an exponential that is cut off at `max_ms`.
+    fn truncated_exponential(&self, unit: f64) -> f64 {
+        let k = self.steepness;
+        if k.abs() < 1e-6 {
+            return unit * self.max_ms;
+        }
+        -(-unit * -(-k).exp_m1()).ln_1p() / k * self.max_ms
+    }
+}
+
+/// The steepness whose truncated exponential has a mean of `share` of its maximum.
+///
+/// With steepness k the mean is 1/k − 1/(e^k − 1) of the maximum; it falls from 1 to 0 as k runs over all numbers, so
+/// bisection finds it. k is 0 (a uniform law) at a share of one half, negative above.
+fn steepness(share: f64) -> f64 {
+    let mean = |k: f64| if k.abs() < 1e-6 { 0.5 } else { 1.0 / k - 1.0 / k.exp_m1() };
+    let (mut low, mut high) = (-500.0, 500.0);
+    for _ in 0..200 {
+        let middle = (low + high) / 2.0;
+        if mean(middle) > share { low = middle } else { high = middle }
+    }
+    (low + high) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    fn law(distribution: Distribution, mean: u64, max: u64) -> LifetimeLaw {
+        LifetimeLaw::new(&Lifetime { mean_ms: mean, max_ms: max, distribution, grace_ms: 4_000 })
+    }
+
+    fn draws(law: LifetimeLaw) -> Vec<u64> {
+        let mut random = Random::seeded(7);
+        (0..100_000).map(|_| law.draw_ms(&mut random)).collect()
+    }
+
+    fn mean(draws: &[u64]) -> f64 {
+        draws.iter().sum::<u64>() as f64 / draws.len() as f64
+    }
+
+    #[test]
+    fn every_law_keeps_its_bounds_and_its_mean() {
+        let m = 30 * MINUTE;
+        for (distribution, max, low, high, want) in [
+            (Distribution::Exponential, 3 * m, m / 20, 3 * m, m),
+            (Distribution::Exponential, 2 * m, m / 20, 2 * m, m),
+            (Distribution::Exponential, m + m / 10, m / 20, m + m / 10, m),
+            (Distribution::Uniform, 3 * m / 2, m / 2, 3 * m / 2, m),
+            (Distribution::Uniform, m, m, m, m),
+            (Distribution::Zuul, 3 * m, m - m / 10, m, m - m / 20),
+        ] {
+            let draws = draws(law(distribution, m, max));
+            let (least, most) = (*draws.iter().min().unwrap(), *draws.iter().max().unwrap());
+            assert!(least >= low - 1 && most <= high, "{distribution:?} {max}: {least}..{most}");
+            let off = mean(&draws) / want as f64 - 1.0;
+            assert!(off.abs() < 0.02, "{distribution:?} {max}: mean off by {off}");
+        }
+    }
+
+    #[test]
+    fn exponential_ends_are_flat_from_the_start() {
+        // All connect at zero and reconnect when they end: the rate of ends in every twentieth of a mean, over four
+        // means, stays near one per mean and connection.
+        let m = 30 * MINUTE;
+        let law = law(Distribution::Exponential, m, 3 * m);
+        let mut random = Random::seeded(3);
+        let mut ends = vec![0u32; 80];
+        let connections = 20_000;
+        for _ in 0..connections {
+            let mut at = 0;
+            while at < 4 * m {
+                at += law.draw_ms(&mut random);
+                if let Some(bin) = ends.get_mut((at * 20 / m) as usize) {
+                    *bin += 1;
+                }
+            }
+        }
+        let per_bin = connections as f64 / 20.0;
+        // The first bin is empty but for the floor, which holds what would have ended before it.
+        for (bin, &count) in ends.iter().enumerate().skip(2) {
+            let rate = f64::from(count) / per_bin;
+            assert!((0.75..1.25).contains(&rate), "bin {bin}: {rate}");
+        }
+    }
+}
