@@ -3,6 +3,22 @@
 //! Owns the checked [`Config`] that the rest of the program reads. Everything in it is resolved and within its limits; no
 //! other module reads files, flags or the environment.
 
+pub mod duration;
+pub mod logging;
+pub mod render;
+pub mod size;
+
+mod check;
+mod kind;
+mod load;
+mod raw;
+mod secret;
+mod token;
+mod words;
+
+pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
+pub use secret::Secret;
+
 use crate::model::Lanes;
 use ipnet::IpNet;
 use std::{net::SocketAddr, path::PathBuf};
@@ -36,6 +52,28 @@ pub struct Config {
     pub kafka: Kafka,
     /// What is logged, and how.
     pub log: Log,
+    /// What it was read from, so that it can be read again.
+    pub sources: Sources,
+}
+
+impl Config {
+    /// Reads the same sources again, for SIGHUP. A node that has no name of its own keeps the one that it drew.
+    ///
+    /// # Errors
+    /// As [`load`]; the running configuration stays.
+    pub fn reload(&self) -> Result<(Config, Vec<Warning>), ConfigError> {
+        let mut sources = self.sources.clone();
+        sources.flags.node_id = Some(self.node.id.clone());
+        load(&sources)
+    }
+}
+
+impl Default for Config {
+    /// Every default, without any source.
+    fn default() -> Self {
+        let (config, _) = load(&Sources::default()).expect("a test loads the defaults");
+        config
+    }
 }
 
 /// `node.*`
@@ -51,6 +89,8 @@ pub struct Node {
     pub advertise: Option<String>,
     /// Where the ready line is renamed into place.
     pub ready_file: Option<PathBuf>,
+    /// Allow what is unsafe in the open: header authentication or no internal token on a public address.
+    pub insecure: bool,
 }
 
 /// `clients.*`
@@ -315,24 +355,5 @@ pub enum LogFormat {
     Json,
 }
 
-/// A secret: never printed, compared in constant time by those who hold it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for the one place that must have it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("\"***\"")
-    }
-}
+#[cfg(test)]
+mod tests;

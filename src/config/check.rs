@@ -1,0 +1,404 @@
+//! From values as typed to the checked configuration: everything that involves more than one key, or the machine.
+
+use super::{
+    Auth, AuthMode, Clients, Config, ConfigError, Dedup, Delivery, Distribution, Drain, Internal, Jwt, Kafka,
+    KafkaBrokers, Lifetime, Limits, Log, Node, Registry, RegistryUrl, Role, Secret, Token, Warning,
+    duration::format_ms,
+    kind::{DURATION_MS_MAX, quoted},
+    load::{Layers, Sources},
+    raw, words,
+};
+use crate::model::{Lanes, lane::LaneConfig};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// Checks values against each other and reads the files of secrets.
+///
+/// # Errors
+/// At the first contradiction.
+pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>), ConfigError> {
+    let mut checker = Checker { layers, warnings: Vec::new() };
+    checker.warnings.append(&mut checker.layers.warnings);
+    checker.not_in_this_version()?;
+    let config = Config {
+        node: checker.node(),
+        clients: checker.clients()?,
+        internal: checker.internal()?,
+        auth: checker.auth()?,
+        lifetime: checker.lifetime()?,
+        drain: checker.drain(),
+        delivery: Delivery { timeout_ms: checker.layers.raw.delivery.timeout },
+        limits: checker.limits(),
+        dedup: checker.dedup(),
+        lanes: checker.lanes()?,
+        registry: Registry { url: RegistryUrl::Memory },
+        kafka: Kafka { brokers: KafkaBrokers::None },
+        log: Log { format: checker.layers.raw.log.format, level: checker.layers.raw.log.level.clone() },
+        sources: sources.clone(),
+    };
+    checker.exposure(&config)?;
+    Ok((config, checker.warnings))
+}
+
+struct Checker {
+    layers: Layers,
+    warnings: Vec<Warning>,
+}
+
+impl Checker {
+    fn refuse(&self, key: &str, value: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+        let origin = self.layers.origin(key);
+        ConfigError::Value { key: key.into(), value: value.into(), problem: problem.into(), origin }
+    }
+
+    fn warn(&mut self, text: String) {
+        self.warnings.push(Warning(text));
+    }
+
+    fn not_in_this_version(&self) -> Result<(), ConfigError> {
+        let raw = &self.layers.raw;
+        if raw.kafka.brokers != "none" {
+            let problem = "queue support is not in this version; expected \"none\"";
+            return Err(self.refuse("kafka.brokers", quoted(&raw.kafka.brokers), problem));
+        }
+        if raw.registry.url != "memory" {
+            let problem = "a registry outside the process is not in this version; expected \"memory\"";
+            // Such an address may hold a password.
+            let shown =
+                raw.registry.url.split_once("://").map_or(raw.registry.url.clone(), |(scheme, rest)| {
+                    format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
+                });
+            return Err(self.refuse("registry.url", quoted(&shown), problem));
+        }
+        Ok(())
+    }
+
+    fn node(&self) -> Node {
+        let node = &self.layers.raw.node;
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().min(256));
+        Node {
+            id: node.id.clone().unwrap_or_else(random_node_id),
+            region: node.region.clone(),
+            shards: node.shards.map_or_else(cores, size),
+            advertise: node.advertise.clone(),
+            ready_file: node.ready_file.clone(),
+            insecure: node.insecure,
+        }
+    }
+
+    fn clients(&mut self) -> Result<Clients, ConfigError> {
+        let clients = self.layers.raw.clients.clone();
+        if clients.ping_min > clients.ping_max {
+            let problem =
+                format!("expected at most clients.ping_max, which is {}", format_ms(clients.ping_max));
+            return Err(self.refuse("clients.ping_min", quoted(&format_ms(clients.ping_min)), problem));
+        }
+        if !(clients.ping_min..=clients.ping_max).contains(&clients.ping) {
+            self.warn(format!(
+                "clients.ping = {} lies outside clients.ping_min..ping_max ({}..{}), within which clients may choose",
+                quoted(&format_ms(clients.ping)),
+                format_ms(clients.ping_min),
+                format_ms(clients.ping_max)
+            ));
+        }
+        if let Some(twice) = repeated(clients.listen.iter().filter(|address| address.port() != 0)) {
+            return Err(self.refuse(
+                "clients.listen",
+                quoted(&twice.to_string()),
+                "expected each address once",
+            ));
+        }
+        let origins: Vec<String> = clients.origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
+        Ok(Clients {
+            listen: clients.listen,
+            ping_ms: clients.ping,
+            ping_min_ms: clients.ping_min,
+            ping_max_ms: clients.ping_max,
+            echo: clients.echo,
+            echo_all: clients.echo_all,
+            origins: (!origins.is_empty()).then_some(origins),
+            proxy_protocol: clients.proxy_protocol,
+            proxy_from: clients.proxy_from,
+            deflate: clients.deflate,
+            deflate_min_bytes: size(clients.deflate_min),
+        })
+    }
+
+    fn internal(&self) -> Result<Internal, ConfigError> {
+        let internal = &self.layers.raw.internal;
+        let mut tokens = Vec::new();
+        let all =
+            self.secret("internal.token", &internal.token, "internal.token_file", &internal.token_file)?;
+        tokens.extend(all.map(|secret| Token { name: "token".into(), role: Role::All, secret }));
+        for (at, token) in internal.tokens.iter().enumerate() {
+            let secret = match (&token.token, &token.token_file) {
+                (Some(secret), _) => secret.clone(),
+                (None, Some(path)) => self.secret_file(&format!("internal.tokens[{at}].token_file"), path)?,
+                (None, None) => continue,
+            };
+            tokens.push(Token { name: token.name.clone(), role: token.role, secret });
+        }
+        if let Some(name) = repeated(tokens.iter().map(|token| token.name.as_str())) {
+            let problem = "expected each name once (internal.token is called \"token\")";
+            return Err(self.refuse("internal.tokens", quoted(name), problem));
+        }
+        if let Some(at) =
+            (1..tokens.len()).find(|at| tokens[..*at].iter().any(|one| one.secret == tokens[*at].secret))
+        {
+            let problem =
+                format!("the token {} is the same as another; expected different ones", tokens[at].name);
+            return Err(self.refuse("internal.tokens", "***", problem));
+        }
+        let identity_header = internal.identity_header.clone();
+        Ok(Internal {
+            listen: internal.listen,
+            tokens,
+            push_from: internal.push_from.clone(),
+            identity_header,
+        })
+    }
+
+    /// A secret or its file, whichever was set in the higher source.
+    fn secret(
+        &self,
+        key: &str,
+        given: &Option<Secret>,
+        file_key: &str,
+        file: &Option<PathBuf>,
+    ) -> Result<Option<Secret>, ConfigError> {
+        let (given_rank, file_rank) = (self.layers.origin(key).rank(), self.layers.origin(file_key).rank());
+        match (given, file) {
+            (Some(_), Some(path)) if given_rank == file_rank => {
+                let shown = quoted(&path.display().to_string());
+                Err(self.refuse(file_key, shown, format!("expected only one of {key} and {file_key}")))
+            }
+            (Some(secret), Some(_)) if given_rank > file_rank => Ok(Some(secret.clone())),
+            (_, Some(path)) => self.secret_file(file_key, path).map(Some),
+            (given, None) => Ok(given.clone()),
+        }
+    }
+
+    fn secret_file(&self, key: &str, path: &Path) -> Result<Secret, ConfigError> {
+        Secret::from_file(path).map_err(|error| {
+            let shown = quoted(&path.display().to_string());
+            self.refuse(key, shown, format!("expected a readable file that holds the secret: {error}"))
+        })
+    }
+
+    fn auth(&mut self) -> Result<Auth, ConfigError> {
+        let auth = self.layers.raw.auth.clone();
+        Ok(Auth {
+            mode: auth.mode,
+            header: auth.header,
+            device_header: auth.device_header,
+            jwt: self.jwt(auth.mode)?,
+        })
+    }
+
+    fn jwt(&mut self, mode: AuthMode) -> Result<Jwt, ConfigError> {
+        let jwt = self.layers.raw.jwt.clone();
+        let secret = self.secret("auth.jwt.secret", &jwt.secret, "auth.jwt.secret_file", &jwt.secret_file)?;
+        let shown = jwt.algorithms.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
+        let refuse = |problem: &str| Err(self.refuse("auth.jwt.algorithms", format!("[{shown}]"), problem));
+        let mut families = jwt.algorithms.iter().filter_map(|one| family(one)).collect::<Vec<_>>();
+        families.dedup();
+        let mut algorithms = jwt.algorithms;
+        match (&secret, &jwt.public_key_file, families.as_slice()) {
+            (None, None, _) if mode == AuthMode::Jwt => {
+                let keys = "auth.jwt.secret, auth.jwt.secret_file or auth.jwt.public_key_file";
+                return Err(self.refuse(
+                    "auth.mode",
+                    "\"jwt\"",
+                    format!("needs a key; expected one of {keys}"),
+                ));
+            }
+            (Some(_), Some(path), _) => {
+                let shown = quoted(&path.display().to_string());
+                let problem = "expected exactly one of a shared secret and a public key";
+                return Err(self.refuse("auth.jwt.public_key_file", shown, problem));
+            }
+            (_, _, [_, _, ..]) => return refuse("expected algorithms of one family: one key suits no two"),
+            (Some(_), None, [] | ["HS"]) | (None, None, _) => {}
+            (Some(_), None, _) => {
+                return refuse("expected HS256, HS384 or HS512: the key is a shared secret");
+            }
+            (None, Some(_), [] | ["HS"]) => {
+                return refuse(
+                    "expected RS, PS, ES or EdDSA algorithms, such as \"RS256\": the key is a public key",
+                );
+            }
+            (None, Some(path), _) => self.public_key(path)?,
+        }
+        if let Some(secret) = &secret {
+            if algorithms.is_empty() {
+                algorithms.push("HS256".into());
+            }
+            if secret.reveal().len() < 32 && mode == AuthMode::Jwt {
+                self.warn(
+                    "auth.jwt.secret is shorter than 32 bytes: RFC 7518 asks for the length of the hash"
+                        .into(),
+                );
+            }
+        }
+        Ok(Jwt {
+            algorithms,
+            secret,
+            public_key_file: jwt.public_key_file,
+            issuer: jwt.issuer,
+            audience: jwt.audience,
+            cookie: jwt.cookie,
+            leeway_s: jwt.leeway / 1_000,
+        })
+    }
+
+    fn public_key(&self, path: &Path) -> Result<(), ConfigError> {
+        let problem = match std::fs::read_to_string(path) {
+            Ok(text) if text.contains("-----BEGIN PUBLIC KEY-----") => return Ok(()),
+            Ok(text) if text.contains("-----BEGIN RSA PUBLIC KEY-----") => return Ok(()),
+            Ok(_) => "it holds no public key".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let shown = quoted(&path.display().to_string());
+        Err(self.refuse(
+            "auth.jwt.public_key_file",
+            shown,
+            format!("expected a PEM file with a public key: {problem}"),
+        ))
+    }
+
+    fn lifetime(&self) -> Result<Lifetime, ConfigError> {
+        let raw = &self.layers.raw.lifetime;
+        let (mean, law) = (raw.mean, raw.distribution);
+        let auto = match law {
+            Distribution::Exponential => mean.saturating_mul(3),
+            Distribution::Uniform => mean.saturating_add(mean / 2),
+            Distribution::Zuul => mean,
+        };
+        let max = raw.max.unwrap_or(auto.min(DURATION_MS_MAX));
+        let refuse = |problem: String| Err(self.refuse("lifetime.max", quoted(&format_ms(max)), problem));
+        if max < mean {
+            return refuse(format!("expected at least lifetime.mean, which is {}", format_ms(mean)));
+        }
+        if law == Distribution::Uniform && max > mean.saturating_mul(2) {
+            let most = format_ms(mean.saturating_mul(2));
+            return refuse(format!(
+                "expected at most 2 x lifetime.mean, which is {most}, for a uniform distribution"
+            ));
+        }
+        Ok(Lifetime { mean_ms: mean, max_ms: max, distribution: law, grace_ms: raw.grace })
+    }
+
+    fn drain(&self) -> Drain {
+        let drain = &self.layers.raw.drain;
+        Drain { delay_ms: drain.delay, window_ms: drain.window, rate: drain.rate }
+    }
+
+    fn dedup(&self) -> Dedup {
+        let dedup = &self.layers.raw.dedup;
+        Dedup { window_ms: dedup.window, max: size(dedup.max) }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let limits = self.layers.raw.limits.clone();
+        if limits.buffer_bytes < limits.outbox_bytes {
+            self.warn(
+                "limits.buffer_bytes is less than limits.outbox_bytes: no outbox can ever be full".into(),
+            );
+        }
+        Limits {
+            connections: limits.connections.map_or(usize::MAX, size),
+            connections_per_user: size(limits.connections_per_user.unwrap_or(0)),
+            connections_per_address: size(limits.connections_per_address.unwrap_or(0)),
+            handshakes_per_second: limits.handshakes_per_second.unwrap_or(0),
+            handshake_timeout_ms: limits.handshake_timeout,
+            unauthenticated: size(limits.unauthenticated),
+            head_bytes: size(limits.head_bytes),
+            message_bytes: size(limits.message_bytes),
+            inbound_rate: u32::try_from(limits.inbound_rate).unwrap_or(u32::MAX),
+            push_bytes: size(limits.push_bytes),
+            outbox_bytes: size(limits.outbox_bytes),
+            buffer_bytes: size(limits.buffer_bytes),
+            memory_percent: limits.memory.unwrap_or(0),
+            push_rate: limits.push_rate,
+            mailbox: size(limits.mailbox),
+        }
+    }
+
+    fn lanes(&self) -> Result<Lanes, ConfigError> {
+        let raw = &self.layers.raw;
+        let order = &raw.lanes.order;
+        if let Some(name) = repeated(order.iter()) {
+            return Err(self.refuse("lanes.order", quoted(name), "expected each lane once"));
+        }
+        if let Some(name) = raw.lane.keys().find(|name| !order.contains(name)) {
+            let problem = format!("unknown lane; expected one of lanes.order: {}", order.join(", "));
+            let mut keys = raw::LANE_KEYS.iter().map(|(key, _)| format!("lanes.{name}.{key}"));
+            let key = keys.find(|key| self.layers.origins.contains_key(key)).unwrap_or_default();
+            return Err(self.refuse(&key, "…", problem));
+        }
+        let lane = |name: &String| {
+            let typed = raw.lane.get(name).cloned().unwrap_or_default();
+            let (policy, ttl_ms) = (typed.policy.unwrap_or_default(), typed.ttl.flatten());
+            LaneConfig { name: name.clone(), policy, ttl_ms }
+        };
+        Ok(Lanes::new(order.iter().map(lane).collect()))
+    }
+
+    /// Safe by default: what trusts whoever can reach it stays on the loopback, unless the operator insists.
+    fn exposure(&mut self, config: &Config) -> Result<(), ConfigError> {
+        let open = config.clients.listen.iter().find(|address| !is_loopback(address));
+        let insecure = config.node.insecure;
+        if let Some(address) = open {
+            let value = quoted(&address.to_string());
+            if config.auth.mode == AuthMode::Header && !insecure {
+                let problem = "with auth.mode = \"header\" whoever reaches it may say to be any user; expected a loopback \
+                               address, another auth.mode, or --insecure";
+                return Err(self.refuse("clients.listen", value, problem));
+            }
+            self.warn(format!("clients.listen = {value} is plaintext: put TLS in front of it"));
+        }
+        if !is_loopback(&config.internal.listen) {
+            let value = quoted(&config.internal.listen.to_string());
+            if config.internal.tokens.is_empty() && !insecure {
+                let problem = "without a token whoever reaches it may push to any user; expected a loopback address, \
+                               internal.token, internal.token_file or internal.tokens, or --insecure";
+                return Err(self.refuse("internal.listen", value, problem));
+            }
+            self.warn(format!("internal.listen = {value} is plaintext: keep it on a private network"));
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn family(algorithm: &str) -> Option<&'static str> {
+    words::ALGORITHMS.iter().find(|(name, _)| *name == algorithm).map(|(_, family)| *family)
+}
+
+fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut seen = Vec::new();
+    for one in all {
+        if seen.contains(&one) {
+            return Some(one);
+        }
+        seen.push(one);
+    }
+    None
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn random_node_id() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' };
+    let host: String = host.trim().chars().take(48).map(allowed).collect();
+    let host = if host.is_empty() { "node" } else { &host };
+    format!("{host}-{:08x}", fastrand::u32(..))
+}

@@ -1,0 +1,400 @@
+//! The configuration as typed, and the one table of its keys.
+//!
+//! Owns every key's name, kind, default and reason to exist. The file, `--set`, the environment, `config default`,
+//! `config show` and docs/config.md all read this table; nothing else lists keys. Checks no value against another.
+
+use super::{
+    AuthMode, Distribution, LogFormat, ProxyProtocol, PushRate, Secret,
+    kind::{
+        Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network,
+        Or, Percent, Rate, Rejected, Size, Text,
+    },
+    token::{RawToken, Tokens},
+    words,
+};
+use crate::model::LanePolicy;
+use ipnet::IpNet;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
+const DAY: u64 = 86_400 * SECOND;
+/// The most of anything that a node counts in memory: slots and handles are 32 bits wide.
+const MANY: u64 = 100_000_000;
+
+/// A key of the table.
+pub struct Key {
+    /// Its full name, `section.key`.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub why: &'static str,
+    /// What is allowed, to follow the word "expected".
+    pub allowed: fn() -> String,
+    /// Writes the value as TOML, secrets masked.
+    pub show: fn(&Raw) -> String,
+    set: fn(&mut Raw, &Input) -> Result<(), Rejected>,
+    is_secret: fn() -> bool,
+}
+
+/// A section of the table.
+pub struct Section {
+    /// Its name, `limits`.
+    pub name: &'static str,
+    /// What it is about, in one line.
+    pub about: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// One lane as typed; None: the default.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct RawLane {
+    /// `lanes.NAME.policy`
+    pub policy: Option<LanePolicy>,
+    /// `lanes.NAME.ttl`
+    pub ttl: Option<Option<u64>>,
+}
+
+/// The kind of `lanes.NAME.policy`.
+pub const LANE_POLICY: Choice<LanePolicy> =
+    Choice(&[("drop", LanePolicy::Drop), ("replace", LanePolicy::Replace), ("close", LanePolicy::Close)]);
+/// The kind of `lanes.NAME.ttl`.
+pub const LANE_TTL: Or<Duration> = Or("off", Duration(1, DURATION_MS_MAX));
+/// The keys of one lane, with their reasons.
+pub const LANE_KEYS: [(&str, &str); 2] = [
+    ("policy", "What happens to a message that finds a client's outbox full."),
+    ("ttl", "Life of a message that brings no ttl of its own; \"off\": for ever."),
+];
+
+macro_rules! keys {
+    ($($section:ident: $type:ident, $name:literal, $about:literal {
+        $($key:ident: $value:ty = $kind:expr, $default:literal, $why:literal;)*
+    })*) => {
+        /// Every key with its value as typed; the default before any source was read.
+        #[derive(Clone)]
+        #[allow(missing_docs, reason = "the table says what each key is")]
+        pub struct Raw {
+            /// `lanes.NAME.*`, by name.
+            pub lane: BTreeMap<String, RawLane>,
+            $(pub $section: $type,)*
+        }
+
+        $(
+            #[doc = $about]
+            #[derive(Clone)]
+            #[allow(missing_docs, reason = "the table says what each key is")]
+            pub struct $type { $(pub $key: $value,)* }
+        )*
+
+        impl Default for Raw {
+            fn default() -> Self {
+                Self {
+                    lane: BTreeMap::new(),
+                    $($section: $type { $($key: default_of(&$kind, $default),)* },)*
+                }
+            }
+        }
+
+        /// The table.
+        pub const SECTIONS: &[Section] = &[$(Section {
+            name: $name,
+            about: $about,
+            keys: &[$(Key {
+                name: concat!($name, ".", stringify!($key)),
+                why: $why,
+                allowed: || $kind.allowed(),
+                show: |raw| $kind.show(&raw.$section.$key),
+                set: |raw, input| {
+                    raw.$section.$key = $kind.parse(input)?;
+                    Ok(())
+                },
+                is_secret: || $kind.is_secret(),
+            },)*],
+        },)*];
+    };
+}
+
+keys! {
+    node: Node, "node", "Who this node is." {
+        id: Option<String> = Or("", Text("a name of 1 to 64 letters, digits, \".\", \"_\" or \"-\"", words::is_node_id)), "",
+            "Name of this node in the registry, outcomes and logs; empty: the host name and a random part.";
+        region: String = Text("at most 64 bytes without control characters", words::is_region), "",
+            "Region of this node, carried in outcomes and metrics; may be empty.";
+        shards: Option<u64> = Or("auto", Count("shards", 1, 256)), "auto",
+            "Event loops, one thread each; \"auto\": one for each core.";
+        advertise: Option<String> = Or("", Text("HOST:PORT", words::is_host_and_port)), "",
+            "HOST:PORT that other nodes call; empty: the bound internal address.";
+        ready_file: Option<PathBuf> = Or("", File), "",
+            "File that appears, with the bound addresses as JSON, once the ports accept; empty: none.";
+        insecure: bool = Flag, "false",
+            "Allow what is unsafe in the open: auth.mode = \"header\" or no internal token on a public address.";
+    }
+    clients: Clients, "clients", "The port of the clients: WebSocket and SSE." {
+        listen: Vec<SocketAddr> = List(Address, 1, 64), "127.0.0.1:7001",
+            "Addresses to listen on; a layer-4 balancer's one address reaches each port only 64 k times.";
+        ping: u64 = Duration(100, DAY), "50s",
+            "Time between pings, jittered; under the 60 s after which common proxies drop an idle connection.";
+        ping_min: u64 = Duration(100, DAY), "10s",
+            "Shortest interval that a client may ask for with ?ping=.";
+        ping_max: u64 = Duration(100, DAY), "10m",
+            "Longest interval that a client may ask for: phones save their radio.";
+        echo: bool = Flag, "false",
+            "Answer the text ECHO x with itself, as Zuul Push's sample does.";
+        echo_all: bool = Flag, "false",
+            "Answer every data message with itself, for conformance suites.";
+        origins: Vec<String> = List(Text(words::ORIGIN, words::is_origin), 0, 256), "",
+            "Origins of pages that may connect; empty: any.";
+        proxy_protocol: ProxyProtocol = Choice(&[
+            ("off", ProxyProtocol::Off), ("accept", ProxyProtocol::Accept), ("require", ProxyProtocol::Require),
+        ]), "off",
+            "Whether a balancer in front says with PROXY protocol v1 or v2 who the client is.";
+        proxy_from: Vec<IpNet> = List(Network, 0, 256), "127.0.0.0/8,::1/128",
+            "Networks whose PROXY protocol header is believed.";
+        deflate: bool = Flag, "true",
+            "Offer permessage-deflate to WebSocket clients; costs no memory per connection.";
+        deflate_min: u64 = Size(0, 64 * MIB), "512B",
+            "Messages shorter than this are not compressed: it would cost more than it saves.";
+    }
+    internal: Internal, "internal", "The port of senders, operators and other nodes." {
+        listen: SocketAddr = Address, "127.0.0.1:7008",
+            "Address to listen on.";
+        token: Option<Secret> = Or("", Hidden), "",
+            "A token that may do everything; several with roles: [[internal.tokens]].";
+        token_file: Option<PathBuf> = Or("", File), "",
+            "File that holds internal.token; read again when it changes.";
+        push_from: Vec<IpNet> = List(Network, 0, 256), "",
+            "Networks that may use Zuul's push endpoint without a token.";
+        identity_header: String = Text(words::HEADER, words::is_header), "X-CUSTOMER_ID",
+            "Header that names the user on Zuul's push endpoint.";
+        tokens: Vec<RawToken> = Tokens, "",
+            "Named tokens, several valid at once, each with a role: send, read, admin or peer.";
+    }
+    auth: Auth, "auth", "How clients say who they are." {
+        mode: AuthMode = Choice(&[("header", AuthMode::Header), ("jwt", AuthMode::Jwt)]), "header",
+            "\"header\" trusts what the client says, for trying out; \"jwt\" wants a signed token.";
+        header: String = Text(words::HEADER, words::is_header), "X-CUSTOMER_ID",
+            "Header that names the user in mode \"header\"; else ?user=.";
+        device_header: String = Text(words::HEADER, words::is_header), "X-DEVICE-ID",
+            "Header that names the device where the credential does not; else ?device=.";
+    }
+    jwt: Jwt, "auth.jwt", "Signed tokens: Bearer header, cookie or ?token=; needs secret, secret_file or public_key_file." {
+        algorithms: Vec<String> = List(Text(words::ALGORITHM, words::is_algorithm), 0, 8), "",
+            "Allowed algorithms, of one family that suits the key; empty: HS256 with a secret.";
+        secret: Option<Secret> = Or("", Hidden), "",
+            "Shared secret of HS256, HS384 and HS512.";
+        secret_file: Option<PathBuf> = Or("", File), "",
+            "File that holds auth.jwt.secret; read again when it changes.";
+        public_key_file: Option<PathBuf> = Or("", File), "",
+            "PEM file with the public key of RS, PS, ES and EdDSA; read again when it changes.";
+        issuer: Option<String> = Or("", Text("text", words::is_text)), "",
+            "Required \"iss\" of a token; empty: any.";
+        audience: Option<String> = Or("", Text("text", words::is_text)), "",
+            "Required \"aud\" of a token; empty: any.";
+        cookie: Option<String> = Or("", Text(words::COOKIE, words::is_header)), "",
+            "Cookie that may carry the token; empty: none.";
+        leeway: u64 = Duration(0, 3_600 * SECOND), "5s",
+            "Clock skew allowed between the issuer and this node; whole seconds.";
+    }
+    lifetime: Lifetime, "lifetime", "How long connections live: they are asked to reconnect, so that load spreads." {
+        mean: u64 = Duration(100, DURATION_MS_MAX), "30m",
+            "Mean life of a connection; each draws its own.";
+        max: Option<u64> = Or("auto", Duration(100, DURATION_MS_MAX)), "auto",
+            "Longest life, at least the mean; \"auto\": 3 x mean, for \"uniform\" 1.5 x mean, for \"zuul\" the mean.";
+        distribution: Distribution = Choice(&[
+            ("exponential", Distribution::Exponential), ("uniform", Distribution::Uniform), ("zuul", Distribution::Zuul),
+        ]), "exponential",
+            "Law of the draw: \"exponential\" flattens a wave of reconnects at once, \"uniform\" is 2·mean - max .. max.";
+        grace: u64 = Duration(0, 3_600 * SECOND), "4s",
+            "From goaway to the server's own close: TIME_WAIT should lie with the client.";
+    }
+    drain: Drain, "drain", "How the node leaves." {
+        delay: u64 = Duration(0, 3_600 * SECOND), "5s",
+            "Still accepting while balancers notice; make it longer than their detection.";
+        window: u64 = Duration(0, DAY), "30s",
+            "Least time over which goaways are spread.";
+        rate: u64 = Count("goaways a second", 1, MANY), "5000",
+            "Most goaways a second; many connections make the window longer.";
+    }
+    delivery: Delivery, "delivery", "How messages leave." {
+        timeout: u64 = Duration(1, 3_600 * SECOND), "5s",
+            "How long a message may wait for a slow client before its outcome is \"slow\".";
+    }
+    limits: Limits, "limits", "What is bounded." {
+        connections: Option<u64> = Or("auto", Count("connections", 1, MANY)), "auto",
+            "Open connections; always cut to the process's descriptors - 256.";
+        connections_per_user: Option<u64> = Or("off", Count("connections", 1, MANY)), "off",
+            "Connections of one user; one more closes the oldest.";
+        connections_per_address: Option<u64> = Or("off", Count("connections", 1, MANY)), "off",
+            "Connections of one client address; one more is refused.";
+        handshakes_per_second: Option<u64> = Or("off", Count("handshakes a second", 1, MANY)), "off",
+            "New connections a second on this node; more are told to come back later.";
+        handshake_timeout: u64 = Duration(10, 3_600 * SECOND), "10s",
+            "From accept to the end of the handshake.";
+        unauthenticated: u64 = Count("handshakes", 1, MANY), "10000",
+            "Handshakes waiting at once.";
+        head_bytes: u64 = Size(256, MIB), "16KiB",
+            "Largest request head of a client.";
+        message_bytes: u64 = Size(1, 64 * MIB), "64KiB",
+            "Largest message that a client may send.";
+        inbound_rate: u64 = Count("frames a second", 1, 1_000_000), "100",
+            "Frames a second that one connection may send.";
+        push_bytes: u64 = Size(1, 64 * MIB), "256KiB",
+            "Largest message that a sender may push.";
+        outbox_bytes: u64 = Size(1, GIB), "64KiB",
+            "Bytes that may wait for one connection; one message of any allowed size fits an empty outbox.";
+        buffer_bytes: u64 = Size(64 * KIB, 1024 * GIB), "256MiB",
+            "All waiting bytes of the node together; above it the largest go first.";
+        memory: Option<u8> = Or("off", Percent), "90%",
+            "Share of the host's or cgroup's memory; above it low lanes are shed, then handshakes refused.";
+        push_rate: Option<PushRate> = Or("off", Rate), "off",
+            "Messages to one connection in a window; Zuul's is \"3/2s\".";
+        mailbox: u64 = Count("messages", 1, 16_777_216), "16384",
+            "Messages that may wait in one lane of one shard's mailbox.";
+    }
+    dedup: Dedup, "dedup", "What is remembered of message ids, so that a repeated one is written once." {
+        window: u64 = Duration(SECOND, DAY), "10m",
+            "How long an id is remembered once written.";
+        max: u64 = Count("ids", 1, MANY), "100000",
+            "Ids that a node remembers; then the oldest goes.";
+    }
+    lanes: Lanes, "lanes", "Priorities of messages; each lane may have its own [lanes.NAME]." {
+        order: Vec<String> = List(Text("a name of 1 to 32 of a-z, 0-9 and \"-\" (not \"order\")", words::is_lane), 1, 8),
+            "high,normal,low",
+            "Names, highest first. Without a lane a message is \"normal\", or the middle one.";
+    }
+    registry: Registry, "registry", "Where nodes learn of each other's connections." {
+        url: String = Text("\"memory\"", words::is_text), "memory",
+            "\"memory\": this process only.";
+    }
+    kafka: Kafka, "kafka", "Where queued messages come from." {
+        brokers: String = Text("\"none\"", words::is_text), "none",
+            "\"none\": no queue; messages come over the internal port.";
+    }
+    log: Log, "log", "What is logged to standard error, and how." {
+        format: LogFormat = Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "text",
+            "\"text\" for people, \"json\" for machines.";
+        level: String = Text(words::LEVEL, words::is_level), "info",
+            "How much is logged.";
+    }
+}
+
+fn default_of<K: Kind>(kind: &K, default: &str) -> K::Value {
+    // A test reads every default, so that none can fail at start.
+    kind.parse(&Input::Bare(default.into())).unwrap_or_else(|_| panic!("the default {default:?} is allowed"))
+}
+
+/// What a name leads to.
+#[derive(Clone, Copy)]
+pub enum Found<'a> {
+    /// A key of the table.
+    Key(&'static Key),
+    /// `lanes.NAME.policy`
+    LanePolicy(&'a str),
+    /// `lanes.NAME.ttl`
+    LaneTtl(&'a str),
+}
+
+/// Every key of the table.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}
+
+/// Finds a key by its full name.
+pub fn find(name: &str) -> Option<Found<'_>> {
+    if let Some(key) = keys().find(|key| key.name == name) {
+        return Some(Found::Key(key));
+    }
+    let (lane, key) = name.strip_prefix("lanes.")?.split_once('.')?;
+    match key {
+        "policy" if words::is_lane(lane) => Some(Found::LanePolicy(lane)),
+        "ttl" if words::is_lane(lane) => Some(Found::LaneTtl(lane)),
+        _ => None,
+    }
+}
+
+/// The environment variable of a key.
+pub fn variable(name: &str) -> String {
+    format!("HOLDFAST_{}", name.to_ascii_uppercase().replace(['.', '-'], "_"))
+}
+
+/// The full name of the key that an environment variable sets.
+pub fn name_of_variable(variable_name: &str) -> Option<String> {
+    if let Some(key) = keys().find(|key| variable(key.name) == variable_name) {
+        return Some(key.name.into());
+    }
+    let lane = variable_name.strip_prefix("HOLDFAST_LANES_")?;
+    let (lane, key) = lane.rsplit_once('_')?;
+    let name = format!("lanes.{}.{}", lane.to_ascii_lowercase().replace('_', "-"), key.to_ascii_lowercase());
+    find(&name).is_some().then_some(name)
+}
+
+impl Found<'_> {
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// When it is not what [`Found::allowed`] says.
+    pub fn set(&self, raw: &mut Raw, input: &Input) -> Result<(), Rejected> {
+        match self {
+            Found::Key(key) => (key.set)(raw, input)?,
+            Found::LanePolicy(lane) => {
+                let policy = LANE_POLICY.parse(input)?;
+                raw.lane.entry((*lane).into()).or_default().policy = Some(policy);
+            }
+            Found::LaneTtl(lane) => {
+                let ttl = LANE_TTL.parse(input)?;
+                raw.lane.entry((*lane).into()).or_default().ttl = Some(ttl);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is allowed, to follow the word "expected".
+    pub fn allowed(&self) -> String {
+        match self {
+            Found::Key(key) => (key.allowed)(),
+            Found::LanePolicy(_) => LANE_POLICY.allowed(),
+            Found::LaneTtl(_) => LANE_TTL.allowed(),
+        }
+    }
+
+    /// Whether errors must not show the value.
+    pub fn is_secret(&self) -> bool {
+        match self {
+            Found::Key(key) => (key.is_secret)(),
+            Found::LanePolicy(_) | Found::LaneTtl(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_default_is_allowed_and_reads_back_as_it_is_written() {
+        let raw = Raw::default();
+        for key in keys() {
+            let document = format!("value = {}", (key.show)(&raw));
+            let table: toml::Table = document.parse().unwrap();
+            assert!(table.contains_key("value"), "{}", key.name);
+            assert!(!(key.allowed)().is_empty() && key.why.ends_with('.'), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn names_and_variables_are_unique_and_lead_back() {
+        let mut seen = HashSet::new();
+        for key in keys() {
+            assert!(seen.insert(variable(key.name)), "{}", key.name);
+            assert_eq!(name_of_variable(&variable(key.name)).as_deref(), Some(key.name));
+        }
+        assert_eq!(name_of_variable("HOLDFAST_LANES_VERY_HIGH_TTL").as_deref(), Some("lanes.very-high.ttl"));
+        for unknown in ["HOLDFAST_PORT", "HOLDFAST_LANES_HIGH_COLOUR", "HOLDFAST_LANES_TTL", "HOLDFAST_"] {
+            assert_eq!(name_of_variable(unknown), None, "{unknown}");
+        }
+        assert!(find("limits.conections").is_none() && find("lanes.A.ttl").is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! Secrets: never printed, and read again when their file changes.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+/// The largest secret file that is read; anything longer is no secret.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A secret: never printed, compared in constant time by those who hold it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    text: String,
+    source: Option<PathBuf>,
+}
+
+impl Secret {
+    /// Wraps a secret that was given as it is.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self { text: secret.into(), source: None }
+    }
+
+    /// Reads a secret from a file, without its trailing line ends.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not UTF-8, is empty or is larger than 64 KiB.
+    pub fn from_file(path: &Path) -> io::Result<Self> {
+        Ok(Self { text: read(path)?, source: Some(path.to_owned()) })
+    }
+
+    /// The secret itself, for the one place that must have it.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// The file that it came from, if it came from one.
+    pub fn source(&self) -> Option<&Path> {
+        self.source.as_deref()
+    }
+
+    /// Reads the file again; true when the secret is another one now. On an error the old secret stays.
+    ///
+    /// # Errors
+    /// As [`Secret::from_file`]. A secret without a file never fails and never changes.
+    pub fn reload(&mut self) -> io::Result<bool> {
+        let Some(path) = &self.source else { return Ok(false) };
+        let text = read(path)?;
+        let changed = text != self.text;
+        self.text = text;
+        Ok(changed)
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    use io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is larger than 64 KiB"));
+    }
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    if text.is_empty() {
+        return Err(io::Error::other("it is empty"));
+    }
+    Ok(text)
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"***\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_trimmed_read_again_and_never_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "one\r\n\n").unwrap();
+        let mut secret = Secret::from_file(&path).unwrap();
+        assert_eq!((secret.reveal(), secret.source()), ("one", Some(path.as_path())));
+        assert!(!secret.reload().unwrap());
+        std::fs::write(&path, " two\n").unwrap();
+        assert!(secret.reload().unwrap());
+        assert_eq!(secret.reveal(), " two");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(secret.reload().is_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(secret.reload().is_err());
+        assert_eq!(secret.reveal(), " two");
+        assert_eq!(format!("{secret:?}"), "\"***\"");
+    }
+
+    #[test]
+    fn a_large_file_is_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "x".repeat(70_000)).unwrap();
+        assert!(Secret::from_file(&path).is_err());
+        assert!(!Secret::new("given").reload().unwrap());
+    }
+}
