@@ -4,7 +4,7 @@
 
 use super::{
     Connection, Context, Phase, Step, Tools,
-    auth::{self, Handshake, Identity, Verdict, origin},
+    auth::{self, Handshake, Identity, Verdict},
     flag,
 };
 use crate::{
@@ -170,10 +170,10 @@ impl Connection {
         let tools = &mut *context.tools;
         let authenticator = tools.authenticator.clone();
         let cookie = authenticator.uses_cookie(handshake);
-        if !origin::origin_allowed(head, tools.settings.origins.as_deref(), cookie) {
+        if !auth::origin_allowed(head, tools.settings.origins.as_deref(), cookie) {
             return self.refuse(context, Reason::BadOrigin, None);
         }
-        let origin = origin::cors_origin(head, tools.settings.origins.as_deref());
+        let origin = auth::cors_origin(head, tools.settings.origins.as_deref());
         if let Some(reason) = overload(tools, context.now.micros) {
             return self.refuse(context, reason, Some((wanted, origin)));
         }
@@ -377,7 +377,7 @@ impl<'h> Wishes<'h> {
     fn read(head: &Head<'h>, identity: &Identity<'h>, settings: &super::Settings) -> Result<Self, ()> {
         let device = match &identity.device {
             Some(device) => Some(device.clone()),
-            None => auth::device_from_request(head, &settings.device_header)?,
+            None => auth::device_from_request(head, &settings.device_header),
         };
         identifier::check(&identity.user).map_err(|_| ())?;
         device.as_deref().map_or(Ok(()), identifier::check).map_err(|_| ())?;
@@ -434,7 +434,7 @@ fn answer_health_check(context: &mut Context<'_>) -> Step {
 fn answer_preflight(context: &mut Context<'_>, head: &Head<'_>) -> Step {
     let settings = context.tools.settings.clone();
     let out = &mut context.tools.out;
-    match origin::cors_origin(head, settings.origins.as_deref()) {
+    match auth::cors_origin(head, settings.origins.as_deref()) {
         Some(origin) => {
             let asked = head.header("access-control-request-headers").unwrap_or("");
             let mut headers = vec![

@@ -167,7 +167,7 @@ pub struct Shared {
     pub capacity: AtomicUsize,
     /// Bytes in outboxes and lent buffers.
     pub buffers: AtomicUsize,
-    /// See [`Pressure`].
+    /// A [`Pressure`], as its number.
     pub pressure: AtomicU8,
     /// Readiness ended: health checks answer 503.
     pub draining: AtomicBool,

@@ -55,7 +55,7 @@ impl DrainPhase {
 }
 
 /// What `limits.memory` makes the node do without.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 #[repr(u8)]
 pub enum Pressure {
     /// Nothing.
