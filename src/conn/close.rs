@@ -133,9 +133,9 @@ impl Connection {
 
     /// The kernel would not take these of our bytes, or others wait before them. A client that will not even take these
     /// is too slow to be kept.
-    pub fn hold_rest(&mut self, tools: &mut Tools, rest: &[u8]) -> Step {
-        let limit = tools.settings.outbox_bytes;
-        let outbox = &mut self.lent(tools).outbox;
+    pub fn hold_rest(&mut self, context: &mut Context<'_>, rest: &[u8]) -> Step {
+        let limit = context.tools.settings.outbox_bytes;
+        let outbox = &mut self.lent(context.tools, context.handle).outbox;
         // A message larger than the limit may be waiting alone: the limit is then that.
         let limit = limit.max(outbox.waiting_bytes()).max(rest.len());
         match outbox.push_control(Bytes::copy_from_slice(rest), limit) {

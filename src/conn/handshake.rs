@@ -67,7 +67,7 @@ impl Connection {
             return Step::Gone(Reason::Full);
         }
         let peer = context.peer;
-        self.lent(context.tools).peer = peer;
+        self.lent(context.tools, context.handle).peer = peer;
         Step::Stay
     }
 
@@ -105,7 +105,7 @@ impl Connection {
         if context.tools.opening > context.tools.settings.opening_max {
             return self.refuse(context, Reason::Full, None);
         }
-        let lent = self.lent(context.tools);
+        let lent = self.lent(context.tools, context.handle);
         lent.head = head;
         lent.peer = Some(peer);
         lent.proxied = proxied;

@@ -106,10 +106,8 @@ pub(crate) mod flag {
     pub const WATCHES_WRITABLE: u16 = 1 << 8;
     /// epoll knows it.
     pub const REGISTERED: u16 = 1 << 9;
-    /// It is in the shard's list of connections with more to read.
-    pub const MORE_TO_READ: u16 = 1 << 10;
     /// Gone as soon as the outbox is empty.
-    pub const GONE_WHEN_FLUSHED: u16 = 1 << 11;
+    pub const GONE_WHEN_FLUSHED: u16 = 1 << 10;
 }
 
 /// What a shard does with a connection after an event.
@@ -254,6 +252,11 @@ impl Connection {
         self.lent == LentRef::NONE
     }
 
+    /// What it has been lent.
+    pub fn lent_ref(&self) -> LentRef {
+        self.lent
+    }
+
     pub(crate) fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
@@ -308,6 +311,29 @@ impl Connection {
         if self.is(flag::GONE_WHEN_FLUSHED) { Step::Gone(self.reason) } else { Step::Stay }
     }
 
+    /// epoll knows its socket now.
+    pub fn set_registered(&mut self) {
+        self.set(flag::REGISTERED, true);
+    }
+
+    /// Whether epoll must be told that it is now to report, or no longer to report, when the socket can be written.
+    pub fn change_watch(&mut self, waits: bool) -> Option<bool> {
+        let changes = self.is(flag::REGISTERED) && self.is(flag::WATCHES_WRITABLE) != waits;
+        if changes {
+            self.set(flag::WATCHES_WRITABLE, waits);
+        }
+        changes.then_some(waits)
+    }
+
+    /// Whether the write side is to be shut now that all is written; says so once.
+    pub fn take_shut(&mut self) -> bool {
+        let due = self.is(flag::SHUT_WHEN_FLUSHED) && !self.is(flag::SHUT);
+        if due {
+            self.set(flag::SHUT, true);
+        }
+        due
+    }
+
     /// Forgets the connection everywhere but in the shard's table. To be called once, when it is gone.
     pub fn release(&mut self, context: &mut Context<'_>) {
         self.unregister(context);
@@ -345,8 +371,8 @@ impl Connection {
         self.frames = self.frames.saturating_add(1);
     }
 
-    fn lent<'t>(&mut self, tools: &'t mut Tools) -> &'t mut Lent {
-        tools.lents.of(&mut self.lent)
+    fn lent<'t>(&mut self, tools: &'t mut Tools, handle: Handle) -> &'t mut Lent {
+        tools.lents.of(&mut self.lent, handle.key.index)
     }
 
     /// Gives back what is lent when nothing in it is needed any more.

@@ -69,7 +69,7 @@ impl Connection {
             deadline: context.tick.plus_ms(wait_ms).plus(1),
             dies_by_expiry,
         });
-        let outbox = &mut self.lent(context.tools).outbox;
+        let outbox = &mut self.lent(context.tools, context.handle).outbox;
         if outbox.is_empty() && gone > 0 {
             outbox.push_begun(outgoing, gone);
             return Step::Stay;

@@ -68,7 +68,7 @@ impl Connection {
         let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
         let next_ping = match saved {
             Some(due) if !due.reached(context.tick) => {
-                self.lent(context.tools).next_ping = Some(due);
+                self.lent(context.tools, context.handle).next_ping = Some(due);
                 due
             }
             _ => {
@@ -80,7 +80,7 @@ impl Connection {
         };
         let deadline = self.deadline(context.tools);
         if deadline.is_before(next_ping) && !context.tools.lents.is_empty(self.lent) {
-            self.lent(context.tools).next_ping = Some(next_ping);
+            self.lent(context.tools, context.handle).next_ping = Some(next_ping);
         }
         self.give_back(context.tools);
         (Step::Stay, next_ping.earlier(deadline))

@@ -48,7 +48,7 @@ impl Connection {
             return self.answer_close(context, code);
         }
         match partial {
-            Some(_) => self.lent(context.tools).partial = partial,
+            Some(_) => self.lent(context.tools, context.handle).partial = partial,
             None => self.give_back(context.tools),
         }
         self.check_inbound_rate(context)
@@ -78,7 +78,7 @@ impl Connection {
             _ => ControlFlow::Continue(()),
         });
         if partial.is_some() {
-            self.lent(context.tools).partial = partial;
+            self.lent(context.tools, context.handle).partial = partial;
         }
         closed || outcome.is_err()
     }

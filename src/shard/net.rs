@@ -1,6 +1,7 @@
-//! The seam between a shard and its sockets: few calls, each the shape of a system call, so that a simulated network can
+//! The seam between a shard and the outside, sockets and clocks: few calls, each the shape of a system call, so that a simulated network can
 //! stand in for the kernel, and TLS between the two.
 
+use crate::kit::time::Now;
 use std::{
     io::{self, IoSlice},
     net::IpAddr,
@@ -23,8 +24,10 @@ pub enum Event {
     Ready {
         /// What it was registered with.
         token: u64,
-        /// It may be read, or its peer has closed.
+        /// It may be read.
         readable: bool,
+        /// Its peer will send nothing more: it is to be read to its end.
+        ended: bool,
         /// It may be written.
         writable: bool,
         /// It has failed: nothing more can be read or written.
@@ -47,6 +50,12 @@ pub enum NotAccepted {
 
 /// What a shard needs of a network.
 pub trait Net {
+    /// Both clocks.
+    fn now(&self) -> Now;
+
+    /// The monotonic clock alone, µs.
+    fn micros(&self) -> u64;
+
     /// Waits for events, at most so long; None: until there is one. Clears `events` first.
     ///
     /// # Errors

@@ -5,7 +5,10 @@
 #![allow(unsafe_code)]
 
 use super::net::{Event, Net, NotAccepted, Socket};
-use crate::kit::mailbox::Wake;
+use crate::{
+    clock::Clock,
+    kit::{mailbox::Wake, time::Now},
+};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use std::{
     fs::File,
@@ -25,6 +28,7 @@ const FIRST_LISTENER: usize = usize::MAX - 1_024;
 
 /// See the module.
 pub struct MioNet {
+    clock: Clock,
     poll: Poll,
     events: Events,
     listeners: Vec<TcpListener>,
@@ -47,7 +51,7 @@ impl MioNet {
     ///
     /// # Errors
     /// When the kernel has no descriptor left.
-    pub fn new(listeners: Vec<TcpListener>) -> io::Result<(Self, Arc<dyn Wake>)> {
+    pub fn new(listeners: Vec<TcpListener>, clock: Clock) -> io::Result<(Self, Arc<dyn Wake>)> {
         let poll = Poll::new()?;
         let wake = Arc::new(MioWake(Waker::new(poll.registry(), MAIL)?));
         for (at, listener) in listeners.iter().enumerate() {
@@ -55,11 +59,19 @@ impl MioNet {
             poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
         }
         let events = Events::with_capacity(EVENTS_MAX);
-        Ok((Self { poll, events, listeners, reserve: open_reserve() }, wake))
+        Ok((Self { clock, poll, events, listeners, reserve: open_reserve() }, wake))
     }
 }
 
 impl Net for MioNet {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn micros(&self) -> u64 {
+        self.clock.micros()
+    }
+
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         match self.poll.poll(&mut self.events, timeout) {
@@ -71,7 +83,8 @@ impl Net for MioNet {
             Token(token) if token >= FIRST_LISTENER => Event::Accept { listener: token - FIRST_LISTENER },
             Token(token) => Event::Ready {
                 token: token as u64,
-                readable: event.is_readable() || event.is_read_closed(),
+                readable: event.is_readable(),
+                ended: event.is_read_closed(),
                 writable: event.is_writable(),
                 failed: event.is_error(),
             },
