@@ -3,33 +3,9 @@
 //! Owns the plan, as a pure state machine over time, and the switch through which signals and the API start and cancel
 //! it. Says what to do next; `server` does it.
 
+pub use crate::stats::DrainPhase;
 use crate::{config, kit::time::Now};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Where a drain is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DrainPhase {
-    /// Not draining.
-    Serving,
-    /// No longer ready, but still accepting while balancers notice.
-    Delay,
-    /// Refusing, and asking everyone to leave.
-    Leaving,
-    /// Nothing is left, or the time is over.
-    Done,
-}
-
-impl DrainPhase {
-    /// Its word in answers and logs.
-    pub fn label(self) -> &'static str {
-        match self {
-            DrainPhase::Serving => "serving",
-            DrainPhase::Delay => "delay",
-            DrainPhase::Leaving => "leaving",
-            DrainPhase::Done => "done",
-        }
-    }
-}
 
 /// Who asked for a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 //! Owns the order of the checks: cheap before dear, and nothing is remembered of a client that is refused.
 
 use super::{
-    Connection, Context, Phase, Pressure, Step, Tools,
+    Connection, Context, Phase, Step, Tools,
     auth::{self, Handshake, Identity, Verdict, origin},
     flag,
 };
@@ -12,6 +12,7 @@ use crate::{
     directory::{Arrival, Refused},
     kit::{time::Tick, token_bucket::TokenBucket},
     model::{Protocol, Reason, identifier},
+    stats::Pressure,
     proto::{
         http::{self, Head, HeadError, Upgrade, UpgradeError},
         proxy::{self, Proxied},

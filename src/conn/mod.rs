@@ -36,7 +36,7 @@ use crate::{
     },
     model::{ConnectionId, Handle, Protocol, Reason},
     proto::deflate,
-    stats::ShardStats,
+    stats::{Pressure, ShardStats},
 };
 use lent::{Lent, LentRef};
 use std::{
@@ -177,18 +177,6 @@ pub struct Shared {
     pub addresses: Addresses,
     /// Names this run in connection ids.
     pub node: AtomicU64,
-}
-
-/// How far `limits.memory` is used up.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Pressure {
-    /// Below it.
-    None,
-    /// Above it: messages of the lowest lane are `failed`.
-    ShedLow,
-    /// Still above it: handshakes are refused as when full.
-    Refuse,
 }
 
 impl Shared {

@@ -1,10 +1,11 @@
 //! A message for a connection: whether it may go, and its bytes on the connection's wire.
 
-use super::{Connection, Context, Pressure, Step, Tools, flag, outbox::{Outgoing, Queued}};
+use super::{Connection, Context, Step, Tools, flag, outbox::{Outgoing, Queued}};
 use crate::{
     kit::{completion::Ticket, token_bucket::TokenBucket},
     model::{Body, Message, Outcome, Reason},
     proto::{sse, ws},
+    stats::Pressure,
 };
 use bytes::Bytes;
 

@@ -225,6 +225,18 @@ impl<A: Answer> Drop for Ticket<A> {
     }
 }
 
+impl<A> fmt::Debug for Tally<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tally({:?})", self.counts)
+    }
+}
+
+impl<A> fmt::Debug for Hold<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
 impl<A: Answer> fmt::Debug for Ticket<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -1,6 +1,6 @@
 //! The client port's listeners: one per shard and address, options set once and inherited by every connection.
 
-use super::net_mio::listener_of;
+use super::net_mio::{listener_of, set_defer_accept};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::{
     io,
@@ -95,5 +95,5 @@ fn set_inherited_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
-    set_defer_accept(socket)
+    set_defer_accept(socket, DEFER_ACCEPT)
 }

@@ -186,6 +186,25 @@ pub fn listener_of(descriptor: RawFd) -> io::Result<TcpListener> {
     Ok(unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) })
 }
 
+/// The kernel hands a connection over when its first bytes are there, or after `timeout` (tcp(7), TCP_DEFER_ACCEPT).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn set_defer_accept(socket: &socket2::Socket, timeout: Duration) -> io::Result<()> {
+    let seconds = timeout.as_secs() as libc::c_int;
+    // SAFETY: the option's value is one int, and is read during the call only.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn open_reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
