@@ -134,11 +134,11 @@ keys! {
     clients: Clients, "clients", "The port of the clients: WebSocket and SSE." {
         listen: Vec<SocketAddr> = List(Address, 1, 64), "127.0.0.1:7001",
             "Addresses to listen on; a layer-4 balancer's one address reaches each port only 64 k times.";
-        ping: u64 = Duration(100, DAY), "50s",
-            "Time between pings, jittered; under the 60 s after which common proxies drop an idle connection.";
-        ping_min: u64 = Duration(100, DAY), "10s",
+        ping: u64 = Duration(100, 12 * 3_600 * SECOND), "50s",
+            "Time between pings, jittered, in whole seconds (rounded up); common proxies drop what idles for 60 s.";
+        ping_min: u64 = Duration(100, 12 * 3_600 * SECOND), "10s",
             "Shortest interval that a client may ask for with ?ping=.";
-        ping_max: u64 = Duration(100, DAY), "10m",
+        ping_max: u64 = Duration(100, 12 * 3_600 * SECOND), "10m",
             "Longest interval that a client may ask for: phones save their radio.";
         echo: bool = Flag, "false",
             "Answer the text ECHO x with itself, as Zuul Push's sample does.";
