@@ -3,7 +3,7 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{slab::Key, time::Now},
+    kit::{slab::Key, time::{Now, Tick}},
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
@@ -25,6 +25,7 @@ impl<N: Net> Shard<N> {
         for _ in 0..READS_PER_TURN {
             let Some(entry) = self.table.get_mut(key) else { return };
             let was_accepted = entry.connection.is_accepted();
+            let handshake_due = entry.timer.due();
             let received = self.net.receive(entry.socket, &mut self.scratch);
             let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
             let (step, more) = match received {
@@ -38,7 +39,9 @@ impl<N: Net> Shard<N> {
                 Err(_) => (entry.connection.handle_failure(), false),
             };
             self.settle(now, key, step);
-            self.note_accepted(now, key, was_accepted);
+            if !was_accepted {
+                self.note_accepted(now, key, handshake_due);
+            }
             if !more {
                 return;
             }
@@ -155,12 +158,12 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Whether an event made a connection an accepted one.
-    fn note_accepted(&mut self, now: Now, key: Key, was_accepted: bool) {
-        let Some(entry) = self.table.get(key) else { return };
-        if !was_accepted && entry.connection.is_accepted() {
-            let began_us = now.micros.saturating_sub(entry.connection.handshake_took_us());
-            self.accepted(now, key, began_us);
+    /// An event may have made a connection an accepted one: until then its timer was that of its handshake.
+    fn note_accepted(&mut self, now: Now, key: Key, handshake_due: Tick) {
+        if self.table.get(key).is_some_and(|entry| entry.connection.is_accepted()) {
+            let left_ms = handshake_due.ms_since(now.tick());
+            let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
+            self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
         }
     }
 

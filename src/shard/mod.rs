@@ -137,6 +137,8 @@ impl<N: Net> Shard<N> {
         self.post_undelivered();
         self.shed_buffers(now);
         self.publish(now, lag_us);
+        #[cfg(debug_assertions)]
+        self.check_invariants();
         let more = more_mail || more_timers || more_sweeps || !self.unread.is_empty() || self.accepts_now(now);
         if more { Some(Duration::ZERO) } else { self.until_next(now) }
     }
