@@ -5,7 +5,10 @@
 
 pub use crate::stats::DrainPhase;
 use crate::{config, kit::time::Now};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Who asked for a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +57,8 @@ pub struct DrainSwitch {
     config: config::Drain,
     grace_ms: u64,
     state: Mutex<State>,
+    /// True from the first moment of a drain: what health checks look at.
+    draining: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy)]
@@ -81,7 +86,7 @@ impl DrainSwitch {
             cancelled: false,
             now_ms: 0,
         };
-        Self { config, grace_ms, state: Mutex::new(state) }
+        Self { config, grace_ms, state: Mutex::new(state), draining: Arc::default() }
     }
 
     /// Begins a drain. A signal takes over one that the API began; otherwise one under way goes on as it is. Says
@@ -95,6 +100,7 @@ impl DrainSwitch {
             }
             return taken_over;
         }
+        self.draining.store(true, Ordering::Relaxed);
         state.phase = DrainPhase::Delay;
         state.origin = Some(origin);
         state.began_ms = state.now_ms;
@@ -108,6 +114,7 @@ impl DrainSwitch {
         let mut state = self.lock();
         let ours = state.phase != DrainPhase::Serving && state.origin == Some(DrainOrigin::Api);
         if ours {
+            self.draining.store(false, Ordering::Relaxed);
             state.cancelled = true;
             state.phase = DrainPhase::Serving;
             state.origin = None;
@@ -117,7 +124,12 @@ impl DrainSwitch {
 
     /// Whether a drain is under way: readiness ends with its first moment.
     pub fn is_draining(&self) -> bool {
-        self.lock().phase != DrainPhase::Serving
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The same, for those who look often.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.draining.clone()
     }
 
     /// What an observer sees.

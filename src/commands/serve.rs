@@ -1,7 +1,10 @@
 //! `holdfast serve`: runs a node.
 
 use super::{DONE, FAILED, fail, node_args::NodeArgs};
-use crate::config::{self, Config, logging};
+use crate::{
+    config::{self, Config, logging},
+    server::Ended,
+};
 
 /// Runs a node: it holds the connections of clients and delivers what senders push.
 ///
@@ -36,7 +39,8 @@ pub fn main(args: &Args) -> i32 {
 
 fn run(config: Config) -> i32 {
     match crate::server::run(config) {
-        Ok(()) => DONE,
+        Ok(Ended::Drained) => DONE,
+        Ok(Ended::CutShort) => FAILED,
         Err(error) => {
             tracing::error!("{error}");
             FAILED

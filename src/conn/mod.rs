@@ -168,7 +168,7 @@ pub struct Shared {
     /// A [`Pressure`], as its number.
     pub pressure: AtomicU8,
     /// Readiness ended: health checks answer 503.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     /// Kept-out users.
     pub blocks: Arc<Blocks>,
     /// Connections per address.

@@ -218,6 +218,22 @@ pub fn set_defer_accept(socket: &socket2::Socket, timeout: Duration) -> io::Resu
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Makes the kernel allocate the process's descriptor table for `limit` descriptors now, while it has one thread: growing
+/// it later, with threads that share it, stalls them for milliseconds each time.
+pub fn grow_descriptor_table(limit: u64) {
+    /// Eight bytes of table each: beyond this the memory is better spent when it is needed.
+    const GROWN_MAX: u64 = 4 << 20;
+    let highest = limit.clamp(4, GROWN_MAX) - 1;
+    let Ok(highest) = libc::c_int::try_from(highest) else { return };
+    // SAFETY: duplicates standard error to the lowest free descriptor from `highest` on, and closes that again.
+    unsafe {
+        let copy = libc::fcntl(2, libc::F_DUPFD_CLOEXEC, highest);
+        if copy >= 0 {
+            libc::close(copy);
+        }
+    }
+}
+
 fn open_reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }
