@@ -10,7 +10,7 @@ use crate::{
     bridge::{
         Broadcasts, DrainSwitch, Router,
         drain::{DrainOrigin, DrainPhase, DrainStep},
-        registry::{Lease, MemoryRegistry, Registry},
+        registry::{Lease, MemoryRegistry},
     },
     clock::Clock,
     config::Config,
