@@ -1,0 +1,115 @@
+//! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
+
+use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
+use crate::{
+    bridge::Delivered,
+    model::{Body, Identifier, Message},
+};
+use hyper::header::HeaderName;
+use std::{
+    hash::BuildHasher,
+    io::Write,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// See the module.
+pub struct App {
+    /// The parts of the node that requests act on.
+    pub control: Control,
+    /// Who may ask.
+    pub gate: Gate,
+    /// The header that names the user on Zuul's endpoint.
+    pub identity: HeaderName,
+    /// This node's name as JSON.
+    node_json: Vec<u8>,
+    /// Tells ids drawn by this run from those of all others.
+    run: u64,
+    drawn: AtomicU64,
+}
+
+/// What a sender may say about a message, wherever it says it.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// The lane's name.
+    pub lane: Option<&'a str>,
+    /// Its life, ms.
+    pub ttl_ms: Option<u64>,
+    /// The sender's name for it.
+    pub id: Option<&'a str>,
+    /// Messages with one key replace each other.
+    pub collapse: Option<&'a str>,
+    /// How long it may wait in an outbox, ms.
+    pub timeout_ms: Option<u64>,
+}
+
+impl App {
+    /// `run` is a number that no other run of any node has.
+    pub fn new(control: Control, gate: Gate, identity: HeaderName, run: u64) -> Self {
+        let mut node_json = Vec::new();
+        write_json_string(&control.config.node.id, &mut node_json);
+        Self { control, gate, identity, node_json, run, drawn: AtomicU64::new(0) }
+    }
+
+    /// Makes a message.
+    ///
+    /// # Errors
+    /// 400 for an unknown lane or an unusable id or collapse key.
+    pub fn message(&self, body: Body, options: &Options<'_>) -> Result<Message, Refusal> {
+        let config = &self.control.config;
+        let lane = match options.lane {
+            None => config.lanes.default_lane(),
+            Some(name) => config.lanes.by_name(name).ok_or_else(|| self.unknown_lane(name))?,
+        };
+        let now = self.control.clock.now();
+        let mut message = Message::new(lane, body, now.micros);
+        if let Some(id) = options.id {
+            check_name(id, "id")?;
+            message.id = Identifier::new(id).ok();
+        }
+        if let Some(key) = options.collapse {
+            check_name(key, "collapse key")?;
+            message.collapse = Some(self.control.collapse_seed.hash_one(key));
+        }
+        let ttl_ms = options.ttl_ms.or(config.lanes.config(lane).ttl_ms);
+        message.expires_unix_ms = ttl_ms.map(|ttl_ms| now.unix_ms.saturating_add(ttl_ms));
+        message.timeout_ms = options.timeout_ms.map(|timeout_ms| timeout_ms.min(config.delivery.timeout_ms));
+        Ok(message)
+    }
+
+    /// An id for a message whose sender gave none.
+    pub fn draw_id(&self) -> String {
+        format!("{:016x}-{:x}", self.run, self.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Writes `{"id":…,"outcomes":[…]}`. `id` is the sender's; without it one is drawn.
+    pub fn write_delivered(&self, id: Option<&str>, delivered: &Delivered, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"id\":");
+        match id {
+            Some(id) => write_json_string(id, out),
+            None => {
+                let number = self.drawn.fetch_add(1, Ordering::Relaxed);
+                // Writing to a Vec cannot fail.
+                let _ = write!(out, "\"{:016x}-{number:x}\"", self.run);
+            }
+        }
+        out.extend_from_slice(b",\"outcomes\":[");
+        let mut first = true;
+        delivered.visit(|device, outcome| {
+            out.extend_from_slice(if first { b"{\"device\":" } else { b",{\"device\":" });
+            first = false;
+            write_json_string(device, out);
+            out.extend_from_slice(b",\"outcome\":\"");
+            out.extend_from_slice(outcome.label().as_bytes());
+            out.extend_from_slice(b"\",\"node\":");
+            out.extend_from_slice(&self.node_json);
+            out.push(b'}');
+        });
+        out.extend_from_slice(b"]}");
+    }
+
+    fn unknown_lane(&self, name: &str) -> Refusal {
+        let lanes: Vec<&str> = self.control.config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
+        let message = format!("{name:?} is not a lane; the lanes are {}", lanes.join(", "));
+        Refusal::bad_request("unknown_lane", message)
+    }
+}

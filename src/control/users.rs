@@ -1,0 +1,93 @@
+//! A user's devices: who is connected, and asking them to leave.
+
+use super::{
+    app::App,
+    gate::{Headers, Right},
+    reply::{Refusal, Reply, json},
+    request::{Query, name_part},
+    timestamp::Timestamp,
+};
+use crate::kit::mailbox::Full;
+use hyper::{Response, StatusCode, http::request::Parts};
+use serde::Serialize;
+
+/// The longest block, ms.
+const BLOCK_MS_MAX: u64 = 30 * 86_400_000;
+
+#[derive(Serialize)]
+struct Devices<'a> {
+    user: &'a str,
+    devices: Vec<DeviceRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct DeviceRow<'a> {
+    device: String,
+    node: &'a str,
+    protocol: &'static str,
+    connected_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// `GET /v1/users/{user}/devices`; `user` is still percent-encoded.
+///
+/// # Errors
+/// 400, 401 and 403.
+pub fn devices(app: &App, user: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
+    Query::parse(parts.uri.query(), &[])?;
+    let user = name_part(user, "user")?;
+    let node = app.control.config.node.id.as_str();
+    let row = |found: crate::bridge::Device| DeviceRow {
+        device: found.device,
+        node,
+        protocol: found.protocol.label(),
+        connected_at: Timestamp(found.connected_unix_s),
+        expires_at: Timestamp(found.expires_unix_s),
+    };
+    let devices: Vec<DeviceRow<'_>> = app.control.router.devices(&user).into_iter().map(row).collect();
+    let status = if devices.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+    Ok(json(status, &Devices { user: &user, devices }))
+}
+
+/// `DELETE /v1/users/{user}` and `DELETE /v1/users/{user}/devices/{device}`; both names are still percent-encoded.
+///
+/// # Errors
+/// 400, 401 and 403; 404 when nobody was there to ask and nobody is to be kept out; 503 when a mailbox was full.
+pub fn disconnect(
+    app: &App,
+    user: &str,
+    device: Option<&str>,
+    parts: &Parts,
+) -> Result<Response<Reply>, Refusal> {
+    let headers = Headers::of(&parts.headers, &app.identity);
+    let caller = app.gate.check_bearer(&headers, Right::Admin)?;
+    let query = Query::parse(parts.uri.query(), if device.is_some() { &[] } else { &["block"] })?;
+    let user = name_part(user, "user")?;
+    let device = device.map(|device| name_part(device, "device")).transpose()?;
+    let block_ms = query.duration_ms("block")?.filter(|&block_ms| block_ms > 0);
+    if block_ms.is_some_and(|block_ms| block_ms > BLOCK_MS_MAX) {
+        return Err(Refusal::bad_request("bad_parameter", "block must be at most 30d"));
+    }
+    // First the block: whoever is asked to leave comes back at once.
+    if let Some(block_ms) = block_ms {
+        let unix_ms = app.control.clock.now().unix_ms;
+        app.control.blocks.block(&user, unix_ms.saturating_add(block_ms), unix_ms);
+    }
+    let asked = app.control.router.disconnect(&user, device.as_deref());
+    let (asked, full) = match asked {
+        Ok(asked) => (asked, false),
+        Err(Full(asked)) => (asked, true),
+    };
+    if asked > 0 || block_ms.is_some() {
+        let (user, device) = (&*user, device.as_deref());
+        tracing::info!(target: "audit", token = caller.name(), action = "disconnect", user, device, block_ms, asked);
+    }
+    if full {
+        return Err(Refusal::overloaded("overloaded", format!("{asked} were asked to leave; send it again for the rest")));
+    }
+    if asked == 0 && block_ms.is_none() {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "not_connected", "no such user or device is connected"));
+    }
+    Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "asked": asked, "blocked": block_ms.is_some() })))
+}
