@@ -5,6 +5,7 @@
 mod descriptors;
 mod memory;
 mod ready;
+mod secrets;
 
 use crate::{
     bridge::{
@@ -14,7 +15,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    conn::{Settings, Shared, Tools, auth::{self, Authenticator}, lent::Lents},
+    conn::{Settings, Shared, Tools, auth::{self, Authenticator, Replaceable}, lent::Lents},
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory},
     kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
@@ -23,6 +24,7 @@ use crate::{
     stats::{BuildInfo, NodeStats},
 };
 use memory::MemoryWatch;
+use secrets::SecretWatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     collections::HashMap,
@@ -36,6 +38,10 @@ use std::{
 
 /// How often the node looks at its drain, its memory and its lease.
 const TICK: Duration = Duration::from_millis(200);
+/// Memory is looked at this often, in ticks.
+const MEMORY_TICKS: u64 = 5;
+/// Files of secrets are read again this often, in ticks.
+const SECRET_TICKS: u64 = 10;
 /// A lease is renewed this often, in ticks.
 const LEASE_TICKS: u64 = 15;
 /// Progress of a drain is logged this often, in ticks.
@@ -60,8 +66,11 @@ pub enum Ended {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
-    let authenticator = auth::from_config(&config.auth)?;
-    run_with(config, authenticator)
+    let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
+    let signals = signals()?;
+    let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
+    let node = Node::start(config, authenticator, secrets)?;
+    Ok(node.run(&signals))
 }
 
 /// Runs a node whose clients are told apart by an authenticator of the caller's.
@@ -70,7 +79,8 @@ pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
 /// When it cannot start.
 pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Ended, Box<dyn Error>> {
     let signals = signals()?;
-    let node = Node::start(config, authenticator)?;
+    let secrets = SecretWatch::new(&config, None);
+    let node = Node::start(config, authenticator, secrets)?;
     Ok(node.run(&signals))
 }
 
@@ -84,6 +94,7 @@ struct Node {
     stats: Arc<NodeStats>,
     shared: Arc<Shared>,
     memory: MemoryWatch,
+    secrets: SecretWatch,
     lease: Lease,
 }
 
@@ -100,7 +111,11 @@ struct Common {
 }
 
 impl Node {
-    fn start(mut config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Self, Box<dyn Error>> {
+    fn start(
+        mut config: Config,
+        authenticator: Arc<dyn Authenticator>,
+        secrets: SecretWatch,
+    ) -> Result<Self, Box<dyn Error>> {
         let clock = Clock::start();
         let capacity = descriptors::raise_and_cap(config.limits.connections);
         config.limits.connections = capacity;
@@ -158,7 +173,7 @@ impl Node {
         stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         announce(&config, &addresses, internal_address, capacity)?;
-        Ok(Self { config, clock, shards, control, router, drain, stats, shared, memory, lease })
+        Ok(Self { config, clock, shards, control, router, drain, stats, shared, memory, secrets, lease })
     }
 
     /// Serves until a drain that a signal began is over.
@@ -218,7 +233,12 @@ impl Node {
     }
 
     fn watch(&mut self, ticks: u64) {
-        if ticks.is_multiple_of(5)
+        if ticks.is_multiple_of(SECRET_TICKS)
+            && let Some(tokens) = self.secrets.look()
+        {
+            self.control.replace_tokens(tokens);
+        }
+        if ticks.is_multiple_of(MEMORY_TICKS)
             && let Some(pressure) = self.memory.look()
         {
             self.shared.pressure.store(pressure as u8, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! `auth.mode = "header"`: the request says who it is, and is believed.
 //!
-//! For trying out, and behind a gateway that authenticates and sets the header itself.
+//! For trying out, and behind a gateway that authenticates and sets the header itself. A header may also be spelt with `-`
+//! for `_`, since proxies drop or rewrite names with underscores; the configured spelling comes first.
 
 use super::{Authenticator, Handshake, Identity, Verdict};
 use crate::{model::Reason, proto::http::Head};
@@ -10,18 +11,25 @@ use std::borrow::Cow;
 #[derive(Clone, Debug)]
 pub struct HeaderAuth {
     header: String,
+    /// The same with `-` for `_`, where that is another name.
+    hyphened: Option<String>,
 }
 
 impl HeaderAuth {
     /// Believes this header.
     pub fn new(header: impl Into<String>) -> Self {
-        Self { header: header.into() }
+        let header = header.into();
+        let hyphened = header.contains('_').then(|| header.replace('_', "-"));
+        Self { header, hyphened }
     }
 }
 
 impl Authenticator for HeaderAuth {
     fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
-        match named(handshake.head, &self.header, "user") {
+        let head = handshake.head;
+        let hyphened = || self.hyphened.as_deref().and_then(|header| header_value(head, header));
+        let user = header_value(head, &self.header).or_else(hyphened).or_else(|| parameter_value(head, "user"));
+        match user {
             Some(user) => {
                 Verdict::Accept(Identity { user, device: None, issued_unix_s: None, expires_unix_s: None })
             }
@@ -30,12 +38,18 @@ impl Authenticator for HeaderAuth {
     }
 }
 
-/// A name from the first line of a header, else from a query parameter. One that is not UTF-8 comes back empty, so that
-/// it is refused as a name rather than taken for absent.
+/// A name from the first line of a header, else from a query parameter.
 pub(super) fn named<'h>(head: &Head<'h>, header: &str, parameter: &str) -> Option<Cow<'h, str>> {
-    if let Some(value) = head.header_lines(header).next() {
-        return Some(Cow::Borrowed(std::str::from_utf8(value).unwrap_or_default()));
-    }
+    header_value(head, header).or_else(|| parameter_value(head, parameter))
+}
+
+/// A value that is not UTF-8 comes back empty, so that it is refused as a name rather than taken for absent.
+fn header_value<'h>(head: &Head<'h>, header: &str) -> Option<Cow<'h, str>> {
+    let value = head.header_lines(header).next()?;
+    Some(Cow::Borrowed(std::str::from_utf8(value).unwrap_or_default()))
+}
+
+fn parameter_value<'h>(head: &Head<'h>, parameter: &str) -> Option<Cow<'h, str>> {
     head.query_param(parameter).unwrap_or(Some(Cow::Borrowed("")))
 }
 
@@ -50,6 +64,8 @@ mod tests {
             ("/ws", &["X-CUSTOMER_ID: 42"], Some("42")),
             ("/ws", &["x-customer_id: 42"], Some("42")),
             ("/ws?user=7", &["X-CUSTOMER_ID: 42"], Some("42")),
+            ("/ws?user=7", &["X-Customer-Id: 42"], Some("42")),
+            ("/ws", &["X-CUSTOMER-ID: 7", "X-CUSTOMER_ID: 42"], Some("42")),
             ("/ws?user=7", &[], Some("7")),
             ("/sse?a=b&user=j%C3%BCrgen", &[], Some("jürgen")),
             ("/ws", &["X-CUSTOMER_ID: jürgen"], Some("jürgen")),

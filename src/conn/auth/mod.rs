@@ -7,12 +7,14 @@
 mod header;
 mod jwt;
 mod origin;
+mod replaceable;
 #[cfg(test)]
 mod test_keys;
 
 pub use header::HeaderAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
+pub use replaceable::Replaceable;
 
 use crate::{
     config::{Auth, AuthMode},
