@@ -14,4 +14,5 @@ pub mod directory;
 pub mod shard;
 pub mod bridge;
 pub mod control;
+pub mod server;
 pub mod commands;

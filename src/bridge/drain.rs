@@ -3,33 +3,12 @@
 //! Owns the plan, as a pure state machine over time, and the switch through which signals and the API start and cancel
 //! it. Says what to do next; `server` does it.
 
+pub use crate::stats::DrainPhase;
 use crate::{config, kit::time::Now};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Where a drain is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DrainPhase {
-    /// Not draining.
-    Serving,
-    /// No longer ready, but still accepting while balancers notice.
-    Delay,
-    /// Refusing, and asking everyone to leave.
-    Leaving,
-    /// Nothing is left, or the time is over.
-    Done,
-}
-
-impl DrainPhase {
-    /// Its word in answers and logs.
-    pub fn label(self) -> &'static str {
-        match self {
-            DrainPhase::Serving => "serving",
-            DrainPhase::Delay => "delay",
-            DrainPhase::Leaving => "leaving",
-            DrainPhase::Done => "done",
-        }
-    }
-}
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// Who asked for a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +57,8 @@ pub struct DrainSwitch {
     config: config::Drain,
     grace_ms: u64,
     state: Mutex<State>,
+    /// True from the first moment of a drain: what health checks look at.
+    draining: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Copy)]
@@ -105,7 +86,7 @@ impl DrainSwitch {
             cancelled: false,
             now_ms: 0,
         };
-        Self { config, grace_ms, state: Mutex::new(state) }
+        Self { config, grace_ms, state: Mutex::new(state), draining: Arc::default() }
     }
 
     /// Begins a drain. A signal takes over one that the API began; otherwise one under way goes on as it is. Says
@@ -119,6 +100,7 @@ impl DrainSwitch {
             }
             return taken_over;
         }
+        self.draining.store(true, Ordering::Relaxed);
         state.phase = DrainPhase::Delay;
         state.origin = Some(origin);
         state.began_ms = state.now_ms;
@@ -132,6 +114,7 @@ impl DrainSwitch {
         let mut state = self.lock();
         let ours = state.phase != DrainPhase::Serving && state.origin == Some(DrainOrigin::Api);
         if ours {
+            self.draining.store(false, Ordering::Relaxed);
             state.cancelled = true;
             state.phase = DrainPhase::Serving;
             state.origin = None;
@@ -141,7 +124,12 @@ impl DrainSwitch {
 
     /// Whether a drain is under way: readiness ends with its first moment.
     pub fn is_draining(&self) -> bool {
-        self.lock().phase != DrainPhase::Serving
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The same, for those who look often.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.draining.clone()
     }
 
     /// What an observer sees.

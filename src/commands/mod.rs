@@ -1,1 +1,97 @@
 //! One thin file a subcommand: arguments in, a call, words and an exit code out.
+//!
+//! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
+
+mod client;
+mod config;
+mod devices;
+mod drain;
+mod node_args;
+mod send;
+mod serve;
+mod version;
+
+use clap::{Parser, Subcommand};
+
+/// Done.
+const DONE: i32 = 0;
+/// Bad configuration or a failed run.
+const FAILED: i32 = 1;
+/// Bad usage; clap's own code for it, too.
+const USAGE: i32 = 2;
+
+#[derive(Parser)]
+#[command(name = "holdfast", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const ABOUT: &str =
+    "Holds millions of mostly idle WebSocket and SSE connections and pushes messages down them.";
+
+const EXAMPLES: &str = "\
+Try it on one machine:
+  holdfast serve                                  a node
+  curl -N 'http://127.0.0.1:7001/sse?user=ann'    a client, in a second terminal
+  holdfast send --direct ann 'hello'              a message to it, in a third
+
+Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Send(send::Args),
+    Devices(devices::Args),
+    Drain(drain::Args),
+    Config(config::Args),
+    /// Prints the version
+    Version,
+}
+
+/// Runs the command that the process was started with; the exit code.
+pub fn main() -> i32 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to fail when help was asked for.
+            let _ = error.print();
+            return error.exit_code();
+        }
+    };
+    match cli.command {
+        Command::Serve(args) => serve::main(&args),
+        Command::Send(args) => send::main(&args),
+        Command::Devices(args) => devices::main(&args),
+        Command::Drain(args) => drain::main(&args),
+        Command::Config(args) => config::main(&args),
+        Command::Version => version::main(),
+    }
+}
+
+/// Says why the command failed.
+fn fail(why: impl std::fmt::Display) -> i32 {
+    eprintln!("holdfast: {why}");
+    FAILED
+}
+
+/// Writes to standard output; a reader that went away is no failure.
+fn print(text: &str) -> i32 {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(format_args!("cannot write: {error}")),
+        _ => DONE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -24,7 +24,8 @@ pub fn format_ms(ms: u64) -> String {
     if ms == 0 {
         return "0s".into();
     }
-    let (unit, factor) = UNITS.iter().find(|(_, factor)| ms % factor == 0).copied().unwrap_or(("ms", 1));
+    let (unit, factor) =
+        UNITS.iter().find(|(_, factor)| ms.is_multiple_of(*factor)).copied().unwrap_or(("ms", 1));
     format!("{}{unit}", ms / factor)
 }
 

@@ -134,11 +134,11 @@ keys! {
     clients: Clients, "clients", "The port of the clients: WebSocket and SSE." {
         listen: Vec<SocketAddr> = List(Address, 1, 64), "127.0.0.1:7001",
             "Addresses to listen on; a layer-4 balancer's one address reaches each port only 64 k times.";
-        ping: u64 = Duration(100, DAY), "50s",
-            "Time between pings, jittered; under the 60 s after which common proxies drop an idle connection.";
-        ping_min: u64 = Duration(100, DAY), "10s",
+        ping: u64 = Duration(100, 12 * 3_600 * SECOND), "50s",
+            "Time between pings, jittered, in whole seconds (rounded up); common proxies drop what idles for 60 s.";
+        ping_min: u64 = Duration(100, 12 * 3_600 * SECOND), "10s",
             "Shortest interval that a client may ask for with ?ping=.";
-        ping_max: u64 = Duration(100, DAY), "10m",
+        ping_max: u64 = Duration(100, 12 * 3_600 * SECOND), "10m",
             "Longest interval that a client may ask for: phones save their radio.";
         echo: bool = Flag, "false",
             "Answer the text ECHO x with itself, as Zuul Push's sample does.";
@@ -164,12 +164,12 @@ keys! {
             "A token that may do everything; several with roles: [[internal.tokens]].";
         token_file: Option<PathBuf> = Or("", File), "",
             "File that holds internal.token; read again when it changes.";
-        tokens: Vec<RawToken> = Tokens, "",
-            "Named tokens, several valid at once, each with a role: send, read, admin or peer.";
         push_from: Vec<IpNet> = List(Network, 0, 256), "",
             "Networks that may use Zuul's push endpoint without a token.";
         identity_header: String = Text(words::HEADER, words::is_header), "X-CUSTOMER_ID",
             "Header that names the user on Zuul's push endpoint.";
+        tokens: Vec<RawToken> = Tokens, "",
+            "Named tokens, several valid at once, each with a role: send, read, admin or peer.";
     }
     auth: Auth, "auth", "How clients say who they are." {
         mode: AuthMode = Choice(&[("header", AuthMode::Header), ("jwt", AuthMode::Jwt)]), "header",

@@ -22,7 +22,15 @@ pub fn default_file() -> String {
     for section in SECTIONS {
         let _ = write!(out, "\n# {}\n[{}]\n", section.about, section.name);
         for key in section.keys {
-            let _ = writeln!(out, "# {}\n{} = {}", key.why, short(section, key.name), (key.show)(&raw));
+            match key.name {
+                // Tables come last in their section, and `tokens = []` would forbid them.
+                "internal.tokens" => {
+                    let _ = writeln!(out, "# {}\n{}", key.why, TOKEN_EXAMPLE.replace("\n", "\n# "));
+                }
+                name => {
+                    let _ = writeln!(out, "# {}\n{} = {}", key.why, short(section, name), (key.show)(&raw));
+                }
+            }
         }
         if section.name == "lanes" {
             for lane in &raw.lanes.order {
@@ -42,7 +50,7 @@ pub fn effective(sources: &Sources) -> Result<(String, Vec<Warning>), ConfigErro
     let (config, warnings) = check::check(layers.clone(), sources)?;
     let mut out = String::new();
     for section in SECTIONS {
-        let _ = write!(out, "{}[{}]\n", if out.is_empty() { "" } else { "\n" }, section.name);
+        let _ = writeln!(out, "{}[{}]", if out.is_empty() { "" } else { "\n" }, section.name);
         for key in section.keys {
             let (shown, note) = match resolved(key.name, &layers, &config) {
                 Some(value) => (value, " # automatic".to_owned()),
@@ -52,7 +60,7 @@ pub fn effective(sources: &Sources) -> Result<(String, Vec<Warning>), ConfigErro
         }
         if section.name == "lanes" {
             for lane in &layers.raw.lanes.order {
-                let _ = write!(out, "\n[lanes.{lane}]\n");
+                let _ = writeln!(out, "\n[lanes.{lane}]");
                 for line in lane_keys(&layers.raw, lane, false).lines() {
                     let key = line.split(' ').next().unwrap_or_default();
                     let _ = writeln!(out, "{line}{}", note(&layers, &format!("lanes.{lane}.{key}")));
@@ -82,6 +90,12 @@ pub fn page() -> String {
     }
     out
 }
+
+const TOKEN_EXAMPLE: &str = "\
+# [[internal.tokens]]
+name = \"checkout\"
+role = \"send\"
+token_file = \"/run/secrets/checkout\"";
 
 const PAGE_HEAD: &str = "# Configuration
 

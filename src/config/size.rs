@@ -16,7 +16,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 
 /// Writes bytes in the largest unit that holds them whole; [`parse_bytes`] reads it back.
 pub fn format_bytes(bytes: u64) -> String {
-    let fits = |factor: u64| bytes != 0 && bytes % factor == 0;
+    let fits = |factor: u64| bytes != 0 && bytes.is_multiple_of(factor);
     let (unit, factor) = UNITS.iter().find(|(_, factor)| fits(*factor)).copied().unwrap_or(("B", 1));
     format!("{}{unit}", bytes / factor)
 }

@@ -57,6 +57,21 @@ fn the_default_file_says_what_is_the_default_anyway() {
 }
 
 #[test]
+fn the_token_of_the_default_file_may_be_uncommented() {
+    let uncomment = |line: &str| match line.strip_prefix("# ") {
+        Some(text) if text.starts_with("[[") || text.starts_with("name =") || text.starts_with("role =") => {
+            text.into()
+        }
+        Some(text) if text.starts_with("token_file =") => "token = \"hush\"".into(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<String> = render::default_file().lines().map(uncomment).collect();
+    let (_folder, sources) = file(&text.join("\n"));
+    let (config, _) = load(&sources).unwrap();
+    assert_eq!(config.internal.tokens[0].name, "checkout");
+}
+
+#[test]
 fn the_reference_page_is_what_the_table_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -1,8 +1,7 @@
 //! The forms of names and words that configuration values must have.
 
 /// What an origin is, for errors.
-pub const ORIGIN: &str = "an origin like \"https://app.example.com\" (scheme://host[:port]), or \"*.example.com\" for \
-                          every scheme, port and host below a domain";
+pub const ORIGIN: &str = "an origin like \"https://app.example.com\" (scheme://host[:port]), or with a wildcard for every host below a domain, \"https://*.example.com\" or, for any scheme, \"*.example.com\" (a port left out is the scheme's own)";
 /// What a header name is, for errors.
 pub const HEADER: &str = "the name of a header: 1 to 64 of A-Z, a-z, 0-9 and !#$%&'*+-.^_`|~";
 /// What a cookie name is, for errors.
@@ -63,15 +62,21 @@ pub fn is_host_and_port(text: &str) -> bool {
     is_host(host) && is_port(port)
 }
 
-/// `scheme://host[:port]` (RFC 6454, section 6.1) or `*.domain`.
+/// `scheme://host[:port]` (RFC 6454, section 6.1), `scheme://*.domain[:port]` or `*.domain[:port]`.
 pub fn is_origin(text: &str) -> bool {
-    if let Some(domain) = text.strip_prefix("*.") {
-        return is_host(domain) && !domain.starts_with('[');
-    }
-    let Some((scheme, authority)) = text.split_once("://") else { return false };
-    let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    scheme_fits && (is_host(authority) || is_host_and_port(authority))
+    let (scheme, authority) = match text.split_once("://") {
+        Some((scheme, authority)) => (Some(scheme), authority),
+        None => (None, text),
+    };
+    let scheme_fits = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    };
+    let domain = authority.strip_prefix("*.");
+    let place = domain.unwrap_or(authority);
+    let place_fits =
+        (is_host(place) || is_host_and_port(place)) && !(domain.is_some() && place.starts_with('['));
+    place_fits && scheme.map_or(domain.is_some(), scheme_fits)
 }
 
 fn is_port(text: &str) -> bool {
@@ -131,7 +136,14 @@ mod tests {
         );
         table(
             is_origin,
-            &["https://a.example", "http://localhost:3000", "*.example.com", "https://[::1]:1", "app+x://y"],
+            &[
+                "https://a.example",
+                "http://localhost:3000",
+                "*.example.com",
+                "https://*.example.com:8443",
+                "https://[::1]:1",
+                "app+x://y",
+            ],
             &[
                 "",
                 "a.example",
@@ -142,7 +154,10 @@ mod tests {
                 "https://",
                 "https://a:x",
                 "null",
-                "https://*.a",
+                "https://*",
+                "*.[::1]",
+                "://a",
+                "a.example",
             ],
         );
         table(

@@ -22,6 +22,8 @@ impl LentRef {
 /// What one connection has been lent.
 #[derive(Default)]
 pub struct Lent {
+    /// The connection's slot.
+    pub owner: u32,
     /// The beginning of its request, while the head is not complete.
     pub head: Vec<u8>,
     /// Its peer, while the handshake is under way: the socket's, then the one a PROXY header names.
@@ -59,9 +61,9 @@ pub struct Lents {
 
 impl Lents {
     /// What a connection has been lent; lends it if it had nothing.
-    pub fn of(&mut self, lent: &mut LentRef) -> &mut Lent {
+    pub fn of(&mut self, lent: &mut LentRef, owner: u32) -> &mut Lent {
         if *lent == LentRef::NONE {
-            *lent = LentRef(self.lents.insert(Lent::default()) as u32);
+            *lent = LentRef(self.lents.insert(Lent { owner, ..Lent::default() }) as u32);
         }
         &mut self.lents[lent.0 as usize]
     }
@@ -117,9 +119,9 @@ impl Lents {
         self.bytes
     }
 
-    /// Bytes of one connection's share, as last accounted.
-    pub fn bytes_of(&self, lent: LentRef) -> usize {
-        self.get(lent).map_or(0, |lent| lent.accounted)
+    /// The slot of the connection that has been lent most.
+    pub fn largest(&self) -> Option<u32> {
+        self.lents.iter().max_by_key(|(_, lent)| lent.accounted).map(|(_, lent)| lent.owner)
     }
 
     /// Connections that have been lent anything.

@@ -24,7 +24,7 @@ pub mod settings;
 mod timeouts;
 mod websocket;
 
-pub use push::Encoded;
+pub use push::Prepared;
 pub use settings::Settings;
 
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
     },
     model::{ConnectionId, Handle, Protocol, Reason},
     proto::deflate,
-    stats::ShardStats,
+    stats::{Pressure, ShardStats},
 };
 use lent::{Lent, LentRef};
 use std::{
@@ -106,10 +106,8 @@ pub(crate) mod flag {
     pub const WATCHES_WRITABLE: u16 = 1 << 8;
     /// epoll knows it.
     pub const REGISTERED: u16 = 1 << 9;
-    /// It is in the shard's list of connections with more to read.
-    pub const MORE_TO_READ: u16 = 1 << 10;
     /// Gone as soon as the outbox is empty.
-    pub const GONE_WHEN_FLUSHED: u16 = 1 << 11;
+    pub const GONE_WHEN_FLUSHED: u16 = 1 << 10;
 }
 
 /// What a shard does with a connection after an event.
@@ -167,28 +165,16 @@ pub struct Shared {
     pub capacity: AtomicUsize,
     /// Bytes in outboxes and lent buffers.
     pub buffers: AtomicUsize,
-    /// See [`Pressure`].
+    /// A [`Pressure`], as its number.
     pub pressure: AtomicU8,
     /// Readiness ended: health checks answer 503.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     /// Kept-out users.
     pub blocks: Arc<Blocks>,
     /// Connections per address.
     pub addresses: Addresses,
     /// Names this run in connection ids.
     pub node: AtomicU64,
-}
-
-/// How far `limits.memory` is used up.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Pressure {
-    /// Below it.
-    None,
-    /// Above it: messages of the lowest lane are `failed`.
-    ShedLow,
-    /// Still above it: handshakes are refused as when full.
-    Refuse,
 }
 
 impl Shared {
@@ -208,6 +194,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// The same, in ticks.
     pub tick: Tick,
+    /// The other end of the socket, where the event is its coming.
+    pub peer: Option<IpAddr>,
     /// The connection's own handle.
     pub handle: Handle,
     /// What it may use.
@@ -264,6 +252,11 @@ impl Connection {
         self.lent == LentRef::NONE
     }
 
+    /// What it has been lent.
+    pub fn lent_ref(&self) -> LentRef {
+        self.lent
+    }
+
     pub(crate) fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
@@ -297,8 +290,7 @@ impl Connection {
     /// The peer will send nothing more.
     pub fn handle_end(&mut self, _context: &mut Context<'_>) -> Step {
         Step::Gone(match self.phase {
-            Phase::Opening => Reason::HandshakeTimeout,
-            Phase::Open => Reason::ClientGone,
+            Phase::Opening | Phase::Open => Reason::ClientGone,
             // It left when asked, without a close frame: a stream has none.
             Phase::Leaving => self.reason,
             Phase::Closing => self.reason,
@@ -317,6 +309,29 @@ impl Connection {
     pub fn handle_flushed(&mut self, context: &mut Context<'_>) -> Step {
         self.give_back(context.tools);
         if self.is(flag::GONE_WHEN_FLUSHED) { Step::Gone(self.reason) } else { Step::Stay }
+    }
+
+    /// epoll knows its socket now.
+    pub fn set_registered(&mut self) {
+        self.set(flag::REGISTERED, true);
+    }
+
+    /// Whether epoll must be told that it is now to report, or no longer to report, when the socket can be written.
+    pub fn change_watch(&mut self, waits: bool) -> Option<bool> {
+        let changes = self.is(flag::REGISTERED) && self.is(flag::WATCHES_WRITABLE) != waits;
+        if changes {
+            self.set(flag::WATCHES_WRITABLE, waits);
+        }
+        changes.then_some(waits)
+    }
+
+    /// Whether the write side is to be shut now that all is written; says so once.
+    pub fn take_shut(&mut self) -> bool {
+        let due = self.is(flag::SHUT_WHEN_FLUSHED) && !self.is(flag::SHUT);
+        if due {
+            self.set(flag::SHUT, true);
+        }
+        due
     }
 
     /// Forgets the connection everywhere but in the shard's table. To be called once, when it is gone.
@@ -356,8 +371,8 @@ impl Connection {
         self.frames = self.frames.saturating_add(1);
     }
 
-    fn lent<'t>(&mut self, tools: &'t mut Tools) -> &'t mut Lent {
-        tools.lents.of(&mut self.lent)
+    fn lent<'t>(&mut self, tools: &'t mut Tools, handle: Handle) -> &'t mut Lent {
+        tools.lents.of(&mut self.lent, handle.key.index)
     }
 
     /// Gives back what is lent when nothing in it is needed any more.

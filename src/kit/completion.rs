@@ -148,13 +148,18 @@ impl<A: Answer> Tally<A> {
         poll_zero(&self.pending, &self.waker, cx)
     }
 
-    fn add(&self, answer: A) {
+    /// Counts answers that were known at once and never had a ticket. The caller has a [`Hold`], whose end publishes them.
+    pub fn add_many(&self, answer: A, many: u64) {
         let count = self.counts.get(usize::from(answer.to_bits()));
         debug_assert!(count.is_some(), "the tally was made for fewer kinds");
         if let Some(count) = count {
-            // Relaxed: `release` below publishes it.
-            count.fetch_add(1, Ordering::Relaxed);
+            // Relaxed: `release` publishes it.
+            count.fetch_add(many, Ordering::Relaxed);
         }
+    }
+
+    fn add(&self, answer: A) {
+        self.add_many(answer, 1);
         self.release(1);
     }
 }
@@ -222,6 +227,18 @@ impl<A: Answer> Ticket<A> {
 impl<A: Answer> Drop for Ticket<A> {
     fn drop(&mut self) {
         self.settle(A::LOST);
+    }
+}
+
+impl<A> fmt::Debug for Tally<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tally({:?})", self.counts)
+    }
+}
+
+impl<A> fmt::Debug for Hold<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
     }
 }
 

@@ -1,18 +1,19 @@
 //! Domain-free building blocks: no domain word, no clock, no descriptor.
+//!
+//! - [`arena`]: short byte strings packed in pages that never move
+//! - [`completion`]: outcomes of posted requests, each with its place reserved beforehand
+//! - [`mailbox`]: a bounded mailbox with priority lanes and coalesced wakes, on which nobody waits for room
+//! - [`random`]: seeded randomness
+//! - [`slab`]: generational slots in chunks that never move
+//! - [`time`]: coarse monotonic time as an argument
+//! - [`token_bucket`]: a rate limit with a burst
+//! - [`wheel`]: a hierarchical timing wheel whose nodes live in the caller's entries
 
-/// Short byte strings packed in pages that never move.
 pub mod arena;
-/// Outcomes of posted requests, each with its place reserved beforehand.
 pub mod completion;
-/// A bounded mailbox with priority lanes and coalesced wakes, on which nobody waits for room.
 pub mod mailbox;
-/// Seeded randomness.
 pub mod random;
-/// Generational slots in chunks that never move.
 pub mod slab;
-/// Coarse monotonic time as an argument.
 pub mod time;
-/// Rate limiting with a burst.
 pub mod token_bucket;
-/// A hierarchical timing wheel whose nodes live in the caller's entries.
 pub mod wheel;

@@ -62,13 +62,19 @@ impl<T: Copy> Slot<T> {
     }
 
     fn value(&self) -> Option<&T> {
+        if !self.is_live() {
+            return None;
+        }
         // SAFETY: an odd generation says that `insert` wrote `value` and `remove` has not replaced it by a link.
-        self.is_live().then(|| unsafe { &self.body.value })
+        Some(unsafe { &self.body.value })
     }
 
     fn value_mut(&mut self) -> Option<&mut T> {
+        if !self.is_live() {
+            return None;
+        }
         // SAFETY: as in `value`.
-        self.is_live().then(|| unsafe { &mut self.body.value })
+        Some(unsafe { &mut self.body.value })
     }
 }
 

@@ -100,8 +100,11 @@ impl Wheel {
         }
     }
 
-    /// One timer that is due by `now`, disarmed; in the order of their ticks. The caller loops within its own budget
-    /// and may go on later. `None` says that no timer is due any more.
+    /// One timer that is due by `now`, disarmed. They come in the order of their ticks; one scheduled when it was due
+    /// already comes behind what has expired before it. The caller loops within its own budget and may go on later.
+    /// `None` says that no timer is due any more.
+    ///
+    /// Entering a coarse slot spreads all its timers out at once, so a single call may cost as much as the slot holds.
     pub fn pop_expired(&mut self, timers: &mut impl Timers, now: Tick) -> Option<u32> {
         loop {
             let first = self.heads[EXPIRED].next;

@@ -6,6 +6,7 @@
 /// Why.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
+#[allow(missing_docs, reason = "each is a row of the table below")]
 pub enum Reason {
     // Refusals of a handshake.
     BadRequest,
@@ -87,9 +88,6 @@ pub struct Consequence {
     pub advice: Advice,
 }
 
-use Advice::{BackOff, Never, Now};
-use Loudness::{Debug, Error, Info};
-
 impl Reason {
     /// Every reason, in the order of their numbers.
     pub const ALL: [Reason; 36] = {
@@ -106,6 +104,7 @@ impl Reason {
     /// The table.
     #[rustfmt::skip]
     pub const fn consequence(self) -> Consequence {
+        use {Advice::{BackOff, Never, Now}, Loudness::{Debug, Error, Info}};
         let (label, status, code, text, loudness, advice) = match self {
             Reason::BadRequest       => ("bad_request",        400, 1002, "Malformed request",          Debug, Never),
             Reason::BadIdentity      => ("bad_identity",       400, 1008, "Unusable user or device",    Debug, Never),

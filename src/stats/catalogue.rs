@@ -125,7 +125,7 @@ catalogue! {
     /// `holdfast_kafka_lag`
     KAFKA_LAG = gauge("holdfast_kafka_lag", "messages", &["lane"], "Messages in the queue that this node has yet to read; 0 where there is no queue.");
     /// `holdfast_drain_phase`
-    DRAIN_PHASE = gauge("holdfast_drain_phase", "phase", &[], "0: serving, 1: draining but still accepting, 2: asking connections to leave, 3: drained.");
+    DRAIN_PHASE = gauge("holdfast_drain_phase", "phase", &[], "0: serving, 1: draining but still accepting, 2: asking connections to leave, 3: done.");
     /// `holdfast_drain_remaining`
     DRAIN_REMAINING = gauge("holdfast_drain_remaining", "connections", &[], "Connections that a drain still waits for; 0 when none is on.");
     /// `holdfast_memory_pressure`

@@ -36,12 +36,12 @@ pub enum DrainPhase {
     /// Refusing, and asking connections to leave.
     Leaving,
     /// Nothing is left.
-    Drained,
+    Done,
 }
 
 impl DrainPhase {
     const ALL: [DrainPhase; 4] =
-        [DrainPhase::Serving, DrainPhase::Delay, DrainPhase::Leaving, DrainPhase::Drained];
+        [DrainPhase::Serving, DrainPhase::Delay, DrainPhase::Leaving, DrainPhase::Done];
 
     /// Its name in answers and logs.
     pub const fn label(self) -> &'static str {
@@ -49,22 +49,22 @@ impl DrainPhase {
             DrainPhase::Serving => "serving",
             DrainPhase::Delay => "delay",
             DrainPhase::Leaving => "leaving",
-            DrainPhase::Drained => "drained",
+            DrainPhase::Done => "done",
         }
     }
 }
 
 /// What `limits.memory` makes the node do without.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 #[repr(u8)]
 pub enum Pressure {
     /// Nothing.
     #[default]
     None,
     /// The lowest lanes are shed.
-    ShedLanes,
+    ShedLow,
     /// Handshakes are refused too.
-    RefuseHandshakes,
+    Refuse,
 }
 
 /// The counters of a node. Any thread may count here.

@@ -4,8 +4,13 @@ use super::{catalogue::Kind, *};
 use crate::model::{Lane, Lanes, Outcome, Protocol, Reason, lane::LaneConfig};
 use std::collections::{BTreeMap, HashMap};
 
+type Labels = Vec<(String, String)>;
+
 /// One sample: its labels in order and its value.
-type Sample = (Vec<(String, String)>, f64);
+type Sample = (Labels, f64);
+
+/// A metric, labels and the value that they must have.
+type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], f64);
 
 #[derive(Default)]
 struct Page {
@@ -51,7 +56,7 @@ impl Page {
 }
 
 /// `name{label="value",...} number`
-fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+fn sample(line: &str) -> (String, Labels, f64) {
     let name_end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).expect("a value");
     let (name, mut rest) = line.split_at(name_end);
     let mut labels = Vec::new();
@@ -122,7 +127,7 @@ fn busy_node() -> NodeStats {
     node.registry("unheard of", 150);
     node.set_kafka_lag(Lane(1), 12);
     node.set_drain(DrainPhase::Leaving, 9);
-    node.set_memory_pressure(Pressure::ShedLanes);
+    node.set_memory_pressure(Pressure::ShedLow);
     node.config_reload(true);
     node.config_reload(false);
     node.mark_baseline();
@@ -163,7 +168,7 @@ fn series_are_distinct() {
 fn buckets_are_cumulative_and_end_at_the_count() {
     let page = Page::parse(&busy_node().prometheus_text());
     for metric in catalogue::ALL.iter().filter(|metric| metric.kind == Kind::Histogram) {
-        let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+        let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
         for (labels, count) in &page.samples[&format!("{}_bucket", metric.name)] {
             let is_le = |label: &&(String, String)| label.0 == "le";
             let le = labels.iter().find(is_le).expect("le").1.parse().expect("a bound");
@@ -186,7 +191,7 @@ fn buckets_are_cumulative_and_end_at_the_count() {
 #[test]
 fn the_promised_names_carry_the_right_values() {
     let page = Page::parse(&busy_node().prometheus_text());
-    let rows: &[(&str, &[(&str, &str)], f64)] = &[
+    let rows: &[Row<'_>] = &[
         ("holdfast_connections", &[("protocol", "websocket")], 8.0),
         ("holdfast_connections", &[("protocol", "sse")], 2.0),
         ("holdfast_connections_capacity", &[], 100.0),

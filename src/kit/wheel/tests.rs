@@ -56,14 +56,31 @@ fn a_due_tick_in_the_past_fires_at_the_next_pop() {
 
 #[test]
 fn the_longest_span_is_no_past_for_a_wheel_that_lags() {
-    let (mut timers, mut wheel) = setup(1, Tick(7));
-    // The wheel has not been popped for a day when a timer is set for as late as can be.
-    let now = Tick(7).plus_ms(86_400_000);
-    wheel.schedule(&mut timers, 0, now.plus_ms(u64::MAX));
+    for start in [Tick(7), Tick((1 << 30) - 1), Tick((3 << 30) - 1), Tick(u32::MAX)] {
+        let (mut timers, mut wheel) = setup(1, start);
+        // The wheel has not been popped for a day when a timer is set for as late as can be.
+        let now = start.plus_ms(86_400_000);
+        wheel.schedule(&mut timers, 0, now.plus_ms(u64::MAX));
+        assert!(!wheel.next_deadline().unwrap().reached(now));
+        assert_eq!(wheel.pop_expired(&mut timers, now), None);
+        assert!(!wheel.next_deadline().unwrap().reached(now));
+        assert_eq!(wheel.pop_expired(&mut timers, now.plus(1 << 30)), None);
+        assert_eq!(wheel.pop_expired(&mut timers, now.plus((1 << 31) - 2)), None);
+        assert_eq!(wheel.pop_expired(&mut timers, now.plus_ms(u64::MAX)), Some(0));
+    }
+}
+
+#[test]
+fn an_empty_wheel_keeps_up_with_time() {
+    let (mut timers, mut wheel) = setup(1, Tick(0));
+    let mut now = Tick(0);
+    for _ in 0..7 {
+        now = now.plus(1 << 29);
+        assert_eq!(wheel.pop_expired(&mut timers, now), None);
+    }
+    wheel.schedule(&mut timers, 0, now.plus(1));
     assert_eq!(wheel.pop_expired(&mut timers, now), None);
-    assert!(!wheel.next_deadline().unwrap().reached(now));
-    assert_eq!(wheel.pop_expired(&mut timers, now.plus(1 << 30)), None);
-    assert_eq!(wheel.pop_expired(&mut timers, now.plus_ms(u64::MAX)), Some(0));
+    assert_eq!(wheel.pop_expired(&mut timers, now.plus(1)), Some(0));
 }
 
 #[test]

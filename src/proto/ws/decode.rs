@@ -107,6 +107,8 @@ pub struct Decoder<'s> {
     pub message_max: usize,
     /// The shard's decompressor, if permessage-deflate was negotiated on this connection.
     pub deflate: Option<&'s mut Inflater>,
+    /// Frames whose header was read, fragments and control frames included: what an inbound rate counts.
+    pub frames: u32,
 }
 
 impl Decoder<'_> {
@@ -143,6 +145,7 @@ impl Decoder<'_> {
                         return Ok(ControlFlow::Continue(()));
                     };
                     input = input.get_mut(used..).unwrap_or_default();
+                    self.frames = self.frames.saturating_add(1);
                     frame
                 }
             };

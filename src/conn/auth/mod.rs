@@ -1,0 +1,156 @@
+//! Who a client is: the [`Authenticator`] trait and the ways that come with the server.
+//!
+//! An authenticator sees the head of a handshake and answers at once, on the event loop of a shard. It never checks
+//! whether a name is well formed (the caller does: [`crate::model::identifier::check`]), never reads a clock (the
+//! handshake brings the time) and never writes to the client.
+
+mod header;
+mod jwt;
+mod origin;
+mod replaceable;
+#[cfg(test)]
+mod test_keys;
+
+pub use header::HeaderAuth;
+pub use jwt::JwtAuth;
+pub use origin::{cors_origin, origin_allowed};
+pub use replaceable::Replaceable;
+
+use crate::{
+    config::{Auth, AuthMode},
+    model::{Protocol, Reason},
+    proto::http::Head,
+};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
+
+/// What an authenticator sees of a handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake<'h> {
+    /// The request head.
+    pub head: &'h Head<'h>,
+    /// The client's address; behind a trusted balancer with the PROXY protocol, the one that it told.
+    pub peer: IpAddr,
+    /// What the client wants to speak.
+    pub protocol: Protocol,
+    /// The time, ms since 1970.
+    pub unix_ms: u64,
+}
+
+/// Who a client is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity<'h> {
+    /// The user. The caller refuses one that is no [`crate::model::Identifier`].
+    pub user: Cow<'h, str>,
+    /// The device, where the credential itself names it; otherwise the caller asks [`device_from_request`].
+    pub device: Option<Cow<'h, str>>,
+    /// When the credential was made, seconds since 1970.
+    pub issued_unix_s: Option<u64>,
+    /// When it ends, and the connection with it (4002), seconds since 1970. Without it only `lifetime.max` ends that.
+    pub expires_unix_s: Option<u64>,
+}
+
+/// An authenticator's answer. Answers that take longer, because someone else must be asked, will be further variants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Verdict<'h> {
+    /// Let it in as this identity.
+    Accept(Identity<'h>),
+    /// Refuse it; [`Reason::AuthFailed`] unless there is a better one.
+    Refuse(Reason),
+}
+
+/// Decides who a client is. One object serves all shards of a node.
+pub trait Authenticator: Send + Sync + 'static {
+    /// Judges one handshake. Called on the event loop: it must not block, and every microsecond that it takes is one in
+    /// which a shard serves nobody else.
+    fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h>;
+
+    /// Whether the credential rides on a cookie, which a browser sends along for any page that asks: then, without
+    /// `clients.origins`, the Origin must match the Host (see [`origin_allowed`]).
+    fn uses_cookie(&self, _handshake: &Handshake<'_>) -> bool {
+        false
+    }
+}
+
+/// The authenticator that a configuration asks for. Reads the key file, if there is one.
+///
+/// # Errors
+/// What is wrong with the settings, naming the setting.
+pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
+    match auth.mode {
+        AuthMode::Header => Ok(Arc::new(HeaderAuth::new(auth.header.clone()))),
+        AuthMode::Jwt => Ok(Arc::new(JwtAuth::from_config(&auth.jwt)?)),
+    }
+}
+
+/// The device that a request names: in a header, else in `?device=`.
+///
+/// A name that is not UTF-8 comes back empty, which is no [`crate::model::Identifier`]: it must not pass for none.
+pub fn device_from_request<'h>(head: &Head<'h>, device_header: &str) -> Option<Cow<'h, str>> {
+    header::named(head, device_header, "device")
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::proto::http::parse_head;
+
+    /// A request head as text: a target and header lines without line ends.
+    pub(crate) fn request(target: &str, lines: &[&str]) -> String {
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        format!("GET {target} HTTP/1.1\r\nHost: push.example.com\r\n{lines}\r\n")
+    }
+
+    /// Parses it.
+    pub(crate) fn head(text: &str) -> Head<'_> {
+        parse_head(text.as_bytes(), 16 * 1024).expect("a good head").expect("a whole head").0
+    }
+
+    /// A handshake at a time.
+    pub(crate) fn handshake<'h>(head: &'h Head<'h>, unix_ms: u64) -> Handshake<'h> {
+        Handshake { head, peer: IpAddr::from([127, 0, 0, 1]), protocol: Protocol::Websocket, unix_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::*, *};
+    use crate::config::Jwt;
+
+    #[test]
+    fn the_device_is_named_by_header_before_query() {
+        let rows: &[(&str, &[&str], Option<&str>)] = &[
+            ("/ws", &[], None),
+            ("/ws?device=tablet", &[], Some("tablet")),
+            ("/ws?device=a%20b%2Fc", &[], Some("a b/c")),
+            ("/ws?device=tablet", &["x-device-id: phone"], Some("phone")),
+            ("/ws?device=", &[], Some("")),
+            ("/ws?device=%FF", &[], Some("")),
+            ("/ws?devices=tablet", &[], None),
+        ];
+        for (target, lines, device) in rows {
+            let text = request(target, lines);
+            assert_eq!(
+                device_from_request(&head(&text), "X-DEVICE-ID").as_deref(),
+                *device,
+                "{target} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configuration_becomes_its_authenticator() {
+        let mut auth = Auth {
+            mode: AuthMode::Header,
+            header: "X-CUSTOMER_ID".into(),
+            device_header: "X-DEVICE-ID".into(),
+            jwt: Jwt::default(),
+        };
+        let text = request("/ws?user=42", &[]);
+        let head = head(&text);
+        let verdict = from_config(&auth).unwrap().authenticate(&handshake(&head, 0));
+        assert!(matches!(verdict, Verdict::Accept(identity) if identity.user == "42"));
+        auth.mode = AuthMode::Jwt;
+        assert!(from_config(&auth).is_err_and(|error| error.contains("auth.jwt.algorithms")));
+    }
+}

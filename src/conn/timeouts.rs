@@ -1,0 +1,112 @@
+//! The one timer of a connection: what it was for, and when it is due next.
+//!
+//! Traffic never touches the timer. It fires when a ping is due at the latest, looks at what has happened since, and is
+//! armed again.
+
+use super::{Connection, Context, Phase, Step, Tools, flag, handshake};
+use crate::{
+    kit::time::Tick,
+    model::{Protocol, Reason},
+    proto::{sse, ws},
+};
+
+/// A peer that answers nothing for so many ping intervals is dead.
+const DEAD_AFTER_INTERVALS: u64 = 2;
+/// A ping comes up to this share of its interval early, so that pings spread.
+const PING_JITTER_SHARE: u64 = 10;
+
+impl Connection {
+    /// When the timer of a connection just accepted is due.
+    pub fn first_deadline(&self, context: &mut Context<'_>) -> Tick {
+        handshake::first_ping(context.tick, self.ping_s, &mut context.tools.random).earlier(self.ends_at)
+    }
+
+    /// What the timer must not miss, pings aside: they are what it is armed for otherwise.
+    pub fn deadline(&self, tools: &Tools) -> Tick {
+        let outbox = tools.lents.get(self.lent).and_then(|lent| lent.outbox.next_deadline());
+        let mut due = self.ends_at;
+        if self.takes_messages() && self.is(flag::EXPIRES) {
+            due = due.earlier(self.expires_at);
+        }
+        outbox.map_or(due, |outbox| due.earlier(outbox))
+    }
+
+    /// The timer, armed for `due`, is to serve an earlier deadline: remembers that a ping was due then.
+    pub fn postpone_ping(&mut self, tools: &mut Tools, due: Tick) {
+        if self.takes_messages()
+            && let Some(lent) = tools.lents.get_mut(self.lent)
+        {
+            lent.next_ping.get_or_insert(due);
+        }
+    }
+
+    /// The timer fired, `late_ms` after it was due. Says when it is due next.
+    pub fn handle_timeout(&mut self, context: &mut Context<'_>, late_ms: u64) -> (Step, Tick) {
+        let step = match self.phase {
+            Phase::Opening if self.ends_at.reached(context.tick) => self.handle_handshake_timeout(context),
+            Phase::Closing if self.ends_at.reached(context.tick) => Step::Gone(self.reason),
+            Phase::Opening | Phase::Closing => Step::Stay,
+            Phase::Open | Phase::Leaving => return self.handle_open_timeout(context, late_ms),
+        };
+        (step, self.deadline(context.tools))
+    }
+
+    fn handle_open_timeout(&mut self, context: &mut Context<'_>, late_ms: u64) -> (Step, Tick) {
+        if self.is(flag::EXPIRES) && self.expires_at.reached(context.tick) {
+            return (self.close(context, Reason::TokenExpired), self.deadline(context.tools));
+        }
+        if self.ends_at.reached(context.tick) {
+            if self.phase == Phase::Leaving {
+                return (self.close(context, self.reason), self.deadline(context.tools));
+            }
+            let by_token = self.is(flag::ENDS_BY_TOKEN);
+            self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
+        }
+        if let Some(lent) = context.tools.lents.get_mut(self.lent) {
+            lent.outbox.expire(context.tick);
+        }
+        let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
+        let next_ping = match saved {
+            Some(due) if !due.reached(context.tick) => {
+                self.lent(context.tools, context.handle).next_ping = Some(due);
+                due
+            }
+            _ => {
+                if self.is_dead(context, late_ms) {
+                    return (self.close(context, Reason::DeadPeer), self.deadline(context.tools));
+                }
+                self.ping(context)
+            }
+        };
+        let deadline = self.deadline(context.tools);
+        if deadline.is_before(next_ping) && !context.tools.lents.is_empty(self.lent) {
+            self.lent(context.tools, context.handle).next_ping = Some(next_ping);
+        }
+        self.give_back(context.tools);
+        (Step::Stay, next_ping.earlier(deadline))
+    }
+
+    /// Sends a ping, unless bytes that wait are as good as one. Says when the next is due.
+    fn ping(&mut self, context: &mut Context<'_>) -> Tick {
+        let interval_ms = u64::from(self.ping_s) * 1_000;
+        if context.tools.lents.get(self.lent).is_none_or(|lent| lent.outbox.is_empty()) {
+            self.write_control(context, |is_sse, out| match is_sse {
+                true => sse::write_ping(out),
+                false => ws::write_frame(out, ws::Op::Ping, b"", false),
+            });
+        }
+        let early_ms = context.tools.random.between(0, interval_ms / PING_JITTER_SHARE);
+        let next = context.tick.plus_ms(interval_ms - early_ms);
+        // One that has missed a ping is looked at when its time is over, not at the ping after.
+        let dead_at = self.last_seen.plus_ms(interval_ms * DEAD_AFTER_INTERVALS);
+        if dead_at.reached(context.tick) { next } else { next.earlier(dead_at) }
+    }
+
+    /// Whether a WebSocket has been silent too long. What the loop itself was late by is not held against the client. An
+    /// event stream never answers: there the kernel's own time-out finds a dead peer.
+    fn is_dead(&self, context: &Context<'_>, late_ms: u64) -> bool {
+        let silent_ms = context.tick.ms_since(self.last_seen);
+        let allowed_ms = u64::from(self.ping_s) * 1_000 * DEAD_AFTER_INTERVALS + late_ms;
+        self.protocol() == Protocol::Websocket && silent_ms >= allowed_ms
+    }
+}

@@ -1,0 +1,252 @@
+//! Reading, writing and closing one connection.
+
+use super::{Shard, context, net::Net};
+use crate::{
+    conn::{Step, outbox::Outgoing},
+    kit::{slab::Key, time::{Now, Tick}},
+    model::{Outcome, Reason, reason::Loudness},
+};
+use std::io::{ErrorKind, IoSlice};
+
+/// Reads of one connection per turn: 256 KiB, then others have their turn.
+const READS_PER_TURN: usize = 4;
+/// Connections left over from earlier turns that are read in one turn.
+const UNREAD_PER_TURN: usize = 64;
+/// Pieces of an outbox in one vectored write.
+const PIECES_MAX: usize = 16;
+/// Vectored writes of one connection per turn.
+const WRITES_PER_TURN: usize = 16;
+/// Connections closed in one turn because the node's buffers are over their budget.
+const SHEDS_PER_TURN: usize = 16;
+
+impl<N: Net> Shard<N> {
+    /// Reads what is there; to the end, where the peer has closed.
+    pub(super) fn read(&mut self, now: Now, key: Key, ended: bool) {
+        for _ in 0..READS_PER_TURN {
+            let Some(entry) = self.table.get_mut(key) else { return };
+            let was_accepted = entry.connection.is_accepted();
+            let handshake_due = entry.timer.due();
+            let received = self.net.receive(entry.socket, &mut self.scratch);
+            let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+            let (step, more) = match received {
+                Ok(0) => (entry.connection.handle_end(&mut context), false),
+                Ok(count) => {
+                    let step = entry.connection.handle_bytes(&mut context, &mut self.scratch[..count]);
+                    (step, ended || count == self.scratch.len())
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => (entry.connection.handle_failure(), false),
+            };
+            self.settle(now, key, step);
+            if !was_accepted {
+                self.note_accepted(now, key, handshake_due);
+            }
+            if !more {
+                return;
+            }
+        }
+        self.unread.push_back(key);
+    }
+
+    /// Goes on with connections that had more to read than a turn takes.
+    pub(super) fn read_more(&mut self, now: Now) {
+        for _ in 0..self.unread.len().min(UNREAD_PER_TURN) {
+            let Some(key) = self.unread.pop_front() else { return };
+            // Read to the end: that it has one may have been said by an event of an earlier turn.
+            self.read(now, key, true);
+        }
+    }
+
+    /// The kernel has room again.
+    pub(super) fn flush(&mut self, now: Now, key: Key) {
+        for _ in 0..WRITES_PER_TURN {
+            let Some(entry) = self.table.get_mut(key) else { return };
+            let Some(lent) = self.tools.lents.get_mut(entry.connection.lent_ref()) else { return };
+            if lent.outbox.is_empty() {
+                return;
+            }
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let count = lent.outbox.slices(&mut pieces);
+            match self.net.send_pieces(entry.socket, &pieces[..count]) {
+                Ok(sent) => {
+                    let micros = self.net.micros();
+                    let (stats, dedup) = (&self.tools.stats, &self.dedup);
+                    stats.bytes_out(sent as u64);
+                    lent.outbox.advance(sent, |message| written(stats, dedup, message, now, micros));
+                    if lent.outbox.is_empty() {
+                        self.with(now, key, |connection, context| connection.handle_flushed(context));
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.with(now, key, |connection, _| connection.handle_failure());
+                    return;
+                }
+            }
+        }
+        self.with(now, key, |_, _| Step::Stay);
+    }
+
+    /// After every event: what the connection has to say is sent, its timer and its buffers are brought up to date, and
+    /// it is forgotten where it is gone.
+    pub(super) fn settle(&mut self, now: Now, key: Key, step: Step) {
+        let step = self.send_control(now, key, step);
+        match step {
+            Step::Gone(reason) => self.remove(now, key, reason),
+            Step::Stay => {
+                self.shut_if_done(key);
+                self.watch(key);
+                self.rearm(key);
+                if let Some(entry) = self.table.get(key) {
+                    self.tools.lents.account(entry.connection.lent_ref());
+                }
+            }
+        }
+        self.displace(now);
+    }
+
+    /// Asks to be told when a connection can be written exactly while something waits.
+    pub(super) fn watch(&mut self, key: Key) {
+        let Some(entry) = self.table.get_mut(key) else { return };
+        let lent = self.tools.lents.get(entry.connection.lent_ref());
+        let waits = lent.is_some_and(|lent| !lent.outbox.is_empty());
+        if let Some(on) = entry.connection.change_watch(waits) {
+            // It fails only for a socket that is gone, which is reported as an event.
+            let _ = self.net.watch_writable(entry.socket, key.to_token(), on);
+        }
+    }
+
+    pub(super) fn remove(&mut self, now: Now, key: Key, reason: Reason) {
+        let Some(entry) = self.table.get_mut(key) else { return };
+        let (phase, accepted) = (entry.connection.phase(), entry.connection.is_accepted());
+        let (protocol, socket) = (entry.connection.protocol(), entry.socket);
+        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        entry.connection.release(&mut context);
+        self.wheel.cancel(&mut self.table, key.index);
+        self.table.remove(key);
+        self.net.close(socket);
+        if accepted {
+            self.tools.stats.closed(protocol, reason);
+        } else if phase == crate::conn::Phase::Opening {
+            self.tools.stats.handshake_refused(reason);
+        }
+        self.log_end(now, key, reason, accepted);
+    }
+
+    /// Above `limits.buffer_bytes` the largest go first.
+    pub(super) fn shed_buffers(&mut self, now: Now) {
+        self.tools.lents.publish(&mut self.published_buffers, &self.tools.shared.buffers);
+        for _ in 0..SHEDS_PER_TURN {
+            let used = self.tools.shared.buffers.load(std::sync::atomic::Ordering::Relaxed);
+            if used <= self.tools.settings.buffer_bytes {
+                return;
+            }
+            let Some(key) = self.tools.lents.largest().and_then(|slot| self.table.key_at(slot)) else { return };
+            self.with(now, key, |connection, context| connection.close(context, Reason::BufferPressure));
+            // Its buffers are what must go: the close frame is sent if the kernel takes it now.
+            self.remove(now, key, Reason::BufferPressure);
+            self.tools.lents.publish(&mut self.published_buffers, &self.tools.shared.buffers);
+        }
+    }
+
+    pub(super) fn log_rarely(&mut self, now: Now, log: impl FnOnce()) {
+        if self.log_budget.try_take(now.micros) {
+            log();
+        }
+    }
+
+    /// An event may have made a connection an accepted one: until then its timer was that of its handshake.
+    fn note_accepted(&mut self, now: Now, key: Key, handshake_due: Tick) {
+        if self.table.get(key).is_some_and(|entry| entry.connection.is_accepted()) {
+            let left_ms = handshake_due.ms_since(now.tick());
+            let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
+            self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
+        }
+    }
+
+    fn send_control(&mut self, now: Now, key: Key, step: Step) -> Step {
+        if self.tools.out.is_empty() {
+            return step;
+        }
+        let mut out = std::mem::take(&mut self.tools.out);
+        let step = self.send_or_hold(now, key, step, &out);
+        out.clear();
+        self.tools.out = out;
+        step
+    }
+
+    fn send_or_hold(&mut self, now: Now, key: Key, step: Step, out: &[u8]) -> Step {
+        let Some(entry) = self.table.get_mut(key) else { return step };
+        let lent = self.tools.lents.get(entry.connection.lent_ref());
+        let mut sent = 0;
+        if lent.is_none_or(|lent| lent.outbox.is_empty()) {
+            match self.net.send(entry.socket, out) {
+                Ok(count) => sent = count,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => return entry.connection.handle_failure(),
+            }
+            self.tools.stats.bytes_out(sent as u64);
+        }
+        match step {
+            Step::Stay if sent < out.len() => {
+                let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+                entry.connection.hold_rest(&mut context, &out[sent..])
+            }
+            step => step,
+        }
+    }
+
+    fn shut_if_done(&mut self, key: Key) {
+        let Some(entry) = self.table.get_mut(key) else { return };
+        let lent = self.tools.lents.get(entry.connection.lent_ref());
+        if lent.is_none_or(|lent| lent.outbox.is_empty()) && entry.connection.take_shut() {
+            self.net.shut_write(entry.socket);
+        }
+    }
+
+    /// Connections that an event put out of their place: ours are closed now, others' by letter.
+    fn displace(&mut self, now: Now) {
+        while let Some((handle, reason)) = self.tools.displaced.pop() {
+            if handle.shard == self.index {
+                self.with(now, handle.key, |connection, context| connection.close(context, reason));
+            } else {
+                self.undelivered.push((handle, reason));
+            }
+        }
+        if !self.undelivered.is_empty() {
+            self.post_undelivered();
+        }
+    }
+
+    fn log_end(&mut self, now: Now, key: Key, reason: Reason, accepted: bool) {
+        let (label, loudness) = (reason.label(), reason.consequence().loudness);
+        let (shard, slot) = (self.index, key.index);
+        match loudness {
+            Loudness::Debug => tracing::debug!(shard, slot, reason = label, accepted, "connection ended"),
+            Loudness::Info => {
+                self.log_rarely(now, || tracing::info!(shard, slot, reason = label, accepted, "connection ended"));
+            }
+            Loudness::Error => {
+                self.log_rarely(now, || tracing::error!(shard, slot, reason = label, accepted, "connection ended"));
+            }
+        }
+    }
+}
+
+/// The kernel took a message's last byte.
+pub(super) fn written(
+    stats: &crate::stats::ShardStats,
+    dedup: &crate::directory::Dedup,
+    message: Outgoing,
+    now: Now,
+    micros: u64,
+) {
+    if let Some(key) = message.dedup {
+        dedup.remember(key, now.millis());
+    }
+    stats.delivered(message.lane, micros.saturating_sub(message.entered_us));
+    message.ticket.answer(Outcome::Written);
+}

@@ -1,0 +1,99 @@
+//! The client port's listeners: one per shard and address, options set once and inherited by every connection.
+
+use super::net_mio::{listener_of, set_defer_accept};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::RawFd,
+    time::Duration,
+};
+
+/// Accepted connections that wait for us, per listener; the kernel caps it to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+/// The kernel hands over a connection when its request is there, or after so long without: the handshake's own time-out
+/// then runs.
+const DEFER_ACCEPT: Duration = Duration::from_secs(5);
+/// Bytes of ours that stay unanswered so long end the connection: how a dead peer of an event stream is found.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The kernel holds at most so many unsent bytes before it stops being writable: the rest waits where it can still be
+/// replaced or dropped.
+const NOTSENT_LOWAT: u32 = 16 * 1_024;
+/// The first descriptor that a supervisor passes on (sd_listen_fds(3)).
+const LISTEN_FDS_START: RawFd = 3;
+
+/// The listeners of one shard for all client addresses. With port 0 the first shard's choice is the others' too: pass the
+/// addresses that it returns.
+///
+/// # Errors
+/// When an address cannot be bound; the error names it.
+pub fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    addresses.iter().map(|&address| bind(address)).collect()
+}
+
+/// One listener.
+///
+/// # Errors
+/// When the address cannot be bound; the error names it.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; is another node running? choose another port with --clients",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+            io::ErrorKind::AddrNotAvailable => "; this host has no such address",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
+    })
+}
+
+/// Listeners that a supervisor opened before this process began (`LISTEN_FDS`, sd_listen_fds(3)), so that a restart
+/// refuses nobody. Empty where there are none, or they are another process's.
+///
+/// # Errors
+/// When one is not a listening stream socket.
+pub fn inherited() -> io::Result<Vec<TcpListener>> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID").is_some_and(|pid| pid != std::process::id()) {
+        return Ok(Vec::new());
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0);
+    (0..count)
+        .map(|at| {
+            let descriptor = LISTEN_FDS_START + at as RawFd;
+            let listener = listener_of(descriptor).map_err(|error| {
+                io::Error::new(error.kind(), format!("LISTEN_FDS descriptor {descriptor}: {error}"))
+            })?;
+            let _ = set_inherited_options(&socket2::SockRef::from(&listener));
+            Ok(listener)
+        })
+        .collect()
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // An IPv4 client on an IPv6 socket costs the kernel more memory: each family has its own listener.
+        socket.set_only_v6(true)?;
+    }
+    set_inherited_options(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Options that Linux copies from a listener to what it accepts: no system call per connection.
+fn set_inherited_options(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(120))
+        .with_interval(Duration::from_secs(30))
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
+    set_defer_accept(socket, DEFER_ACCEPT)
+}

@@ -1,0 +1,125 @@
+//! Letters from other threads.
+
+use super::{Shard, context, io::written, net::Net, sweep::{BroadcastSweep, LeavingSweep}};
+use crate::{
+    conn::{Step, outbox::Outgoing},
+    kit::{completion::Ticket, mailbox::Full, slab::Key, time::{Now, Tick}},
+    model::{LanePolicy, Message, Outcome, Reason, mail::{CONTROL_LANE, ToShard}},
+};
+use std::io::ErrorKind;
+
+/// Letters handled per turn: about 5 ms of writes.
+const LETTERS_PER_TURN: usize = 1_024;
+
+impl<N: Net> Shard<N> {
+    /// Handles letters; says whether there are more.
+    pub(super) fn read_mail(&mut self, now: Now) -> bool {
+        let mut letters = std::mem::take(&mut self.letters);
+        let more = self.mail.take(LETTERS_PER_TURN, &mut letters);
+        for letter in letters.drain(..) {
+            self.handle_letter(now, letter);
+        }
+        self.letters = letters;
+        more
+    }
+
+    fn handle_letter(&mut self, now: Now, letter: ToShard) {
+        match letter {
+            ToShard::Deliver { key, message, ticket } => {
+                let mut ticket = Some(ticket);
+                let outcome = self.deliver(now, key, &message, || ticket.take().unwrap_or_else(Ticket::none));
+                if let (Some(outcome), Some(ticket)) = (outcome, ticket) {
+                    ticket.answer(outcome);
+                }
+            }
+            ToShard::Broadcast(broadcast, hold) => {
+                let end = self.table.high_water();
+                self.broadcasts.push(BroadcastSweep::new(broadcast, hold, end, now.tick()));
+            }
+            ToShard::Close { key, reason, goaway: true } => self.with(now, key, |connection, context| {
+                connection.goaway(context, reason);
+                Step::Stay
+            }),
+            ToShard::Close { key, reason, goaway: false } => {
+                self.with(now, key, |connection, context| connection.close(context, reason));
+            }
+            ToShard::Drain { window_ms } => {
+                self.empty_accept_queues(now);
+                self.tools.refusing = true;
+                self.leaving = Some(LeavingSweep::new(self.table.high_water(), now.tick(), window_ms));
+            }
+            ToShard::CancelDrain => {
+                self.tools.refusing = false;
+                self.leaving = None;
+            }
+            ToShard::Stop => {
+                for slot in 0..self.table.high_water() {
+                    if let Some(key) = self.table.key_at(slot) {
+                        self.end_now(now, key, Reason::Drain);
+                    }
+                }
+                self.net.close_listeners();
+                self.stopped = true;
+            }
+        }
+    }
+
+    /// Writes a message to a connection. None: it waits, and the ticket that was asked for will be answered.
+    pub(super) fn deliver(
+        &mut self,
+        now: Now,
+        key: Key,
+        message: &Message,
+        ticket: impl FnOnce() -> Ticket<Outcome>,
+    ) -> Option<Outcome> {
+        let Some(entry) = self.table.get_mut(key) else { return Some(Outcome::Stale) };
+        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let prepared = match entry.connection.prepare(&mut context, message) {
+            Ok(prepared) => prepared,
+            Err(outcome) => return Some(outcome),
+        };
+        let mut sent = 0;
+        if context.tools.lents.get(entry.connection.lent_ref()).is_none_or(|lent| lent.outbox.is_empty()) {
+            match self.net.send(entry.socket, prepared.bytes) {
+                Ok(count) => sent = count,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => {
+                    self.with(now, key, |connection, _| connection.handle_failure());
+                    return Some(Outcome::Stale);
+                }
+            }
+        }
+        context.tools.stats.bytes_out(sent as u64);
+        if sent == prepared.bytes.len() {
+            let done = Outgoing {
+                bytes: bytes::Bytes::new(),
+                ticket: Ticket::none(),
+                lane: message.lane,
+                policy: LanePolicy::Drop,
+                collapse: None,
+                dedup: prepared.dedup,
+                entered_us: message.entered_us,
+                deadline: Tick(0),
+                dies_by_expiry: false,
+            };
+            written(&self.tools.stats, &self.dedup, done, now, self.net.micros());
+            return Some(Outcome::Written);
+        }
+        let step = entry.connection.hold_message(&mut context, message, &prepared, ticket(), sent);
+        self.settle(now, key, step);
+        None
+    }
+
+    /// Tells other shards of their connections that were put out of their place. What finds no room is kept: each
+    /// connection is in this list at most once, so it is bounded by the node's connections.
+    pub(super) fn post_undelivered(&mut self) {
+        let shards = &self.shards;
+        self.undelivered.retain(|&(handle, reason)| {
+            let letter = ToShard::Close { key: handle.key, reason, goaway: false };
+            match shards.get(usize::from(handle.shard)) {
+                Some(shard) => matches!(shard.post(CONTROL_LANE, letter), Err(Full(_))) && !shard.is_closed(),
+                None => false,
+            }
+        });
+    }
+}

@@ -1,0 +1,315 @@
+//! The real binary's command line: what it prints, what it refuses, how it exits.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread::JoinHandle,
+};
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs the binary with nothing of this process's environment that it would read.
+fn run_with(env: &[(&str, &str)], args: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
+        command.env_remove(name);
+    }
+    let output = command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn run(args: &[&str]) -> Ran {
+    run_with(&[], args)
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holdfast.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+/// A node that answers one request with this, and gives back the request.
+fn node(status: &'static str, body: &'static str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !complete(&request) {
+            match stream.read(&mut buffer).unwrap() {
+                0 => break,
+                count => request.extend_from_slice(&buffer[..count]),
+            }
+        }
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (address, answer)
+}
+
+fn complete(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).into_owned();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0_usize)
+}
+
+#[test]
+fn the_default_configuration_passes_its_own_check() {
+    let default = run(&["config", "default"]);
+    assert_eq!((default.code, default.err.as_str()), (0, ""));
+    let (_folder, path) = file(&default.out);
+    let check = run(&["config", "check", path.to_str().unwrap()]);
+    assert_eq!(check.code, 0, "{}", check.err);
+}
+
+#[test]
+fn an_unknown_key_and_a_bad_value_name_key_value_and_what_is_allowed() {
+    let (_folder, path) = file("[limits]\nconections = 5\n");
+    let path = path.to_str().unwrap();
+    for ran in [run(&["config", "check", path]), run(&["serve", "--config", path])] {
+        assert_eq!(ran.code, 1);
+        assert!(
+            ran.err.starts_with("holdfast: limits.conections = 5: unknown key; expected one of limits.conn"),
+            "{}",
+            ran.err
+        );
+    }
+    let expected = "holdfast: limits.connections = \"many\": expected a whole number of connections";
+    for ran in [
+        run(&["serve", "--set", "limits.connections=many"]),
+        run(&["config", "show", "--set", "limits.connections=many"]),
+        run_with(&[("HOLDFAST_LIMITS_CONNECTIONS", "many")], &["serve"]),
+    ] {
+        assert_eq!(ran.code, 1);
+        assert!(ran.err.starts_with(expected), "{}", ran.err);
+    }
+    let ran = run(&["serve", "--shards", "many"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("node.shards = \"many\"") && ran.err.contains("(--shards)"), "{}", ran.err);
+    let ran = run(&["serve", "--config", "/nowhere/holdfast.toml"]);
+    assert!(ran.code == 1 && ran.err.contains("/nowhere/holdfast.toml"), "{}", ran.err);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file_over_the_default() {
+    let (_folder, path) = file("[drain]\nrate = 1\ndelay = \"1s\"\nwindow = \"1s\"\n");
+    let path = path.to_str().unwrap();
+    let env = [("HOLDFAST_DRAIN_DELAY", "2s"), ("HOLDFAST_DRAIN_WINDOW", "2s")];
+    let ran = run_with(&env, &["config", "show", "--config", path, "--set", "drain.window=3s"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let table: toml::Table = ran.out.parse().unwrap();
+    assert_eq!(table["drain"]["rate"].as_integer(), Some(1));
+    assert_eq!(table["drain"]["delay"].as_str(), Some("2s"));
+    assert_eq!(table["drain"]["window"].as_str(), Some("3s"));
+    assert_eq!(table["lifetime"]["grace"].as_str(), Some("4s"));
+    assert!(ran.out.contains("delay = \"2s\" # (HOLDFAST_DRAIN_DELAY)"), "{}", ran.out);
+    let ran = run(&[
+        "config",
+        "show",
+        "--clients",
+        "127.0.0.1:1",
+        "--clients",
+        "[::1]:0",
+        "--set",
+        "clients.listen=127.0.0.1:9",
+    ]);
+    assert!(ran.out.contains("listen = [\"127.0.0.1:1\", \"[::1]:0\"]"), "{}", ran.out);
+}
+
+#[test]
+fn secrets_are_masked() {
+    let (_folder, path) = file("hush\n");
+    let secret_file = format!("auth.jwt.secret_file={}", path.display());
+    let env = [("HOLDFAST_INTERNAL_TOKENS", "ci:send:hush2")];
+    let ran = run_with(&env, &["config", "show", "--set", "internal.token=hush3", "--set", &secret_file]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!ran.out.contains("hush") && !ran.err.contains("hush"), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("token = \"***\"") && ran.out.contains("name = \"ci\""), "{}", ran.out);
+    let ran = run_with(&[("HOLDFAST_INTERNAL_TOKENS", "hush")], &["config", "show"]);
+    assert!(ran.code == 1 && !ran.err.contains("hush"), "{}", ran.err);
+}
+
+#[test]
+fn an_unknown_variable_is_only_a_warning() {
+    let ran = run_with(&[("HOLDFAST_PORT_7001_TCP", "tcp://10.0.0.1:7001")], &["config", "show"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.err.contains("warning") && ran.err.contains("HOLDFAST_PORT_7001_TCP"), "{}", ran.err);
+    assert_eq!(run_with(&[("HOLDFASTER", "x")], &["config", "show"]).err, "");
+}
+
+#[test]
+fn what_is_unsafe_in_the_open_needs_a_word() {
+    let ran = run(&["serve", "--clients", "0.0.0.0:0"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("clients.listen = \"0.0.0.0:0\"") && ran.err.contains("--insecure"),
+        "{}",
+        ran.err
+    );
+    let ran = run(&["serve", "--internal", "0.0.0.0:0"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("internal.listen = \"0.0.0.0:0\"") && ran.err.contains("internal.token"),
+        "{}",
+        ran.err
+    );
+    let ran = run(&["config", "show", "--clients", "0.0.0.0:0", "--internal", "[::]:0", "--insecure"]);
+    assert!(ran.code == 0 && ran.err.contains("plaintext"), "{}", ran.err);
+}
+
+#[test]
+fn what_is_not_in_this_version_is_refused_with_a_sentence() {
+    let ran = run(&["serve", "--kafka", "embedded"]);
+    assert!(ran.code == 1 && ran.err.contains("queue support is not in this version"), "{}", ran.err);
+    let ran = run(&["serve", "--registry", "redis://me:hush@redis:6379"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("not in this version") && !ran.err.contains("hush"),
+        "{}",
+        ran.err
+    );
+    let ran = run(&["send", "ann", "hello"]);
+    assert!(ran.code == 2 && ran.err.contains("--direct"), "{}", ran.err);
+}
+
+#[test]
+fn usage_errors_exit_with_two_and_help_with_zero() {
+    for args in [
+        &["serve", "--colour"][..],
+        &["juggle"],
+        &[],
+        &["config"],
+        &["send"],
+        &["send", "--direct", "a", "b", "--ttl", "x"],
+    ] {
+        assert_eq!(run(args).code, 2, "{args:?}");
+    }
+    let help = run(&["--help"]);
+    assert_eq!(help.code, 0);
+    for command in ["serve", "send", "devices", "drain", "config", "version"] {
+        assert!(help.out.contains(&format!("  {command} ")), "{command} in {}", help.out);
+        let own = run(&[command, "--help"]);
+        assert!(own.code == 0 && own.out.contains("Usage: holdfast"), "{command}: {}", own.out);
+    }
+    for flag in [
+        "--config",
+        "--set",
+        "--clients",
+        "--internal",
+        "--advertise",
+        "--node-id",
+        "--shards",
+        "--registry",
+        "--kafka",
+        "--ready-file",
+        "--insecure",
+        "--log-format",
+        "--log-level",
+    ] {
+        assert!(run(&["serve", "--help"]).out.contains(flag), "{flag}");
+    }
+    let version = run(&["version"]);
+    assert!(version.code == 0 && version.out.starts_with("holdfast 0."), "{}", version.out);
+}
+
+#[test]
+fn send_says_what_became_of_the_message() {
+    let body = r#"{"id":"7","outcomes":[{"device":"phone","outcome":"written","node":"n1"}]}"#;
+    let (address, request) = node("200 OK", body);
+    let ran = run(&[
+        "send",
+        "--direct",
+        "a/ü",
+        "hello",
+        "--internal",
+        &address,
+        "--token",
+        "t",
+        "--lane",
+        "high",
+        "--ttl",
+        "30s",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.out, "DEVICE  OUTCOME  NODE\nphone   written  n1\n");
+    let request = request.join().unwrap();
+    assert!(
+        request.starts_with("POST /v1/users/a%2F%C3%BC/push?lane=high&ttl=30s HTTP/1.1\r\n"),
+        "{request}"
+    );
+    assert!(request.to_ascii_lowercase().contains("authorization: bearer t\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\nhello"), "{request}");
+    assert!(!request.to_ascii_lowercase().contains("content-type"), "{request}");
+
+    let body =
+        r#"{"id":"7","outcomes":[{"device":"a","outcome":"written"},{"device":"b","outcome":"slow"}]}"#;
+    let (address, _request) = node("200 OK", body);
+    let ran =
+        run_with(&[("HOLDFAST_INTERNAL_LISTEN", &address)], &["send", "--direct", "ann", "x", "--json"]);
+    assert_eq!((ran.code, ran.out.contains("\"slow\"")), (1, true), "{}", ran.err);
+
+    for (status, words) in [
+        ("404 Not Found", "ann is not connected"),
+        ("401 Unauthorized", "wants a token"),
+        ("403 Forbidden", "may not"),
+    ] {
+        let (address, _request) = node(status, "{}");
+        let ran = run(&["send", "--direct", "ann", "x", "--internal", &address]);
+        assert!(ran.code == 1 && ran.err.contains(words), "{status}: {}", ran.err);
+    }
+}
+
+#[test]
+fn devices_are_listed_and_sent_away() {
+    let body = r#"{"user":"ann","devices":[{"device":"phone","node":"n1","protocol":"websocket","connected_at":1,"expires_at":2}]}"#;
+    let (address, request) = node("200 OK", body);
+    let ran = run(&["devices", "ann", "--internal", &address]);
+    assert!(ran.code == 0 && ran.out.contains("phone   n1    websocket"), "{}{}", ran.out, ran.err);
+    assert!(request.join().unwrap().starts_with("GET /v1/users/ann/devices HTTP/1.1"));
+    let (address, request) = node("202 Accepted", "");
+    let ran = run(&["devices", "ann", "--disconnect", "my phone", "--internal", &address]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(request.join().unwrap().starts_with("DELETE /v1/users/ann/devices/my%20phone HTTP/1.1"));
+    let (address, request) = node("404 Not Found", "{}");
+    assert_eq!(run(&["devices", "ann", "--disconnect-all", "--internal", &address]).code, 1);
+    assert!(request.join().unwrap().starts_with("DELETE /v1/users/ann HTTP/1.1"));
+}
+
+#[test]
+fn a_drain_is_begun_watched_and_called_back() {
+    for (action, method) in [("start", "POST"), ("status", "GET"), ("cancel", "DELETE")] {
+        let (address, request) = node("200 OK", r#"{"draining":true,"remaining":5}"#);
+        let ran = run(&["drain", action, "--internal", &address]);
+        assert_eq!((ran.code, ran.out.as_str()), (0, "draining true, remaining 5\n"), "{}", ran.err);
+        assert!(request.join().unwrap().starts_with(&format!("{method} /v1/drain HTTP/1.1")));
+    }
+    let (address, _request) = node("200 OK", r#"{"draining":true,"remaining":5}"#);
+    let ran = run(&["drain", "--wait", "--internal", &address]);
+    assert!(ran.code == 0 && ran.out.ends_with("is gone\n"), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn nothing_listening_is_said() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for args in [&["send", "--direct", "ann", "x"][..], &["devices", "ann"], &["drain"]] {
+        let ran = run(&[args, &["--internal", &address]].concat());
+        assert!(ran.code == 1 && ran.err.contains("nothing listens at"), "{args:?}: {}", ran.err);
+    }
+}
