@@ -100,7 +100,7 @@ impl Connection {
                 frame.into()
             })
         };
-        if !self.is(flag::DEFLATE) || payload.len() < tools.settings.deflate_min_bytes {
+        if !self.compresses(payload.len(), tools.settings.deflate_min_bytes) {
             return plain();
         }
         message.wires.websocket_deflated.get_or_init(|| {
