@@ -58,7 +58,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = ApiKey { secret: "correct-horse".into(), user: "ada".into(), expires_unix_s: None };
     let keys = ApiKeys { by_id: HashMap::from([("k1".into(), key)]) };
     // Like `holdfast serve`, it takes its settings from HOLDFAST_... variables.
-    let (config, warnings): (Config, _) = load(&Sources { env: std::env::vars().collect(), ..Sources::default() })?;
+    let (config, warnings): (Config, _) =
+        load(&Sources { env: std::env::vars().collect(), ..Sources::default() })?;
     for warning in warnings {
         eprintln!("{warning}");
     }

@@ -12,12 +12,12 @@ use crate::{
     directory::{Arrival, Refused},
     kit::{time::Tick, token_bucket::TokenBucket},
     model::{Protocol, Reason, identifier},
-    stats::Pressure,
     proto::{
         http::{self, Head, HeadError, Upgrade, UpgradeError},
         proxy::{self, Proxied},
         sse, ws,
     },
+    stats::Pressure,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},

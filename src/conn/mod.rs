@@ -276,7 +276,8 @@ impl Connection {
     /// From now on it compresses, for a window of so many bits (8 to 15) at the client.
     fn set_deflate(&mut self, window_bits: u8) {
         self.set(flag::DEFLATE, true);
-        self.flags = self.flags & !flag::WINDOW_MASK | u16::from(window_bits.clamp(8, 15) - 8) << flag::WINDOW_SHIFT;
+        self.flags =
+            self.flags & !flag::WINDOW_MASK | u16::from(window_bits.clamp(8, 15) - 8) << flag::WINDOW_SHIFT;
     }
 
     /// Whether a message of so many bytes may be compressed: both ends agreed to, it is worth it, and the client's window
