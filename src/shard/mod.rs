@@ -227,3 +227,6 @@ fn context<'a>(
 ) -> Context<'a> {
     Context { now, tick: now.tick(), peer, handle: Handle { shard, key }, tools, dedup }
 }
+
+#[cfg(test)]
+mod tests;
