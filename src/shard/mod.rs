@@ -210,6 +210,12 @@ impl<N: Net> Shard<N> {
         self.tools.lents.publish(&mut self.published_buffers, &self.tools.shared.buffers);
         let stats = &self.tools.stats;
         stats.lent_bytes(self.tools.lents.bytes() as u64);
+        stats.outbox_bytes(self.tools.lents.waiting_bytes() as u64);
+        if let Some(own) = self.shards.get(usize::from(self.index)) {
+            for lane in 0..=self.tools.settings.lanes.len() {
+                stats.mailbox_depth(lane, own.depth(lane) as u64);
+            }
+        }
         stats.wheel_len(self.wheel.len() as u64);
         stats.turn(lag_us, self.net.micros().saturating_sub(now.micros));
     }
