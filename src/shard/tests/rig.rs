@@ -274,7 +274,8 @@ impl Rig {
         let lane = mailbox_lane(message.lane);
         let message = Arc::new(message);
         let letter = ToShard::Deliver { key: handle.key, message, ticket: batch.ticket(0) };
-        if let Err(Full(ToShard::Deliver { ticket, .. })) = self.mailboxes[usize::from(handle.shard)].post(lane, letter)
+        if let Err(Full(ToShard::Deliver { ticket, .. })) =
+            self.mailboxes[usize::from(handle.shard)].post(lane, letter)
         {
             ticket.answer(Outcome::Failed);
         }
@@ -377,7 +378,11 @@ impl Rig {
         if self.shards.iter().all(settled) {
             let takers = self.shards.iter().flat_map(Shard::entries);
             let takers = takers.filter(|entry| entry.connection.takes_messages()).count();
-            assert_eq!(self.directory.connections(), takers, "the directory is the connections that take messages");
+            assert_eq!(
+                self.directory.connections(),
+                takers,
+                "the directory is the connections that take messages"
+            );
         }
         let buffers: usize = self.shards.iter().map(|shard| shard.tools.lents.bytes()).sum();
         assert_eq!(self.shared.buffers.load(Ordering::Relaxed), buffers);
@@ -405,7 +410,11 @@ impl Rig {
             let own = shard.tools.lents.get(connection.lent_ref());
             let waits = own.is_some_and(|lent| !lent.outbox.is_empty());
             if connection.takes_messages() {
-                assert_eq!(own.is_some(), !shard.tools.lents.is_empty(connection.lent_ref()), "nothing is lent idly");
+                assert_eq!(
+                    own.is_some(),
+                    !shard.tools.lents.is_empty(connection.lent_ref()),
+                    "nothing is lent idly"
+                );
             }
             if connection.is(flag::REGISTERED) {
                 assert_eq!(world.sockets[entry.socket.0 as usize].watches_writable(), waits);
