@@ -9,11 +9,9 @@ pub const LEN_MAX: usize = 1_024;
 
 /// Offsets and sizes count units of 4 bytes, so that an offset reaches 16 GiB.
 const UNIT: usize = 4;
-/// Every page has this much of the offset space. The first few pages are smaller than that: a node has many arenas,
-/// and most of them stay small.
-const PAGE_BYTES_MAX: usize = 64 * 1_024;
-const PAGE_BYTES_MIN: usize = 4 * 1_024;
-const PAGE_UNITS: usize = PAGE_BYTES_MAX / UNIT;
+/// One page of the host's: a node has many arenas, and what the last page of each holds unused is all their waste.
+const PAGE_BYTES: usize = 4 * 1_024;
+const PAGE_UNITS: usize = PAGE_BYTES / UNIT;
 
 /// Ends a free list. No piece is there: the page that would hold this unit is never made.
 const NIL: u32 = u32::MAX;
@@ -22,8 +20,6 @@ const PAGES_MAX: usize = u32::MAX as usize / PAGE_UNITS;
 /// A store of short byte strings.
 pub struct Arena {
     pages: Vec<Box<[u8]>>,
-    /// Bytes in all pages.
-    page_bytes: usize,
     /// Bytes used of the last page.
     page_used: usize,
     /// The first free piece of each size, that of one unit first. Grows to the largest size ever freed.
@@ -40,7 +36,7 @@ impl Default for Arena {
 impl Arena {
     /// An empty arena. Nothing is allocated yet.
     pub fn new() -> Self {
-        Arena { pages: Vec::new(), page_bytes: 0, page_used: 0, free: Vec::new(), pages_max: PAGES_MAX }
+        Arena { pages: Vec::new(), page_used: 0, free: Vec::new(), pages_max: PAGES_MAX }
     }
 
     /// Stores a copy of `bytes` and gives its offset. `None` if its length is not 1 to 1,024, or 16 GiB are used up.
@@ -74,7 +70,7 @@ impl Arena {
 
     /// Heap bytes held, used or not.
     pub fn bytes(&self) -> usize {
-        self.page_bytes
+        self.pages.len() * PAGE_BYTES
             + self.pages.capacity() * size_of::<Box<[u8]>>()
             + self.free.capacity() * size_of::<u32>()
     }
@@ -99,10 +95,7 @@ impl Arena {
             let at = (self.pages.len() - 1) * PAGE_UNITS + self.page_used / UNIT;
             self.push_free(u32::try_from(at).ok()?, room / UNIT);
         }
-        let doublings = self.pages.len().min(4);
-        let size = (PAGE_BYTES_MIN << doublings).min(PAGE_BYTES_MAX);
-        self.pages.push(vec![0; size].into_boxed_slice());
-        self.page_bytes += size;
+        self.pages.push(vec![0; PAGE_BYTES].into_boxed_slice());
         self.page_used = 0;
         Some(())
     }
