@@ -125,6 +125,22 @@ fn a_message_dies_at_the_end_of_its_life() {
     rig.stop();
 }
 
+/// The loop is late: room comes before the timer that was to end the message's wait.
+#[test]
+fn a_message_whose_time_is_over_is_not_begun() {
+    let mut rig = Rig::new(|_| {});
+    let client = rig.websocket("user=ann");
+    let unix_ms = rig.world.borrow().now().unix_ms;
+    rig.set_room(client, 0);
+    let short = Message { expires_unix_ms: Some(unix_ms + 1_000), ..rig.text("x") };
+    let short = rig.push_message("ann", short);
+    rig.stall_ms(2_000);
+    rig.set_room(client, usize::MAX);
+    assert_eq!((short.outcome(), rig.take(client)), (Some(Outcome::Expired), Vec::new()));
+    assert_eq!(rig.lent(), 0);
+    rig.stop();
+}
+
 #[test]
 fn the_senders_own_time_out_is_shorter_or_nothing() {
     let mut rig = Rig::new(|config| config.delivery.timeout_ms = 5_000);

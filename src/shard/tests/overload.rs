@@ -112,3 +112,19 @@ fn under_memory_pressure_low_lanes_go_first_and_then_newcomers() {
     assert_eq!(rig.push_message("ann", message).outcome(), Some(Outcome::Written));
     rig.stop();
 }
+
+#[test]
+fn what_waits_is_shown_in_the_metrics() {
+    let mut rig = Rig::new(|_| {});
+    let client = rig.websocket("user=ann");
+    rig.set_room(client, 0);
+    rig.push("ann", &"x".repeat(1_000));
+    let value = |rig: &Rig, name: &str| {
+        let text = rig.stats.prometheus_text();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).unwrap_or_default()
+    };
+    assert!(value(&rig, "holdfast_lent_bytes") > 1_000);
+    assert_eq!(value(&rig, "holdfast_outbox_bytes"), 1_004);
+    rig.stop();
+}

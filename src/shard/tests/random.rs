@@ -16,6 +16,7 @@ enum Op {
         device: Option<u8>,
         stream: bool,
         cut: usize,
+        life_s: Option<u64>,
     },
     Send {
         client: usize,
@@ -62,8 +63,8 @@ fn op() -> impl Strategy<Value = Op> {
     let pass = prop_oneof![0u64..200, 0u64..8_000, 20_000u64..60_000];
     let device = prop::option::of(0u8..2);
     prop_oneof![
-        6 => (0usize..2, 0u8..6, device, any::<bool>(), 0usize..400).prop_map(
-            |(shard, user, device, stream, cut)| Op::Connect { shard, user, device, stream, cut }
+        6 => (0usize..2, 0u8..6, device, any::<bool>(), 0usize..400, prop::option::of(1u64..100)).prop_map(
+            |(shard, user, device, stream, cut, life_s)| Op::Connect { shard, user, device, stream, cut, life_s }
         ),
         4 => (0usize..20, any::<u8>(), 0usize..60).prop_map(|(client, kind, cut)| Op::Send { client, kind, cut }),
         1 => (0usize..20, any::<bool>()).prop_map(|(client, reset)| Op::Leave { client, reset }),
@@ -83,9 +84,12 @@ fn op() -> impl Strategy<Value = Op> {
 fn apply(rig: &mut Rig, clients: &mut Vec<(Client, u8)>, op: &Op) {
     let pick = |clients: &[(Client, u8)], at: usize| Some(clients.get(at % clients.len().max(1))?.0);
     match *op {
-        Op::Connect { shard, user, device, stream, cut } => {
+        Op::Connect { shard, user, device, stream, cut, life_s } => {
             let device = device.map_or(String::new(), |device| format!("&device={device}"));
-            let query = format!("user=u{user}{device}");
+            let now_s = rig.world.borrow().now().unix_ms / 1_000;
+            let life =
+                life_s.map_or(String::new(), |life_s| format!("&issued={now_s}&expires={}", now_s + life_s));
+            let query = format!("user=u{user}{device}{life}");
             let bytes = if stream { wire::event_stream(&query) } else { wire::upgrade(&query) };
             let (now, later) = bytes.split_at(cut.min(bytes.len()));
             let client = rig.connect_to(shard, now);
@@ -134,6 +138,7 @@ fn apply(rig: &mut Rig, clients: &mut Vec<(Client, u8)>, op: &Op) {
             }
         }
         Op::Broadcast { spread_ms } => {
+            rig.settle();
             rig.broadcast("all", spread_ms);
         }
         Op::Close { user, goaway } => {
@@ -144,8 +149,14 @@ fn apply(rig: &mut Rig, clients: &mut Vec<(Client, u8)>, op: &Op) {
                 let _ = rig.mailboxes[usize::from(handle.shard)].post(0, letter);
             }
         }
-        Op::Drain { window_ms } => rig.post_to_all(|| ToShard::Drain { window_ms }),
-        Op::CancelDrain => rig.post_to_all(|| ToShard::CancelDrain),
+        Op::Drain { window_ms } => {
+            rig.settle();
+            rig.post_to_all(|| ToShard::Drain { window_ms });
+        }
+        Op::CancelDrain => {
+            rig.settle();
+            rig.post_to_all(|| ToShard::CancelDrain);
+        }
         Op::Pass { ms } => rig.pass_ms(ms),
         Op::Stall { ms, events_max } => {
             rig.world.borrow_mut().events_max = events_max;
@@ -179,11 +190,11 @@ fn check_what_was_said(rig: &Rig, client: Client, user: u8) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn whatever_happens_the_books_are_right(ops in prop::collection::vec(op(), 1..80)) {
-        let mut rig = Rig::with_shards(2, 256, |config| {
+        let mut rig = Rig::with_shards(2, 4, |config| {
             config.clients.echo = true;
             config.limits.outbox_bytes = 1_500;
             config.limits.buffer_bytes = 6_000;

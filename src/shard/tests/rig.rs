@@ -15,7 +15,7 @@ use crate::{
     directory::{Dedup, Directory},
     kit::{
         completion::{Batch, Tally},
-        mailbox::{self, Full, Sender},
+        mailbox::{self, Sender},
         random::Random,
     },
     model::{
@@ -268,19 +268,17 @@ impl Rig {
         push
     }
 
-    /// Posts a message to a connection, without a turn.
+    /// Posts a message to a connection, without a turn. Where the mailbox is full its outcome is `failed`.
     pub fn post(&mut self, handle: Handle, message: Message) -> Push {
         let batch = Batch::new(1);
         let lane = mailbox_lane(message.lane);
         let message = Arc::new(message);
         let letter = ToShard::Deliver { key: handle.key, message, ticket: batch.ticket(0) };
-        if let Err(Full(ToShard::Deliver { ticket, .. })) =
-            self.mailboxes[usize::from(handle.shard)].post(lane, letter)
-        {
-            ticket.answer(Outcome::Failed);
-        }
+        let posted = self.mailboxes[usize::from(handle.shard)].post(lane, letter);
         let push = Push(batch);
-        self.pushes.push(push.clone());
+        if posted.is_ok() {
+            self.pushes.push(push.clone());
+        }
         push
     }
 
@@ -323,7 +321,7 @@ impl Rig {
         self.shards.iter().map(Shard::connections).sum()
     }
 
-    /// Outcomes of all messages that were posted to single connections and are answered.
+    /// Outcomes of all messages that found room in a mailbox and are answered.
     pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
         self.pushes.iter().filter_map(Push::outcome)
     }
