@@ -185,7 +185,8 @@ impl Pair {
                     first.begun = false;
                 }
                 self.twin.remove(|_| Some(Outcome::Stale));
-                self.twin.items.retain(|item| item.begun);
+                // Control bytes stay with what was begun: an answer to a handshake, or the rest of a frame.
+                self.twin.items.retain(|_| keep_begun);
             }
         }
     }
@@ -285,6 +286,17 @@ fn an_empty_outbox_takes_a_message_of_any_size_and_a_full_one_what_its_lane_says
             Queued::Close(_) => assert!(closes, "{policy:?}"),
         }
     }
+}
+
+#[test]
+fn control_bytes_are_not_abandoned_while_the_peer_reads_on() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.push_control(Bytes::from_static(b"the rest of a frame"), LIMIT));
+    assert!(matches!(outbox.push(outgoing(0, 5, EPOCH, Ticket::none()), LIMIT), Queued::Yes));
+    outbox.abandon(Outcome::Stale, true);
+    assert_eq!(outbox.waiting_bytes(), 19);
+    outbox.abandon(Outcome::Stale, false);
+    assert!(outbox.is_empty());
 }
 
 #[test]

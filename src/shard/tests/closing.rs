@@ -32,6 +32,38 @@ fn a_message_that_has_begun_is_finished_before_the_close_frame() {
     rig.stop();
 }
 
+/// Half a frame, or an answer that the client has not had, must not be cut out of what it reads.
+#[test]
+fn our_own_bytes_that_wait_come_before_the_close_frame() {
+    for room in [0, 1, 5] {
+        let mut rig = Rig::new(|_| {});
+        let client = rig.websocket("user=ann");
+        rig.set_room(client, room);
+        rig.close("ann", Reason::Operator, true);
+        rig.close("ann", Reason::Operator, false);
+        rig.set_room(client, usize::MAX);
+        let frames = rig.take_frames(client);
+        assert_eq!(
+            (&frames[0], frames[1].close_code()),
+            (&Frame::text("_CLOSE_"), Some(4003)),
+            "room for {room}"
+        );
+        rig.stop();
+    }
+    for room in [0, 20] {
+        let mut rig = Rig::new(|_| {});
+        let client = rig.connect(b"");
+        rig.set_room(client, room);
+        rig.send(client, &wire::upgrade("user=ann"));
+        rig.close("ann", Reason::Operator, false);
+        rig.set_room(client, usize::MAX);
+        let bytes = rig.take(client);
+        let (status, rest) = wire::response(&bytes);
+        assert_eq!((status, wire::frames(rest)[0].close_code()), (101, Some(4003)), "room for {room}");
+        rig.stop();
+    }
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_not_waited_for() {
     let mut rig = Rig::new(|_| {});

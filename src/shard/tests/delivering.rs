@@ -50,7 +50,10 @@ fn what_the_kernel_does_not_take_is_held_and_flushed_in_order() {
         rig.set_room(client, 13);
         rig.set_room(client, usize::MAX);
         assert!(pushes.iter().all(|push| push.outcome() == Some(Outcome::Written)));
-        assert_eq!(texts(&rig.take_frames(client)), (0..5).map(|n| format!("message {n}")).collect::<Vec<_>>());
+        assert_eq!(
+            texts(&rig.take_frames(client)),
+            (0..5).map(|n| format!("message {n}")).collect::<Vec<_>>()
+        );
         assert_eq!(rig.lent(), 0);
         assert!(!rig.end(client).watches_writable(), "nothing waits");
         rig.stop();
@@ -106,7 +109,8 @@ fn a_message_dies_at_the_end_of_its_life() {
     let mut rig = Rig::new(|config| config.delivery.timeout_ms = 5_000);
     let client = rig.websocket("user=ann");
     let unix_ms = rig.world.borrow().now().unix_ms;
-    let with_life = |rig: &Rig, left_ms| Message { expires_unix_ms: Some(unix_ms + left_ms), ..rig.text("x") };
+    let with_life =
+        |rig: &Rig, left_ms| Message { expires_unix_ms: Some(unix_ms + left_ms), ..rig.text("x") };
     let dead = with_life(&rig, 0);
     assert_eq!(rig.push_message("ann", dead).outcome(), Some(Outcome::Expired));
     rig.set_room(client, 0);
@@ -118,6 +122,22 @@ fn a_message_dies_at_the_end_of_its_life() {
     assert_eq!((short.outcome(), long.outcome()), (Some(Outcome::Expired), None));
     rig.pass_ms(4_000);
     assert_eq!(long.outcome(), Some(Outcome::Slow), "delivery.timeout is shorter than its life");
+    rig.stop();
+}
+
+/// The loop is late: room comes before the timer that was to end the message's wait.
+#[test]
+fn a_message_whose_time_is_over_is_not_begun() {
+    let mut rig = Rig::new(|_| {});
+    let client = rig.websocket("user=ann");
+    let unix_ms = rig.world.borrow().now().unix_ms;
+    rig.set_room(client, 0);
+    let short = Message { expires_unix_ms: Some(unix_ms + 1_000), ..rig.text("x") };
+    let short = rig.push_message("ann", short);
+    rig.stall_ms(2_000);
+    rig.set_room(client, usize::MAX);
+    assert_eq!((short.outcome(), rig.take(client)), (Some(Outcome::Expired), Vec::new()));
+    assert_eq!(rig.lent(), 0);
     rig.stop();
 }
 

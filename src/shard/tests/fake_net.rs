@@ -22,12 +22,14 @@ use std::{
     time::Duration,
 };
 
-/// What the wall clock says at monotonic zero, ms since 1970.
-const UNIX_MS: u64 = 1_800_000_000_000;
+/// Where the monotonic clock starts, µs: its ticks wrap 30 s later.
+const START_US: u64 = (u32::MAX as u64 - 3_000) * 10_000;
+/// What the wall clock says then, ms since 1970: a whole second.
+const START_UNIX_MS: u64 = 1_800_000_000_000;
 
 /// Everything outside the shards.
 pub struct World {
-    /// The monotonic clock, µs. Starts where its ticks soon wrap.
+    /// The monotonic clock, µs.
     pub micros: u64,
     /// What one write costs, µs.
     pub write_cost_us: u64,
@@ -71,7 +73,7 @@ pub struct End {
 impl World {
     pub fn new(shards: usize) -> Self {
         Self {
-            micros: (u64::from(u32::MAX) - 3_000) * 10_000,
+            micros: START_US,
             write_cost_us: 0,
             descriptors: usize::MAX,
             events_max: usize::MAX,
@@ -82,7 +84,7 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        Now { micros: self.micros, unix_ms: UNIX_MS + self.micros / 1_000 }
+        Now { micros: self.micros, unix_ms: START_UNIX_MS + (self.micros - START_US) / 1_000 }
     }
 
     /// A client connects to a shard; its socket's number.

@@ -4,10 +4,7 @@ use super::{
     rig::{Client, Rig},
     wire,
 };
-use crate::{
-    config::ProxyProtocol,
-    model::Reason,
-};
+use crate::{config::ProxyProtocol, model::Reason};
 use proptest::prelude::*;
 
 fn head_of(bytes: usize) -> Vec<u8> {
@@ -22,7 +19,8 @@ fn proxied(header: &[u8], request: Vec<u8>) -> Vec<u8> {
 fn requests() -> Vec<(u16, Vec<u8>)> {
     let upgrade = || wire::upgrade("user=ann");
     let replaced = |from, to| String::from_utf8(upgrade()).unwrap().replace(from, to).into_bytes();
-    let v2 = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\x1f\x90\0\x50".as_slice()].concat();
+    let v2 =
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\x1f\x90\0\x50".as_slice()].concat();
     vec![
         (101, upgrade()),
         (200, wire::event_stream("user=ann")),
@@ -132,7 +130,10 @@ fn nothing_may_follow_a_request_before_its_answer() {
     let bytes = [wire::upgrade("user=ann"), wire::frame(wire::TEXT, b"x")].concat();
     let client = rig.connect(&bytes);
     assert_eq!(wire::response(&rig.take(client)).0, 400);
-    assert!(rig.end(client).shut && !rig.is_closed(client), "what comes is dropped, so that the answer arrives");
+    assert!(
+        rig.end(client).shut && !rig.is_closed(client),
+        "what comes is dropped, so that the answer arrives"
+    );
     rig.send(client, b"more");
     rig.pass_ms(3_100);
     assert!(rig.is_closed(client));

@@ -144,7 +144,8 @@ fn a_held_message_does_not_put_off_the_next_ping() {
 fn a_clients_ping_is_answered_and_its_echo_where_that_is_on() {
     let mut rig = Rig::new(|config| config.clients.echo = true);
     let client = rig.websocket("user=ann");
-    let sent = [wire::frame(wire::PING, b"abc"), wire::frame(wire::TEXT, b"ECHO x"), wire::frame(wire::TEXT, b"x")];
+    let sent =
+        [wire::frame(wire::PING, b"abc"), wire::frame(wire::TEXT, b"ECHO x"), wire::frame(wire::TEXT, b"x")];
     rig.send(client, &sent.concat());
     let pong = Frame { op: wire::PONG, payload: b"abc".to_vec() };
     assert_eq!(rig.take_frames(client), [pong, Frame::text("ECHO x")]);

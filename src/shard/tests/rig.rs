@@ -15,7 +15,7 @@ use crate::{
     directory::{Dedup, Directory},
     kit::{
         completion::{Batch, Tally},
-        mailbox::{self, Full, Sender},
+        mailbox::{self, Sender},
         random::Random,
     },
     model::{
@@ -268,18 +268,17 @@ impl Rig {
         push
     }
 
-    /// Posts a message to a connection, without a turn.
+    /// Posts a message to a connection, without a turn. Where the mailbox is full its outcome is `failed`.
     pub fn post(&mut self, handle: Handle, message: Message) -> Push {
         let batch = Batch::new(1);
         let lane = mailbox_lane(message.lane);
         let message = Arc::new(message);
         let letter = ToShard::Deliver { key: handle.key, message, ticket: batch.ticket(0) };
-        if let Err(Full(ToShard::Deliver { ticket, .. })) = self.mailboxes[usize::from(handle.shard)].post(lane, letter)
-        {
-            ticket.answer(Outcome::Failed);
-        }
+        let posted = self.mailboxes[usize::from(handle.shard)].post(lane, letter);
         let push = Push(batch);
-        self.pushes.push(push.clone());
+        if posted.is_ok() {
+            self.pushes.push(push.clone());
+        }
         push
     }
 
@@ -322,7 +321,7 @@ impl Rig {
         self.shards.iter().map(Shard::connections).sum()
     }
 
-    /// Outcomes of all messages that were posted to single connections and are answered.
+    /// Outcomes of all messages that found room in a mailbox and are answered.
     pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
         self.pushes.iter().filter_map(Push::outcome)
     }
@@ -377,7 +376,11 @@ impl Rig {
         if self.shards.iter().all(settled) {
             let takers = self.shards.iter().flat_map(Shard::entries);
             let takers = takers.filter(|entry| entry.connection.takes_messages()).count();
-            assert_eq!(self.directory.connections(), takers, "the directory is the connections that take messages");
+            assert_eq!(
+                self.directory.connections(),
+                takers,
+                "the directory is the connections that take messages"
+            );
         }
         let buffers: usize = self.shards.iter().map(|shard| shard.tools.lents.bytes()).sum();
         assert_eq!(self.shared.buffers.load(Ordering::Relaxed), buffers);
@@ -405,7 +408,11 @@ impl Rig {
             let own = shard.tools.lents.get(connection.lent_ref());
             let waits = own.is_some_and(|lent| !lent.outbox.is_empty());
             if connection.takes_messages() {
-                assert_eq!(own.is_some(), !shard.tools.lents.needs_nothing(connection.lent_ref()), "nothing is lent idly");
+                assert_eq!(
+                    own.is_some(),
+                    !shard.tools.lents.needs_nothing(connection.lent_ref()),
+                    "nothing is lent idly"
+                );
             }
             if connection.is(flag::REGISTERED) {
                 assert_eq!(world.sockets[entry.socket.0 as usize].watches_writable(), waits);

@@ -65,7 +65,10 @@ fn a_displacement_that_finds_a_full_mailbox_is_told_later() {
     rig.turn(0);
     assert_eq!(rig.take(older), b"");
     let wait = rig.wait(1).expect("it has something to do");
-    assert!(wait <= Duration::from_secs(1), "the shard sleeps {wait:?} on a displacement that nobody was told of");
+    assert!(
+        wait <= Duration::from_secs(1),
+        "the shard sleeps {wait:?} on a displacement that nobody was told of"
+    );
     rig.pass_ms(1_000);
     assert_eq!(close_codes(&rig, older), [4001]);
     rig.stop();

@@ -49,21 +49,50 @@ pub fn close(code: u16) -> Vec<u8> {
 }
 
 /// Whole frames from the server; panics on anything else.
-pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+pub fn frames(bytes: &[u8]) -> Vec<Frame> {
+    let (frames, rest) = split_frames(bytes);
+    assert!(rest.is_empty(), "a frame that is cut off");
+    frames
+}
+
+/// Whole frames from the server, the last of which may have been cut off.
+pub fn frames_until_cut(bytes: &[u8]) -> Vec<Frame> {
+    split_frames(bytes).0
+}
+
+fn split_frames(mut bytes: &[u8]) -> (Vec<Frame>, &[u8]) {
     let mut frames = Vec::new();
     while let &[first, second, ref rest @ ..] = bytes {
         assert_eq!(first & 0xf0, 0x80, "a final frame without extension bits");
         assert!(second < 127, "unmasked, and of a length that tests use");
-        let (length, rest) = match second {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            length => (usize::from(length), rest),
+        let (length, payload) = match (second, rest) {
+            (126, &[high, low, ref payload @ ..]) => (usize::from(u16::from_be_bytes([high, low])), payload),
+            (126, _) => break,
+            (length, payload) => (usize::from(length), payload),
         };
-        assert!(rest.len() >= length, "a frame that is cut off");
-        frames.push(Frame { op: first & 15, payload: rest[..length].to_vec() });
-        bytes = &rest[length..];
+        if payload.len() < length {
+            break;
+        }
+        let (payload, rest) = payload.split_at(length);
+        frames.push(Frame { op: first & 15, payload: payload.to_vec() });
+        bytes = rest;
     }
-    assert!(bytes.is_empty(), "a frame that is cut off");
-    frames
+    (frames, bytes)
+}
+
+/// The data of each event of a stream, whose last chunk may have been cut off; panics when something follows its end.
+pub fn events_until_cut(mut bytes: &[u8]) -> Vec<String> {
+    let mut events = Vec::new();
+    while let Some(line) = bytes.windows(2).position(|window| window == b"\r\n") {
+        let Ok(length) = usize::from_str_radix(&String::from_utf8_lossy(&bytes[..line]), 16) else { break };
+        let Some((chunk, rest)) = bytes[line + 2..].split_at_checked(length + 2) else { break };
+        assert!(length > 0 || rest.is_empty(), "an event after the last chunk");
+        let chunk = String::from_utf8_lossy(chunk);
+        let data = chunk.lines().filter_map(|line| line.strip_prefix("data: "));
+        events.push(data.collect::<Vec<_>>().join("\n"));
+        bytes = rest;
+    }
+    events
 }
 
 /// A request to open a WebSocket.
