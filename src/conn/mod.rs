@@ -114,6 +114,8 @@ pub(crate) mod flag {
     pub const WINDOW_MASK: u16 = 7 << WINDOW_SHIFT;
     /// What it sends cannot be told apart any more.
     pub const UNREADABLE: u16 = 1 << 14;
+    /// It is in the shard's list of connections with more to read.
+    pub const MORE_TO_READ: u16 = 1 << 15;
 }
 
 /// What a shard does with a connection after an event.
@@ -344,6 +346,13 @@ impl Connection {
             self.set(flag::WATCHES_WRITABLE, waits);
         }
         changes.then_some(waits)
+    }
+
+    /// It has more to read than a turn takes, or it no longer has. Says whether that is news.
+    pub fn set_more_to_read(&mut self, more: bool) -> bool {
+        let news = self.is(flag::MORE_TO_READ) != more;
+        self.set(flag::MORE_TO_READ, more);
+        news
     }
 
     /// Whether the write side is to be shut now that all is written; says so once.

@@ -103,18 +103,23 @@ impl Outbox {
     /// Queues a message, unless that makes more than `limit` bytes wait. An empty outbox takes any message.
     ///
     /// With [`LanePolicy::Replace`], an older message of the same collapse key whose first byte has not gone makes way,
-    /// also where there is room: its outcome is `slow`.
+    /// also where there is room: its outcome is `slow`. Where even that makes too little room, the older one stays.
     pub fn push(&mut self, message: Box<Outgoing>, limit: usize) -> Queued {
-        if message.policy == LanePolicy::Replace
-            && let Some(key) = message.collapse
-        {
-            self.remove_collapsed(key);
-        }
-        if !self.items.is_empty() && self.waiting + message.bytes.len() > limit {
+        let older = match (message.policy, message.collapse) {
+            (LanePolicy::Replace, Some(key)) => self.find_collapsed(key),
+            _ => None,
+        };
+        let older_bytes = older.map_or(0, |at| self.items[at].bytes().len());
+        let others = self.items.len() - usize::from(older.is_some());
+        if others > 0 && self.waiting - older_bytes + message.bytes.len() > limit {
             return match message.policy {
                 LanePolicy::Close => Queued::Close(message),
                 LanePolicy::Drop | LanePolicy::Replace => Queued::NoRoom(message),
             };
+        }
+        if let Some(Item::Message(older)) = older.and_then(|at| self.items.remove(at)) {
+            self.waiting -= older_bytes;
+            older.ticket.answer(Outcome::Slow);
         }
         self.waiting += message.bytes.len();
         self.items.push_back(Item::Message(message));
@@ -215,17 +220,11 @@ impl Outbox {
         self.free_when_empty();
     }
 
-    fn remove_collapsed(&mut self, key: u64) {
+    /// Where a message of this key waits whose first byte has not gone.
+    fn find_collapsed(&self, key: u64) -> Option<usize> {
         let begun = usize::from(self.gone > 0);
-        let found = self
-            .items
-            .iter()
-            .skip(begun)
-            .position(|item| matches!(item, Item::Message(message) if message.collapse == Some(key)));
-        if let Some(Item::Message(older)) = found.and_then(|at| self.items.remove(begun + at)) {
-            self.waiting -= older.bytes.len();
-            older.ticket.answer(Outcome::Slow);
-        }
+        let same = |item: &Item| matches!(item, Item::Message(message) if message.collapse == Some(key));
+        self.items.iter().skip(begun).position(same).map(|at| begun + at)
     }
 
     fn free_when_empty(&mut self) {

@@ -113,7 +113,7 @@ impl Directory {
         let (index, displaced) = partition.register(arrival)?;
         let evicted = match self.per_user_max {
             0 => None,
-            max => partition.evict_oldest(arrival.user, max),
+            max => partition.evict_oldest(arrival.user, arrival.handle, max),
         };
         Ok(Registered { record: RecordRef::new(at, index), displaced, evicted })
     }

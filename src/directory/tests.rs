@@ -76,6 +76,15 @@ fn a_user_with_too_many_loses_the_oldest() {
 }
 
 #[test]
+fn a_clock_that_steps_back_does_not_make_the_newcomer_the_oldest() {
+    let directory = Directory::new(1);
+    directory.register(&arrival("ann", Some("a"), 1, 1_000)).unwrap();
+    let newer = directory.register(&arrival("ann", Some("b"), 2, 500)).unwrap();
+    assert_eq!(newer.evicted, Some(handle(1)));
+    assert_eq!(handles(&directory, "ann"), [handle(2)]);
+}
+
+#[test]
 fn the_longest_names_fit() {
     let directory = Directory::new(0);
     let (user, device) = ("u".repeat(256), "d".repeat(256));

@@ -105,23 +105,23 @@ impl<N: Net> Shard<N> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.silence(now, key, peer),
             Err(_) => Step::Gone(Reason::ClientGone),
         };
+        let accepted = self.table.get(key).is_some_and(|entry| entry.connection.is_accepted());
         self.settle(now, key, step);
-        if let Some(entry) = self.table.get(key) {
-            let accepted = entry.connection.is_accepted();
+        if self.table.get(key).is_some() {
             self.register(now, key, socket);
-            if accepted {
-                self.accepted(now, key, began_us);
-            }
+        }
+        if accepted {
+            self.accepted(now, key, began_us);
         }
     }
 
-    /// A connection has just been accepted: its timer is now that of its life.
+    /// A connection has just been accepted, though it may be gone again: its timer is now that of its life.
     pub(super) fn accepted(&mut self, now: Now, key: crate::kit::slab::Key, began_us: u64) {
+        self.tools.stats.handshake_accepted(self.net.micros().saturating_sub(began_us));
         let Some(entry) = self.table.get_mut(key) else { return };
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         let due = entry.connection.first_deadline(&mut context);
         self.wheel.schedule(&mut self.table, key.index, due);
-        self.tools.stats.handshake_accepted(self.net.micros().saturating_sub(began_us));
     }
 
     fn first_bytes(&mut self, now: Now, key: crate::kit::slab::Key, peer: IpAddr, count: usize) -> Step {

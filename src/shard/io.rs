@@ -41,21 +41,30 @@ impl<N: Net> Shard<N> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => (entry.connection.handle_failure(), false),
             };
+            let accepted = !was_accepted && entry.connection.is_accepted();
             self.settle(now, key, step);
-            if !was_accepted {
-                self.note_accepted(now, key, handshake_due);
+            if accepted {
+                // Until now its timer was that of its handshake.
+                let left_ms = handshake_due.ms_since(now.tick());
+                let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
+                self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
             }
             if !more {
                 return;
             }
         }
-        self.unread.push_back(key);
+        if self.table.get_mut(key).is_some_and(|entry| entry.connection.set_more_to_read(true)) {
+            self.unread.push_back(key);
+        }
     }
 
     /// Goes on with connections that had more to read than a turn takes.
     pub(super) fn read_more(&mut self, now: Now) {
         for _ in 0..self.unread.len().min(UNREAD_PER_TURN) {
             let Some(key) = self.unread.pop_front() else { return };
+            if let Some(entry) = self.table.get_mut(key) {
+                entry.connection.set_more_to_read(false);
+            }
             // Read to the end: that it has one may have been said by an event of an earlier turn.
             self.read(now, key, true);
         }
@@ -68,6 +77,12 @@ impl<N: Net> Shard<N> {
             let Some(entry) = self.table.get_mut(key) else { return };
             let Some(lent) = self.tools.lents.get_mut(entry.connection.lent_ref()) else { return };
             if lent.outbox.is_empty() {
+                return;
+            }
+            // What is too late is not begun only because room came before its timer.
+            lent.outbox.expire(now.tick());
+            if lent.outbox.is_empty() {
+                self.with(now, key, |connection, context| connection.handle_flushed(context));
                 return;
             }
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
@@ -169,15 +184,6 @@ impl<N: Net> Shard<N> {
     pub(super) fn log_rarely(&mut self, now: Now, log: impl FnOnce()) {
         if self.log_budget.try_take(now.micros) {
             log();
-        }
-    }
-
-    /// An event may have made a connection an accepted one: until then its timer was that of its handshake.
-    fn note_accepted(&mut self, now: Now, key: Key, handshake_due: Tick) {
-        if self.table.get(key).is_some_and(|entry| entry.connection.is_accepted()) {
-            let left_ms = handshake_due.ms_since(now.tick());
-            let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
-            self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
         }
     }
 

@@ -197,16 +197,17 @@ impl Pair {
         pushed.policy = policy;
         pushed.collapse = message.collapse;
         pushed.dies_by_expiry = message.dies_by_expiry;
-        if policy == LanePolicy::Replace && message.collapse.is_some() {
-            // The oldest of that key alone: as long as every message of a key comes by one lane there is no other.
-            let older = self.twin.items.iter().find(|item| {
-                !item.begun && item.message.is_some_and(|older| older.collapse == message.collapse)
-            });
-            if let Some(older) = older.and_then(|item| item.message) {
-                self.twin.remove(|other| (other.id == older.id).then_some(Outcome::Slow));
-            }
+        // The oldest of that key alone: as long as every message of a key comes by one lane there is no other.
+        let replaces = policy == LanePolicy::Replace && message.collapse.is_some();
+        let older = self.twin.items.iter().find(|item| {
+            replaces && !item.begun && item.message.is_some_and(|older| older.collapse == message.collapse)
+        });
+        let (older_len, older) = older.map_or((0, None), |item| (item.left.len(), item.message));
+        let others = self.twin.items.len() - usize::from(older.is_some());
+        let fits = others == 0 || self.twin.waiting() - older_len + len <= LIMIT;
+        if let Some(older) = older.filter(|_| fits) {
+            self.twin.remove(|other| (other.id == older.id).then_some(Outcome::Slow));
         }
-        let fits = self.twin.items.is_empty() || self.twin.waiting() + len <= LIMIT;
         match self.outbox.push(Box::new(*pushed), LIMIT) {
             Queued::Yes => {
                 assert!(fits);

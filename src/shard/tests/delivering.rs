@@ -136,7 +136,9 @@ fn a_message_whose_time_is_over_is_not_begun() {
     let short = rig.push_message("ann", short);
     rig.stall_ms(2_000);
     rig.set_room(client, usize::MAX);
-    assert_eq!((short.outcome(), rig.take(client)), (Some(Outcome::Expired), Vec::new()));
+    assert_eq!(short.outcome(), Some(Outcome::Expired));
+    // The timer that watched over the message is a ping's again, and may be one that comes early.
+    assert!(texts(&rig.take_frames(client)).is_empty());
     assert_eq!(rig.lent(), 0);
     rig.stop();
 }
