@@ -15,7 +15,11 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    conn::{Settings, Shared, Tools, auth::{self, Authenticator, Replaceable}, lent::Lents},
+    conn::{
+        Settings, Shared, Tools,
+        auth::{self, Authenticator, Replaceable},
+        lent::Lents,
+    },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory},
     kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
@@ -182,7 +186,9 @@ impl Node {
         loop {
             match signals.recv_timeout(TICK) {
                 Ok(SIGHUP) => {
-                    tracing::warn!("SIGHUP: this version reloads nothing; restart the node to change its configuration");
+                    tracing::warn!(
+                        "SIGHUP: this version reloads nothing; restart the node to change its configuration"
+                    );
                 }
                 Ok(_) if self.drain.status().origin == Some(DrainOrigin::Signal) => {
                     tracing::warn!("a second signal: stopping at once");
@@ -190,7 +196,10 @@ impl Node {
                 }
                 Ok(_) => {
                     self.drain.start(DrainOrigin::Signal);
-                    tracing::info!(connections = self.stats.connections(), "draining; a second signal stops at once");
+                    tracing::info!(
+                        connections = self.stats.connections(),
+                        "draining; a second signal stops at once"
+                    );
                 }
                 Err(_) => {}
             }

@@ -12,12 +12,12 @@ use crate::{
     directory::{Arrival, Refused},
     kit::{time::Tick, token_bucket::TokenBucket},
     model::{Protocol, Reason, identifier},
-    stats::Pressure,
     proto::{
         http::{self, Head, HeadError, Upgrade, UpgradeError},
         proxy::{self, Proxied},
         sse, ws,
     },
+    stats::Pressure,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -240,7 +240,9 @@ impl Connection {
         let out = &mut context.tools.out;
         match wanted {
             Wanted::Websocket(upgrade) => {
-                self.set(flag::DEFLATE, upgrade.deflate.is_some());
+                if let Some(deflate) = &upgrade.deflate {
+                    self.set_deflate(deflate.server_window_bits());
+                }
                 http::write_switching_protocols(out, upgrade.key, upgrade.deflate.as_ref(), None);
             }
             Wanted::EventStream => {

@@ -108,6 +108,10 @@ pub(crate) mod flag {
     pub const REGISTERED: u16 = 1 << 9;
     /// Gone as soon as the outbox is empty.
     pub const GONE_WHEN_FLUSHED: u16 = 1 << 10;
+    /// Three bits: the deflate window that the client keeps, in bits less 8.
+    pub const WINDOW_SHIFT: u16 = 11;
+    /// See [`WINDOW_SHIFT`].
+    pub const WINDOW_MASK: u16 = 7 << WINDOW_SHIFT;
 }
 
 /// What a shard does with a connection after an event.
@@ -267,6 +271,21 @@ impl Connection {
         } else {
             self.flags &= !flag;
         }
+    }
+
+    /// From now on it compresses, for a window of so many bits (8 to 15) at the client.
+    fn set_deflate(&mut self, window_bits: u8) {
+        self.set(flag::DEFLATE, true);
+        self.flags =
+            self.flags & !flag::WINDOW_MASK | u16::from(window_bits.clamp(8, 15) - 8) << flag::WINDOW_SHIFT;
+    }
+
+    /// Whether a message of so many bytes may be compressed: both ends agreed to, it is worth it, and the client's window
+    /// holds all of it.
+    fn compresses(&self, bytes: usize, min_bytes: usize) -> bool {
+        let window = 256usize << ((self.flags & flag::WINDOW_MASK) >> flag::WINDOW_SHIFT);
+        let reachable = bytes <= window || window == 256 << 7;
+        self.is(flag::DEFLATE) && bytes >= min_bytes && reachable
     }
 
     /// Bytes came. `input` is the shard's scratch and is used up.

@@ -207,9 +207,11 @@ impl Outbox {
 
     fn remove_collapsed(&mut self, key: u64) {
         let begun = usize::from(self.gone > 0);
-        let found = self.items.iter().skip(begun).position(
-            |item| matches!(item, Item::Message(message) if message.collapse == Some(key)),
-        );
+        let found = self
+            .items
+            .iter()
+            .skip(begun)
+            .position(|item| matches!(item, Item::Message(message) if message.collapse == Some(key)));
         if let Some(Item::Message(older)) = found.and_then(|at| self.items.remove(begun + at)) {
             self.waiting -= older.bytes.len();
             older.ticket.answer(Outcome::Slow);

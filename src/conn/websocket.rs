@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 /// What a stretch of frames asked for.
 struct Reader<'a> {
     out: &'a mut Vec<u8>,
-    /// Some: the connection compresses.
-    deflater: Option<&'a mut Deflater>,
+    connection: Connection,
+    deflater: &'a mut Deflater,
     deflate_min_bytes: usize,
     echo: bool,
     echo_all: bool,
@@ -29,7 +29,8 @@ impl Connection {
         let deflates = self.is(flag::DEFLATE);
         let mut reader = Reader {
             out,
-            deflater: deflates.then_some(deflater),
+            connection: *self,
+            deflater,
             deflate_min_bytes: settings.deflate_min_bytes,
             echo: settings.echo,
             echo_all: settings.echo_all,
@@ -63,14 +64,15 @@ impl Connection {
         self.close(context, Reason::InboundRate)
     }
 
-    /// Reads on while closing, for the peer's close frame. Says whether it came, or what came cannot be understood.
+    /// Reads on while closing, for the peer's close frame. Says whether it came; what cannot be understood, as after a
+    /// violation, is dropped.
     pub(super) fn reads_close(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> bool {
         let Tools { settings, lents, inflater, .. } = &mut *context.tools;
         let mut partial = lents.get_mut(self.lent).and_then(|lent| lent.partial.take());
         let deflate = self.is(flag::DEFLATE).then_some(inflater);
         let mut decoder = Decoder { message_max: settings.message_bytes, deflate, frames: 0 };
         let mut closed = false;
-        let outcome = decoder.feed(&mut partial, input, &mut |incoming| match incoming {
+        let _ = decoder.feed(&mut partial, input, &mut |incoming| match incoming {
             Incoming::Close(..) => {
                 closed = true;
                 ControlFlow::Break(())
@@ -80,7 +82,7 @@ impl Connection {
         if partial.is_some() {
             self.lent(context.tools, context.handle).partial = partial;
         }
-        closed || outcome.is_err()
+        closed
     }
 
     fn fail(&mut self, context: &mut Context<'_>, violation: Violation) -> Step {
@@ -90,7 +92,6 @@ impl Connection {
             Violation::TooBig => Reason::MessageTooBig,
         };
         debug_assert!(matches!(self.phase, Phase::Open | Phase::Leaving));
-        // After a violation the bytes cannot be told apart any more: the peer's close will not be recognised.
         self.close_with(context, reason, violation.close_code(), violation.reason())
     }
 }
@@ -114,13 +115,11 @@ impl Reader<'_> {
     }
 
     fn answer(&mut self, op: ws::Op, payload: &[u8]) {
-        match &mut self.deflater {
-            Some(deflater) if payload.len() >= self.deflate_min_bytes => {
-                let mut compressed = Vec::new();
-                deflater.compress(payload, &mut compressed);
-                ws::write_frame(self.out, op, &compressed, true);
-            }
-            _ => ws::write_frame(self.out, op, payload, false),
+        if !self.connection.compresses(payload.len(), self.deflate_min_bytes) {
+            return ws::write_frame(self.out, op, payload, false);
         }
+        let mut compressed = Vec::new();
+        self.deflater.compress(payload, &mut compressed);
+        ws::write_frame(self.out, op, &compressed, true);
     }
 }

@@ -120,7 +120,8 @@ impl Gate {
         if let Some(host) = host
             && !self.is_our_host(without_port(host))
         {
-            let message = "this Host name is not known here: use an IP address, localhost or the advertised name";
+            let message =
+                "this Host name is not known here: use an IP address, localhost or the advertised name";
             return Err(forbidden("foreign_host", message));
         }
         let site = headers.fetch_site.map(text);
@@ -280,12 +281,24 @@ mod tests {
             refused.map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
         };
         for host in [
-            "127.0.0.1:7008", "[::1]:7008", "[::1]", "localhost", "LOCALHOST:1", "a.localhost", "box:7008", "pod-3",
-            "push-1.example.com", "Push-1.Example.com.:9", "push.team.svc.cluster.local:7008", "node.internal",
+            "127.0.0.1:7008",
+            "[::1]:7008",
+            "[::1]",
+            "localhost",
+            "LOCALHOST:1",
+            "a.localhost",
+            "box:7008",
+            "pod-3",
+            "push-1.example.com",
+            "Push-1.Example.com.:9",
+            "push.team.svc.cluster.local:7008",
+            "node.internal",
         ] {
             assert_eq!(check(&[("host", host)]), 200, "{host}");
         }
-        for host in ["evil.example", "push-2.example.com:7008", "localhost.evil.com", "127.0.0.1.evil.com", "a.b"] {
+        for host in
+            ["evil.example", "push-2.example.com:7008", "localhost.evil.com", "127.0.0.1.evil.com", "a.b"]
+        {
             assert_eq!(check(&[("host", host)]), 403, "{host}");
         }
         assert_eq!(check(&[]), 200);

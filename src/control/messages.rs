@@ -15,13 +15,13 @@ use super::{
     request::Query,
 };
 use crate::bridge::{Delivered, Push};
-use lines::{Lines, TooLong};
 use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     body::{Body, Incoming},
     http::request::Parts,
 };
+use lines::{Lines, TooLong};
 use std::{
     collections::VecDeque,
     pin::Pin,

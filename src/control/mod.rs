@@ -101,7 +101,8 @@ impl ControlThread {
 /// # Errors
 /// When the runtime or the thread cannot be made, or `internal.identity_header` is no header name.
 pub fn spawn(listener: TcpListener, control: Control) -> io::Result<ControlThread> {
-    let identity = HeaderName::try_from(&control.config.internal.identity_header).map_err(io::Error::other)?;
+    let identity =
+        HeaderName::try_from(&control.config.internal.identity_header).map_err(io::Error::other)?;
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let gate = Gate::new(&control.config, host_name.as_deref().map(str::trim));
     let app = Arc::new(App::new(control, gate, identity, fastrand::u64(..)));
@@ -121,9 +122,9 @@ pub fn spawn(listener: TcpListener, control: Control) -> io::Result<ControlThrea
 
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // The time limits are in `connection`: hyper's own would arm a timer for every request.
-    http.header_read_timeout(None);
-    http.pipeline_flush(true).max_header_size(HEAD_BYTES_MAX).max_buf_size(READ_BYTES_MAX);
+    // The time limits are in `connection`: hyper's own would arm a timer for every request. Not `pipeline_flush`: it
+    // holds back what is answered to a request that cannot be read.
+    http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).max_buf_size(READ_BYTES_MAX);
     http
 }
 

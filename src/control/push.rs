@@ -127,7 +127,10 @@ mod tests {
             (&[Outcome::Stale, Outcome::Slow], 503),
             (&[Outcome::RateLimited], 503),
             (&[Outcome::Failed], 503),
-            (&[Outcome::Stale, Outcome::Offline, Outcome::Expired, Outcome::Duplicate, Outcome::TooLarge], 404),
+            (
+                &[Outcome::Stale, Outcome::Offline, Outcome::Expired, Outcome::Duplicate, Outcome::TooLarge],
+                404,
+            ),
             (&[], 404),
         ] {
             assert_eq!(zuul_status(outcomes).as_u16(), status, "{outcomes:?}");

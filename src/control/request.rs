@@ -30,7 +30,10 @@ const ROOM_BYTES_MAX: u64 = 64 * 1024;
 /// 400, naming `what`.
 pub fn name_part<'a>(part: &'a str, what: &str) -> Result<Cow<'a, str>, Refusal> {
     let name = decode(part).ok_or_else(|| {
-        Refusal::bad_request("bad_identifier", format!("the {what} in the path must be percent-encoded UTF-8"))
+        Refusal::bad_request(
+            "bad_identifier",
+            format!("the {what} in the path must be percent-encoded UTF-8"),
+        )
     })?;
     check_name(&name, what)?;
     Ok(name)
@@ -41,11 +44,16 @@ pub fn name_part<'a>(part: &'a str, what: &str) -> Result<Cow<'a, str>, Refusal>
 /// # Errors
 /// 400, naming `what`.
 pub fn check_name(name: &str, what: &str) -> Result<(), Refusal> {
-    identifier::check(name).map_err(|fault| Refusal::bad_request("bad_identifier", format!("the {what} {fault}")))
+    identifier::check(name)
+        .map_err(|fault| Refusal::bad_request("bad_identifier", format!("the {what} {fault}")))
 }
 
 fn decode(part: &str) -> Option<Cow<'_, str>> {
-    if part.as_bytes().contains(&b'%') { percent_decode_str(part).decode_utf8().ok() } else { Some(part.into()) }
+    if part.as_bytes().contains(&b'%') {
+        percent_decode_str(part).decode_utf8().ok()
+    } else {
+        Some(part.into())
+    }
 }
 
 /// A query string's parameters. A key that is not known is an error: a misspelt `ttl` would silently lose its meaning.
@@ -70,8 +78,8 @@ impl<'a> Query<'a> {
             if pairs.iter().any(|(had, _)| *had == key) {
                 return Err(Refusal::bad_request("repeated_parameter", format!("{key} is given twice")));
             }
-            let value = decode_form(value)
-                .ok_or_else(|| bad_parameter(key, "must be percent-encoded UTF-8"))?;
+            let value =
+                decode_form(value).ok_or_else(|| bad_parameter(key, "must be percent-encoded UTF-8"))?;
             pairs.push((key, value));
         }
         Ok(Self(pairs))
@@ -96,8 +104,9 @@ impl<'a> Query<'a> {
     /// 400 when it is not.
     pub fn duration_ms(&self, key: &'static str) -> Result<Option<u64>, Refusal> {
         let parse = |text| {
-            duration::parse_query_ms(text)
-                .ok_or_else(|| bad_parameter(key, "must be a duration such as 30 (seconds), 500ms, 30s or 10m"))
+            duration::parse_query_ms(text).ok_or_else(|| {
+                bad_parameter(key, "must be a duration such as 30 (seconds), 500ms, 30s or 10m")
+            })
         };
         self.value(key).map(parse).transpose()
     }
@@ -135,6 +144,7 @@ pub async fn read_body(body: &mut Incoming, bytes_max: usize, watch: &Watch) -> 
     let room = if oversize { 0 } else { announced.lower().min(ROOM_BYTES_MAX) };
     let mut whole = Vec::with_capacity(room as usize);
     let mut discarded = 0u64;
+    let mut close = false;
     while let Some(chunk) = next_chunk(body).await? {
         oversize |= whole.len() + chunk.len() > bytes_max;
         if !oversize {
@@ -142,7 +152,8 @@ pub async fn read_body(body: &mut Incoming, bytes_max: usize, watch: &Watch) -> 
             continue;
         }
         discarded = discarded.saturating_add((std::mem::take(&mut whole).len() + chunk.len()) as u64);
-        if discarded >= DISCARD_BYTES_MAX {
+        close = discarded >= DISCARD_BYTES_MAX;
+        if close {
             break;
         }
     }
@@ -151,7 +162,6 @@ pub async fn read_body(body: &mut Incoming, bytes_max: usize, watch: &Watch) -> 
         return Ok(whole);
     }
     let message = format!("the body is larger than limits.push_bytes ({bytes_max} bytes)");
-    let close = !body.is_end_stream();
     Err(Refusal { close, ..Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message) })
 }
 
@@ -200,7 +210,10 @@ impl Kind {
             let at = essence.len().checked_sub(suffix.len());
             at.is_some_and(|at| essence[at..].eq_ignore_ascii_case(suffix))
         };
-        if essence.is_empty() || starts(b"text/") || essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        if essence.is_empty()
+            || starts(b"text/")
+            || essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+        {
             Kind::Text
         } else if essence.eq_ignore_ascii_case(b"application/json") || ends(b"+json") {
             Kind::Json
@@ -218,7 +231,8 @@ impl Kind {
             return Ok(Body::Binary(payload.into()));
         }
         let Ok(text) = simdutf8::basic::from_utf8(&payload) else {
-            let message = "the body is not UTF-8: for other bytes send Content-Type: application/octet-stream";
+            let message =
+                "the body is not UTF-8: for other bytes send Content-Type: application/octet-stream";
             return Err(Refusal::bad_request("bad_body", message));
         };
         if self == Kind::Text {
@@ -273,12 +287,14 @@ mod tests {
         assert_eq!((query.value("id"), query.name("id").unwrap()), (Some("a b c"), Some("a b c")));
         assert_eq!(query.duration_ms("ttl").unwrap(), Some(90_000));
         assert_eq!(query.word("wait", &["written", "ack"]).unwrap(), 0);
-        for (text, error) in [
-            ("tll=5", "unknown_parameter"),
-            ("id=a&id=b", "repeated_parameter"),
-            ("id=%FF", "bad_parameter"),
-        ] {
-            assert_eq!(Query::parse(Some(text), KNOWN).err().map(|refusal| refusal.error), Some(error), "{text}");
+        for (text, error) in
+            [("tll=5", "unknown_parameter"), ("id=a&id=b", "repeated_parameter"), ("id=%FF", "bad_parameter")]
+        {
+            assert_eq!(
+                Query::parse(Some(text), KNOWN).err().map(|refusal| refusal.error),
+                Some(error),
+                "{text}"
+            );
         }
         let message = Query::parse(Some("tll=5"), KNOWN).err().unwrap().message;
         assert!(message.contains("id, ttl, wait"), "{message}");

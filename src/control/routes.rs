@@ -51,7 +51,9 @@ impl<'a> Endpoint<'a> {
             [Some("broadcasts"), Some(id), None, ..] => Endpoint::StopBroadcast { id },
             [Some("users"), Some(user), None, ..] => Endpoint::User { user },
             [Some("users"), Some(user), Some("devices"), None, _] => Endpoint::Devices { user },
-            [Some("users"), Some(user), Some("devices"), Some(device), None] => Endpoint::Device { user, device },
+            [Some("users"), Some(user), Some("devices"), Some(device), None] => {
+                Endpoint::Device { user, device }
+            }
             [Some("nodes"), None, ..] => Endpoint::Nodes,
             [Some("drain"), None, ..] => Endpoint::Drain,
             [Some("stats"), None, ..] => Endpoint::Stats,

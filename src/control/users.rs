@@ -84,10 +84,17 @@ pub fn disconnect(
         tracing::info!(target: "audit", token = caller.name(), action = "disconnect", user, device, block_ms, asked);
     }
     if full {
-        return Err(Refusal::overloaded("overloaded", format!("{asked} were asked to leave; send it again for the rest")));
+        return Err(Refusal::overloaded(
+            "overloaded",
+            format!("{asked} were asked to leave; send it again for the rest"),
+        ));
     }
     if asked == 0 && block_ms.is_none() {
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "not_connected", "no such user or device is connected"));
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "not_connected",
+            "no such user or device is connected",
+        ));
     }
     Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "asked": asked, "blocked": block_ms.is_some() })))
 }

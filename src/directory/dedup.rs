@@ -98,7 +98,10 @@ mod tests {
         for (at, id) in ["a", "b", "c"].iter().enumerate() {
             dedup.remember(key(id), 2_000 + at as u64);
         }
-        assert!(!dedup.is_duplicate(key("a"), 2_002) && dedup.is_duplicate(key("c"), 2_002), "the oldest gave way");
+        assert!(
+            !dedup.is_duplicate(key("a"), 2_002) && dedup.is_duplicate(key("c"), 2_002),
+            "the oldest gave way"
+        );
         assert!(dedup.lock().order.len() <= 2 && dedup.lock().written_ms.len() <= 2);
     }
 }

@@ -100,13 +100,13 @@ mod tests {
         let mut config = Config::default();
         config.internal.tokens = vec![Token { name: "ops".into(), role: Role::Admin, secret }];
         let mut watch = SecretWatch::new(&config, None);
-        assert_eq!(watch.look(), None);
+        assert!(watch.look().is_none());
         std::fs::write(&path, "two\n").unwrap();
         let tokens = watch.look().unwrap();
         assert_eq!(tokens[0].secret.reveal(), "two");
-        assert_eq!(watch.look(), None);
+        assert!(watch.look().is_none());
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(watch.look(), None);
+        assert!(watch.look().is_none());
         assert_eq!(watch.tokens[0].secret.reveal(), "two");
     }
 }

@@ -1,9 +1,16 @@
 //! New connections: accepted within a budget, read at once, registered with epoll last.
 
-use super::{Shard, context, net::{Net, NotAccepted, Socket}, table::Entry};
+use super::{
+    Shard, context,
+    net::{Net, NotAccepted, Socket},
+    table::Entry,
+};
 use crate::{
     conn::{Connection, Step},
-    kit::{time::{Now, Tick}, wheel::Timer},
+    kit::{
+        time::{Now, Tick},
+        wheel::Timer,
+    },
     model::Reason,
 };
 use std::{io::ErrorKind, net::IpAddr};
@@ -71,7 +78,9 @@ impl<N: Net> Shard<N> {
         }
         self.accept_after = Some(now.tick().plus_ms(NO_DESCRIPTOR_PAUSE_MS));
         self.log_rarely(now, || {
-            tracing::warn!("out of descriptors: raise the limit (LimitNOFILE, ulimit -n) or lower limits.connections");
+            tracing::warn!(
+                "out of descriptors: raise the limit (LimitNOFILE, ulimit -n) or lower limits.connections"
+            );
         });
     }
 
@@ -83,7 +92,11 @@ impl<N: Net> Shard<N> {
             return;
         };
         self.tools.opening += 1;
-        self.wheel.schedule(&mut self.table, key.index, now.tick().plus_ms(self.tools.settings.handshake_timeout_ms));
+        self.wheel.schedule(
+            &mut self.table,
+            key.index,
+            now.tick().plus_ms(self.tools.settings.handshake_timeout_ms),
+        );
         let began_us = self.net.micros();
         // The kernel hands over a connection when its request is there: most need no event to be answered.
         let step = match self.net.receive(socket, &mut self.scratch) {

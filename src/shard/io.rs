@@ -3,7 +3,10 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{slab::Key, time::{Now, Tick}},
+    kit::{
+        slab::Key,
+        time::{Now, Tick},
+    },
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
@@ -144,7 +147,9 @@ impl<N: Net> Shard<N> {
             if used <= self.tools.settings.buffer_bytes {
                 return;
             }
-            let Some(key) = self.tools.lents.largest().and_then(|slot| self.table.key_at(slot)) else { return };
+            let Some(key) = self.tools.lents.largest().and_then(|slot| self.table.key_at(slot)) else {
+                return;
+            };
             self.with(now, key, |connection, context| connection.close(context, Reason::BufferPressure));
             // Its buffers are what must go: the close frame is sent if the kernel takes it now.
             self.remove(now, key, Reason::BufferPressure);
@@ -227,10 +232,14 @@ impl<N: Net> Shard<N> {
         match loudness {
             Loudness::Debug => tracing::debug!(shard, slot, reason = label, accepted, "connection ended"),
             Loudness::Info => {
-                self.log_rarely(now, || tracing::info!(shard, slot, reason = label, accepted, "connection ended"));
+                self.log_rarely(now, || {
+                    tracing::info!(shard, slot, reason = label, accepted, "connection ended")
+                });
             }
             Loudness::Error => {
-                self.log_rarely(now, || tracing::error!(shard, slot, reason = label, accepted, "connection ended"));
+                self.log_rarely(now, || {
+                    tracing::error!(shard, slot, reason = label, accepted, "connection ended")
+                });
             }
         }
     }

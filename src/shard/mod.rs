@@ -34,7 +34,7 @@ use crate::{
 };
 use net::{Event, Net};
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
-use sweep::{LeavingSweep, BroadcastSweep};
+use sweep::{BroadcastSweep, LeavingSweep};
 use table::Entry;
 
 /// One read takes at most so many bytes; one buffer serves all connections of the shard.
@@ -139,7 +139,8 @@ impl<N: Net> Shard<N> {
         self.publish(now, lag_us);
         #[cfg(debug_assertions)]
         self.check_invariants();
-        let more = more_mail || more_timers || more_sweeps || !self.unread.is_empty() || self.accepts_now(now);
+        let more =
+            more_mail || more_timers || more_sweeps || !self.unread.is_empty() || self.accepts_now(now);
         if more { Some(Duration::ZERO) } else { self.until_next(now) }
     }
 
@@ -178,12 +179,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Lets a connection handle something, and does what it says. A stale key is nobody.
-    fn with(
-        &mut self,
-        now: Now,
-        key: Key,
-        handle: impl FnOnce(&mut Connection, &mut Context<'_>) -> Step,
-    ) {
+    fn with(&mut self, now: Now, key: Key, handle: impl FnOnce(&mut Connection, &mut Context<'_>) -> Step) {
         let Some(entry) = self.table.get_mut(key) else { return };
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         let step = handle(&mut entry.connection, &mut context);
@@ -231,3 +227,6 @@ fn context<'a>(
 ) -> Context<'a> {
     Context { now, tick: now.tick(), peer, handle: Handle { shard, key }, tools, dedup }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,10 @@ use super::super::{
     reply::Refusal,
     request::check_name,
 };
-use crate::{
-    bridge::Push,
-    config::duration,
-    model::Body,
+use crate::{bridge::Push, config::duration, model::Body};
+use base64::{
+    Engine, alphabet, engine::DecodePaddingMode, engine::GeneralPurpose, engine::GeneralPurposeConfig,
 };
-use base64::{Engine, alphabet, engine::DecodePaddingMode, engine::GeneralPurpose, engine::GeneralPurposeConfig};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};

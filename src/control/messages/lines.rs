@@ -86,13 +86,19 @@ mod tests {
     fn naive(text: &[u8], bytes_max: usize) -> Vec<Result<Vec<u8>, TooLong>> {
         let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
         lines.pop_if(|last| last.is_empty());
-        lines.into_iter().map(|line| if line.len() > bytes_max { Err(TooLong) } else { Ok(line.to_vec()) }).collect()
+        lines
+            .into_iter()
+            .map(|line| if line.len() > bytes_max { Err(TooLong) } else { Ok(line.to_vec()) })
+            .collect()
     }
 
     #[test]
     fn a_long_line_is_passed_over_and_spoils_no_other() {
         let long = [b'x'; 9];
-        assert_eq!(split(&[b"a\n", &long, &long, b"\nb"], 8), [Ok(b"a".to_vec()), Err(TooLong), Ok(b"b".to_vec())]);
+        assert_eq!(
+            split(&[b"a\n", &long, &long, b"\nb"], 8),
+            [Ok(b"a".to_vec()), Err(TooLong), Ok(b"b".to_vec())]
+        );
         assert_eq!(split(&[&long], 8), [Err(TooLong)]);
         assert_eq!(split(&[&long, b"\n"], 8), [Err(TooLong)]);
         assert_eq!(split(&[], 8), []);

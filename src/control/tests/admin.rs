@@ -1,0 +1,170 @@
+//! Broadcasts, devices, the drain, health and who may ask.
+
+use super::harness::{Node, eventually, token};
+use crate::{
+    bridge::drain::DrainOrigin,
+    config::Role,
+    model::{Outcome, Reason},
+};
+use serde_json::json;
+
+#[test]
+fn a_broadcast_is_counted() {
+    let node = Node::start();
+    for (user, outcome) in [("a", Outcome::Written), ("b", Outcome::Written), ("c", Outcome::Slow)] {
+        node.connect(user, None, Some(outcome));
+    }
+    let answer = node.ask(&["POST /v1/broadcast?id=news&scope=node&spread=0"], "hello");
+    assert_eq!(answer.status, 200);
+    let json = answer.json();
+    assert_eq!((&json["id"], &json["nodes"]), (&json!("news"), &json!(1)));
+    assert_eq!((&json["outcomes"]["written"], &json["outcomes"]["slow"]), (&json!(2), &json!(1)));
+    assert_eq!(json["outcomes"].as_object().unwrap().len(), Outcome::ALL.len());
+    assert_eq!((node.count(Outcome::Written), node.count(Outcome::Slow)), (2, 1));
+    assert_eq!(node.ask(&["POST /v1/broadcast?scope=world"], "x").error().0, 400);
+    assert_eq!(node.ask(&["POST /v1/broadcast?spread=2h"], "x").error().0, 400);
+    assert_eq!(node.ask(&["DELETE /v1/broadcasts/news"], "").error(), (404, "not_found".into()));
+}
+
+#[test]
+fn a_broadcast_that_is_not_through_is_answered_in_time_and_can_be_stopped() {
+    let node = Node::start();
+    node.script.lock().unwrap().hold_broadcasts = true;
+    let answer = node.ask(&["POST /v1/broadcast?id=a%2Fb&timeout=50ms"], "hello");
+    assert_eq!((answer.status, &answer.json()["outcomes"]["written"]), (200, &json!(0)));
+    assert_eq!(node.ask(&["POST /v1/broadcast?id=a%2Fb"], "hello").error(), (409, "same_id".into()));
+    assert_eq!(node.status(&["DELETE /v1/broadcasts/a%2Fb"], ""), 202);
+}
+
+#[test]
+fn devices_are_shown_and_asked_to_leave() {
+    let node = Node::start();
+    node.connect("ann", Some("tv"), None);
+    node.connect("ann", Some("pho ne"), None);
+    let answer = node.ask(&["GET /v1/users/ann/devices"], "");
+    let json = answer.json();
+    assert_eq!((answer.status, &json["user"]), (200, &json!("ann")));
+    let tv = json["devices"].as_array().unwrap().iter().find(|row| row["device"] == "tv");
+    let expected = json!({
+        "device": "tv", "node": "node-1", "protocol": "websocket",
+        "connected_at": "2009-02-13T23:31:30Z", "expires_at": "2009-02-14T00:01:30Z",
+    });
+    assert_eq!(tv, Some(&expected));
+    assert_eq!(node.status(&["GET /v1/users/bob/devices"], ""), 404);
+    assert_eq!(node.status(&["DELETE /v1/users/ann/devices/pho%20ne"], ""), 202);
+    eventually(|| node.script.lock().unwrap().closed == [(1, Reason::Operator)]);
+    assert_eq!(node.status(&["DELETE /v1/users/ann/devices/none"], ""), 404);
+    assert_eq!(node.status(&["DELETE /v1/users/bob"], ""), 404);
+    assert_eq!(node.status(&["DELETE /v1/users/bob?block=10m"], ""), 202);
+    assert_eq!(node.status(&["DELETE /v1/users/ann"], ""), 202);
+    eventually(|| node.script.lock().unwrap().closed.len() == 3);
+    let now = node.clock.now().unix_ms;
+    assert!(node.blocks.is_blocked("bob", now + 500_000) && !node.blocks.is_blocked("bob", now + 700_000));
+    assert!(!node.blocks.is_blocked("ann", now));
+    assert_eq!(node.ask(&["DELETE /v1/users/ann/devices/tv?block=1"], "").error().1, "unknown_parameter");
+    assert_eq!(node.ask(&["DELETE /v1/users/ann?block=31d"], "").error().1, "bad_parameter");
+}
+
+#[test]
+fn the_drain_begins_shows_and_is_taken_back() {
+    let node = Node::start();
+    assert_eq!(node.ask(&["DELETE /v1/drain"], "").error(), (409, "not_draining".into()));
+    assert_eq!(node.ask(&["GET /v1/drain"], "").json()["phase"], "serving");
+    assert_eq!(node.status(&["GET /readyz"], ""), 200);
+    let begun = node.ask(&["POST /v1/drain"], "");
+    assert_eq!(
+        (begun.status, &begun.json()["phase"], &begun.json()["origin"]),
+        (202, &json!("delay"), &json!("api"))
+    );
+    assert_eq!(node.status(&["POST /v1/drain"], ""), 202);
+    let ready = node.ask(&["GET /readyz"], "");
+    assert_eq!((ready.status, &ready.json()["reason"]), (503, &json!("draining")));
+    assert_eq!(node.status(&["GET /livez"], ""), 200);
+    node.connect("ann", None, Some(Outcome::Written));
+    assert_eq!(node.status(&["POST /v1/users/ann/push"], "x"), 200);
+    assert_eq!(node.status(&["DELETE /v1/drain"], ""), 202);
+    assert_eq!(node.status(&["GET /readyz"], ""), 200);
+    node.drain.start(DrainOrigin::Signal);
+    assert_eq!(node.status(&["DELETE /v1/drain"], ""), 409);
+}
+
+#[test]
+fn what_the_node_tells() {
+    let node = Node::start();
+    let metrics = node.ask(&["GET /metrics?format=any"], "");
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
+    assert!(metrics.text().contains("holdfast_build_info"));
+    assert!(node.ask(&["GET /v1/stats"], "").json().is_object());
+    assert_eq!(node.ask(&["GET /v1/nodes"], "").json()["nodes"][0]["node"], "node-1");
+    let head = {
+        let mut client = node.client();
+        client.send(&["HEAD /livez"], "");
+        client.head()
+    };
+    assert_eq!(head.status, 200);
+}
+
+#[test]
+fn every_endpoint_asks_for_its_role() {
+    let roles = [
+        ("send", Role::Send),
+        ("read", Role::Read),
+        ("admin", Role::Admin),
+        ("peer", Role::Peer),
+        ("all", Role::All),
+    ];
+    let node = Node::with(|config| {
+        config.internal.tokens = roles.iter().map(|(name, role)| token(name, *role)).collect();
+    });
+    let send = [200, 403, 200, 403, 200];
+    let read = [403, 200, 200, 403, 200];
+    let admin = [403, 403, 200, 403, 200];
+    for (line, allowed) in [
+        ("POST /push", send),
+        ("POST /v1/users/ann/push", send),
+        ("POST /v1/messages", send),
+        ("GET /v1/users/ann/devices", read),
+        ("GET /v1/nodes", read),
+        ("GET /v1/stats", read),
+        ("GET /v1/drain", read),
+        ("GET /metrics", read),
+        ("POST /v1/broadcast", admin),
+        ("DELETE /v1/broadcasts/x", admin),
+        ("DELETE /v1/users/ann", admin),
+        ("DELETE /v1/users/ann/devices/x", admin),
+        ("DELETE /v1/drain", admin),
+    ] {
+        for ((name, _), expected) in roles.iter().zip(allowed) {
+            let bearer = format!("Authorization: Bearer {name}-secret");
+            let status = node.status(&[line, &bearer, "X-CUSTOMER_ID: ann"], "");
+            assert_eq!(status == 403, expected == 403, "{line} as {name}: {status}");
+            assert_ne!(status, 401, "{line} as {name}");
+        }
+        assert_eq!(node.status(&[line, "X-CUSTOMER_ID: ann"], ""), 401, "{line}");
+    }
+    assert_eq!(node.status(&["GET /livez"], ""), 200);
+    assert_eq!(node.status(&["GET /readyz", "Host: evil.example"], ""), 200);
+}
+
+#[test]
+fn browsers_of_other_sites_and_foreign_names_are_turned_away() {
+    let node = Node::with(|config| config.node.advertise = Some("push.example.com:7008".into()));
+    for (header, expected) in [
+        ("Host: evil.example", 403),
+        ("Host: push.example.com", 200),
+        ("Host: [::1]:7008", 200),
+        ("Origin: http://evil.example", 403),
+        ("Origin: http://localhost", 200),
+        ("Origin: null", 403),
+        ("Sec-Fetch-Site: cross-site", 403),
+        ("Sec-Fetch-Site: same-site", 403),
+        ("Sec-Fetch-Site: same-origin", 200),
+    ] {
+        let answer = node.ask(&["GET /v1/nodes", header], "");
+        assert_eq!(answer.status, expected, "{header}");
+    }
+    let mut client = node.client();
+    client.raw("GET http://evil.example/v1/nodes HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(client.answer().error(), (403, "foreign_host".into()));
+    assert_eq!(node.status(&["GET /livez", "Host: evil.example"], ""), 200);
+}
