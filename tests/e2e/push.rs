@@ -402,3 +402,38 @@ fn many_senders_on_kept_connections() {
     let text = node.ask("GET", "/metrics", b"").text();
     assert!(text.contains("holdfast_delivery_seconds_count{lane=\"normal\"} 800"), "{text}");
 }
+
+#[test]
+fn the_metrics_that_others_rely_on_are_there() {
+    let node = Node::start(&[]);
+    let _ws = Ws::user(&node, "ada", "");
+    let _stream = Sse::user(&node, "ada", "");
+    assert_eq!(node.push("ada/push", "x").0, 200);
+    let answer = node.ask("GET", "/metrics", b"");
+    assert!(answer.header("content-type").unwrap().starts_with("text/plain"));
+    let text = answer.text();
+    for series in [
+        "holdfast_connections{protocol=\"websocket\"} 1",
+        "holdfast_connections{protocol=\"sse\"} 1",
+        "holdfast_connections_capacity ",
+        "holdfast_utilization ",
+        "holdfast_handshakes_total{result=\"accepted\"} 2",
+        "holdfast_closes_total{reason=\"lifetime\"} 0",
+        "holdfast_messages_total{lane=\"normal\",outcome=\"written\"} 2",
+        "holdfast_bytes_per_connection ",
+        "holdfast_kafka_lag{lane=\"normal\"} 0",
+        "holdfast_drain_remaining 0",
+        "holdfast_build_info{",
+        "holdfast_handshake_seconds_count 2",
+        "holdfast_handshake_seconds_bucket{le=\"+Inf\"} 2",
+        "holdfast_delivery_seconds_count{lane=\"normal\"} 2",
+        "holdfast_registry_seconds_count{operation=",
+        "holdfast_loop_lag_seconds_count ",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(series)), "{series} in:\n{text}");
+    }
+    assert!(!text.contains("ada"), "no label names a user");
+    assert!(node.ask("GET", "/v1/stats", b"").json().is_object());
+    let nodes = node.ask("GET", "/v1/nodes", b"").json();
+    assert_eq!(nodes["nodes"][0]["node"], "node-1", "{nodes}");
+}

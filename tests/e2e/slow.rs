@@ -14,7 +14,7 @@ const STOPPER: usize = 250_000;
 fn stopped(node: &Node, user: &str) -> Ws {
     let ws = Ws::try_open(Wire::connect_narrow(node.clients), &format!("/ws?user={user}&device=d"), &[]).unwrap();
     let (internal, target) = (node.internal, format!("/v1/users/{user}/push?timeout=30s&lane=high"));
-    let before = node.metric("holdfast_outbox_bytes");
+    let before = waiting_bytes(node);
     std::thread::spawn(move || {
         let mut wire = Wire::connect(internal);
         let request = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {STOPPER}\r\n\r\n");
@@ -23,8 +23,13 @@ fn stopped(node: &Node, user: &str) -> Ws {
         // Held open until the node is gone.
         wire.read_to_end(PATIENCE);
     });
-    until("bytes that wait", || (node.metric("holdfast_outbox_bytes") > before + 65_536.0).then_some(()));
+    until("bytes that wait", || (waiting_bytes(node) > before + 65_536.0).then_some(()));
     ws
+}
+
+/// Outboxes are lent to connections, as all their buffers are.
+fn waiting_bytes(node: &Node) -> f64 {
+    node.metric("holdfast_lent_bytes")
 }
 
 #[test]
@@ -77,13 +82,13 @@ fn messages_wait_in_their_order_and_are_written_when_the_client_reads() {
     let mut ws = stopped(&node, "ada");
     let senders: Vec<_> = (0..3)
         .map(|number| {
-            let before = node.metric("holdfast_outbox_bytes");
+            let before = waiting_bytes(&node);
             let internal = node.internal;
             let sender = std::thread::spawn(move || {
                 let body = number.to_string().repeat(100);
                 request(internal, "POST", "/v1/users/ada/push", &[], body.as_bytes()).json()
             });
-            until("it to wait", || (node.metric("holdfast_outbox_bytes") >= before + 100.0).then_some(()));
+            until("it to wait", || (waiting_bytes(&node) >= before + 100.0).then_some(()));
             sender
         })
         .collect();
@@ -94,7 +99,6 @@ fn messages_wait_in_their_order_and_are_written_when_the_client_reads() {
     for sender in senders {
         assert_eq!(outcomes(&sender.join().unwrap()), [("d".into(), "written".into())]);
     }
-    node.wait_for_metric("holdfast_outbox_bytes", 0.0);
     node.wait_for_metric("holdfast_lent_bytes", 0.0);
 }
 
@@ -104,12 +108,12 @@ fn a_lane_may_replace_the_older_message_of_the_same_key() {
     let mut ws = stopped(&node, "ada");
     let older = {
         let internal = node.internal;
-        let before = node.metric("holdfast_outbox_bytes");
+        let before = waiting_bytes(&node);
         let older = std::thread::spawn(move || {
             let target = "/v1/users/ada/push?lane=low&collapse=price";
             request(internal, "POST", target, &[], &[b'1'; 40_000]).json()
         });
-        until("it to wait", || (node.metric("holdfast_outbox_bytes") >= before + 40_000.0).then_some(()));
+        until("it to wait", || (waiting_bytes(&node) >= before + 40_000.0).then_some(()));
         older
     };
     let newer = {
@@ -179,10 +183,20 @@ fn a_client_that_leaves_with_messages_waiting_makes_them_stale() {
     let node = Node::start(&["delivery.timeout=30s"]);
     let ws = stopped(&node, "ada");
     let internal = node.internal;
-    let before = node.metric("holdfast_outbox_bytes");
+    let before = waiting_bytes(&node);
     let waiting = std::thread::spawn(move || request(internal, "POST", "/v1/users/ada/push", &[], b"waits").json());
-    until("it to wait", || (node.metric("holdfast_outbox_bytes") > before).then_some(()));
+    until("it to wait", || (waiting_bytes(&node) > before).then_some(()));
     drop(ws);
     assert_eq!(outcomes(&waiting.join().unwrap()), [("d".into(), "stale".into())]);
+    node.wait_for_metric("holdfast_lent_bytes", 0.0);
+}
+
+#[test]
+fn bytes_that_wait_in_outboxes_are_a_metric() {
+    let node = Node::start(&["delivery.timeout=30s"]);
+    let mut ws = stopped(&node, "ada");
+    let bytes = node.metric("holdfast_outbox_bytes");
+    assert!(bytes > 65_536.0 && bytes <= STOPPER as f64 + 16.0, "{bytes}");
+    assert_eq!(ws.next(PATIENCE).unwrap().payload.len(), STOPPER);
     node.wait_for_metric("holdfast_outbox_bytes", 0.0);
 }
