@@ -277,11 +277,11 @@ impl Node {
     }
 }
 
+/// A shard's network, and how its mailbox wakes it.
+type NetAndWake = (MioNet, Arc<dyn mailbox::Wake>);
+
 /// One network per shard, and the client addresses with their real ports.
-fn open_nets(
-    config: &Config,
-    clock: Clock,
-) -> io::Result<(Vec<(MioNet, Arc<dyn mailbox::Wake>)>, Vec<SocketAddr>)> {
+fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAndWake>, Vec<SocketAddr>)> {
     let shards = config.node.shards;
     let mut inherited = listen::inherited()?;
     let mut nets = Vec::with_capacity(shards);
@@ -313,7 +313,7 @@ fn open_nets(
 
 fn spawn_shards(
     common: &Common,
-    nets: Vec<(MioNet, Arc<dyn mailbox::Wake>)>,
+    nets: Vec<NetAndWake>,
 ) -> io::Result<(Vec<Sender<ToShard>>, Vec<ShardThread>)> {
     let limits = &common.config.limits;
     let mut capacities = vec![CONTROL_LETTERS];

@@ -103,7 +103,7 @@ impl Connection {
         let _ = self.start_closing(context, reason);
         self.set(flag::SHUT_WHEN_FLUSHED, false);
         self.set(flag::GONE_WHEN_FLUSHED, true);
-        if context.tools.lents.is_empty(self.lent) { Step::Gone(reason) } else { Step::Stay }
+        if context.tools.lents.needs_nothing(self.lent) { Step::Gone(reason) } else { Step::Stay }
     }
 
     /// The peer's bytes after the end are dropped; a WebSocket's close frame among them ends the wait.
@@ -115,7 +115,7 @@ impl Connection {
         if !closed {
             return Step::Stay;
         }
-        if context.tools.lents.is_empty(self.lent) {
+        if context.tools.lents.needs_nothing(self.lent) {
             return Step::Gone(self.reason);
         }
         self.set(flag::GONE_WHEN_FLUSHED, true);

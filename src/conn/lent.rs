@@ -79,7 +79,7 @@ impl Lents {
     }
 
     /// Whether a connection needs nothing of what it has been lent.
-    pub fn is_empty(&self, lent: LentRef) -> bool {
+    pub fn needs_nothing(&self, lent: LentRef) -> bool {
         self.get(lent).is_none_or(Lent::is_empty)
     }
 
@@ -125,12 +125,7 @@ impl Lents {
     }
 
     /// Connections that have been lent anything.
-    pub fn len(&self) -> usize {
+    pub fn lent_to(&self) -> usize {
         self.lents.len()
-    }
-
-    /// Whether nothing is lent.
-    pub fn nothing_lent(&self) -> bool {
-        self.lents.is_empty()
     }
 }

@@ -396,7 +396,7 @@ impl Connection {
 
     /// Gives back what is lent when nothing in it is needed any more.
     fn give_back(&mut self, tools: &mut Tools) {
-        if self.phase != Phase::Opening && tools.lents.is_empty(self.lent) {
+        if self.phase != Phase::Opening && tools.lents.needs_nothing(self.lent) {
             tools.lents.take(&mut self.lent);
         }
     }

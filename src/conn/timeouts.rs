@@ -79,7 +79,7 @@ impl Connection {
             }
         };
         let deadline = self.deadline(context.tools);
-        if deadline.is_before(next_ping) && !context.tools.lents.is_empty(self.lent) {
+        if deadline.is_before(next_ping) && !context.tools.lents.needs_nothing(self.lent) {
             self.lent(context.tools, context.handle).next_ping = Some(next_ping);
         }
         self.give_back(context.tools);

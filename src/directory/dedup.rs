@@ -3,7 +3,7 @@
 use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::Mutex,
 };
 
@@ -33,9 +33,7 @@ impl Dedup {
 
     /// The key of a message id for one device.
     pub fn key(&self, user: &str, device: &str, id: &str) -> u64 {
-        let mut hasher = self.seed.build_hasher();
-        (user, device, id).hash(&mut hasher);
-        hasher.finish()
+        self.seed.hash_one((user, device, id))
     }
 
     /// Whether it was written within the window. Times are monotonic ms.
