@@ -117,7 +117,10 @@ fn without_test_module(code: &str) -> &str {
     while let Some(at) = code[from..].find("#[cfg(test)]").map(|at| from + at) {
         let rest = code[at + "#[cfg(test)]".len()..].trim_start();
         let opens = rest.find('{').unwrap_or(usize::MAX) < rest.find(';').unwrap_or(usize::MAX);
-        if opens && rest.split_whitespace().any(|word| word == "mod") && rest.trim_start_matches("pub").trim_start().starts_with("mod") {
+        if opens
+            && rest.split_whitespace().any(|word| word == "mod")
+            && rest.trim_start_matches("pub").trim_start().starts_with("mod")
+        {
             return &code[..at];
         }
         from = at + 1;
@@ -233,7 +236,8 @@ fn names_crate(code: &str, name: &str) -> bool {
     code.match_indices(name).any(|(at, _)| {
         let before = code[..at].chars().next_back().unwrap_or(' ');
         let after = &code[at + name.len()..];
-        let is_path = after.starts_with("::") || code[..at].ends_with("use ") && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let is_path = after.starts_with("::")
+            || code[..at].ends_with("use ") && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         is_path && !before.is_alphanumeric() && before != '_' && before != ':'
     })
 }
@@ -276,7 +280,8 @@ fn imports_point_downward() {
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut faults = Vec::new();
     let known: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
-    for source in sources("src").iter().filter(|source| !matches!(source.path.as_str(), "lib.rs" | "main.rs")) {
+    for source in sources("src").iter().filter(|source| !matches!(source.path.as_str(), "lib.rs" | "main.rs"))
+    {
         let layer = source.layer();
         let Some(allowed) = known.get(layer) else {
             faults.push(format!("{}: {layer} is in no layer; add it to the table", source.path));
@@ -295,7 +300,9 @@ fn imports_point_downward() {
     for (layer, allowed) in LAYERS {
         let used = seen.get(*layer).cloned().unwrap_or_default();
         let unused = allowed.iter().filter(|import| !used.contains(**import));
-        faults.extend(unused.map(|import| format!("{layer} does not import {import}: take it out of the table")));
+        faults.extend(
+            unused.map(|import| format!("{layer} does not import {import}: take it out of the table")),
+        );
     }
     assert_none("layers", &faults);
 }
@@ -343,7 +350,8 @@ fn clocks_are_read_in_one_place() {
                 faults.push(format!("{}: {word}", source.path));
             }
         }
-        let of_std = ["std::time::Instant", "std::time::SystemTime"].iter().any(|name| source.shipped.contains(name));
+        let of_std =
+            ["std::time::Instant", "std::time::SystemTime"].iter().any(|name| source.shipped.contains(name));
         if source.is_in(&["control/"]) && of_std {
             faults.push(format!("{}: the internal port's own time is tokio's", source.path));
         }
@@ -401,7 +409,15 @@ fn functions_fit_into_a_head() {
 #[test]
 fn nothing_is_left_unfinished_or_skipped() {
     // Put together here, so that this file does not find itself.
-    let words = [["FIX", "ME"], ["XX", "X"], ["TO", "DO"], ["dbg", "!("], ["todo", "!("], ["unimplemented", "!("], ["#[ign", "ore"]];
+    let words = [
+        ["FIX", "ME"],
+        ["XX", "X"],
+        ["TO", "DO"],
+        ["dbg", "!("],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["#[ign", "ore"],
+    ];
     let mut faults = Vec::new();
     for source in all_sources() {
         for word in words.map(|parts| parts.concat()) {
@@ -424,16 +440,25 @@ fn the_reader_of_sources_reads_them_right() {
     let text = "let a = \"crate::x {\"; // crate::y\nlet c = '{'; let d = b'\\''; fn f<'a>(x: &'a str) {}\nr#\"\"}\"#;";
     let code = blank(text);
     assert_eq!(code.lines().count(), 3);
-    assert!(!code.contains("crate") && code.matches('{').count() == 1 && code.matches('}').count() == 1, "{code}");
+    assert!(
+        !code.contains("crate") && code.matches('{').count() == 1 && code.matches('}').count() == 1,
+        "{code}"
+    );
     let code = "use crate::{a::{b, c}, d, e::f};\ncrate::g::h(); my_crate::i(); pub(in crate::j) x";
     let expected = ["a", "d", "e", "g", "j"].map(str::to_owned);
     assert_eq!(imports(code), expected.into());
-    assert!(names_crate("use mio;", "mio") && names_crate("x(mio::y)", "mio") && names_crate("use mio::{x}", "mio"));
+    assert!(
+        names_crate("use mio;", "mio")
+            && names_crate("x(mio::y)", "mio")
+            && names_crate("use mio::{x}", "mio")
+    );
     assert!(!names_crate("net_mio::x super::mio::y use mio_x;", "mio"));
-    assert_eq!(functions("fn a() {\n}\npub const fn b(\n) -> [u8; 1] {\n{}\n}\nfn c();"), [
-        (1, "a".into(), 2),
-        (3, "b".into(), 4),
-        (7, "c".into(), 1),
-    ]);
-    assert_eq!(without_test_module("a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod tests {\nc"), "a\n#[cfg(test)]\nmod tests;\nb\n");
+    assert_eq!(
+        functions("fn a() {\n}\npub const fn b(\n) -> [u8; 1] {\n{}\n}\nfn c();"),
+        [(1, "a".into(), 2), (3, "b".into(), 4), (7, "c".into(), 1),]
+    );
+    assert_eq!(
+        without_test_module("a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod tests {\nc"),
+        "a\n#[cfg(test)]\nmod tests;\nb\n"
+    );
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     io::{BufRead, BufReader, Lines},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -115,7 +115,9 @@ fn curl_reads_an_event_stream_to_its_end() {
     }
     assert_eq!(node.ask("DELETE", "/v1/users/ada", b"").status, 202);
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
-    let at = |line: &str| rest.iter().position(|had| had == line).unwrap_or_else(|| panic!("{line:?} in {rest:?}"));
+    let at = |line: &str| {
+        rest.iter().position(|had| had == line).unwrap_or_else(|| panic!("{line:?} in {rest:?}"))
+    };
     assert!(at("event: goaway") < at("event: close"));
     assert_eq!(curl.0.wait().unwrap().code(), Some(0), "the last chunk ends it in order");
 }
@@ -131,16 +133,29 @@ fn curl_pushes_as_the_readme_says() {
     assert_eq!(stream.event().data, "hello");
 }
 
+/// An example, beside the folder of the binary. Cargo has built it, unless it was asked for this test alone.
+fn example(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("examples").join(name);
+    if !program.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(cargo.status().unwrap().success());
+    }
+    program
+}
+
 #[test]
 fn an_authenticator_of_ones_own_decides_who_gets_in() {
-    // Cargo builds examples for its tests, beside the binary's folder.
-    let program = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("examples").join("custom_auth");
-    assert!(program.exists(), "{}: build it with cargo build --example custom_auth", program.display());
-    let node = Node::start_other(&program);
+    let node = Node::start_other(&example("custom_auth"));
     let mut stream = Sse::open(&node, "/sse", &[("X-API-Key", "k1.correct-horse")]);
     assert_eq!(node.push_one("ada/push", "hello"), "written");
     assert_eq!(stream.event().data, "hello");
-    for headers in [&[][..], &[("X-API-Key", "k1.wrong")], &[("X-API-Key", "k2.correct-horse")], &[("X-CUSTOMER_ID", "ada")]] {
+    for headers in [
+        &[][..],
+        &[("X-API-Key", "k1.wrong")],
+        &[("X-API-Key", "k2.correct-horse")],
+        &[("X-CUSTOMER_ID", "ada")],
+    ] {
         let mut wire = Wire::connect(node.clients);
         wire.send(&get("/sse", headers));
         assert_eq!(wire.answer().unwrap().status, 401, "{headers:?}");

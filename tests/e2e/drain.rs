@@ -32,7 +32,11 @@ fn a_node_is_ready_until_its_drain_begins_and_still_accepts_for_the_delay() {
     let mut late = Ws::user(&node, "ada", "");
     assert_eq!(node.push_one("ada/push", "still here"), "written");
     assert_eq!(late.text(), "still here");
-    assert!(began.elapsed() < Duration::from_millis(1_900), "the machine is too busy to tell: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(1_900),
+        "the machine is too busy to tell: {:?}",
+        began.elapsed()
+    );
     assert_eq!(late.text(), "_CLOSE_");
     assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
     late.close();
@@ -81,7 +85,10 @@ fn goaways_are_spread_evenly_and_messages_flow_meanwhile() {
     let window = Duration::from_secs(3);
     let first = times[0];
     let share = |from: f64, to: f64| {
-        times.iter().filter(|&&at| (from..to).contains(&((at - first).as_secs_f64() / window.as_secs_f64()))).count()
+        times
+            .iter()
+            .filter(|&&at| (from..to).contains(&((at - first).as_secs_f64() / window.as_secs_f64())))
+            .count()
     };
     for fifth in 0..4 {
         let (from, to) = (f64::from(fifth) / 5.0, f64::from(fifth + 1) / 5.0);
@@ -195,16 +202,20 @@ fn a_drain_of_the_api_can_be_cancelled() {
     assert_eq!(node.ask("POST", "/v1/drain", b"").status, 202);
     assert_eq!((readyz(&node), healthcheck(&node)), (503, 503));
     // The first goaway shows that it is past the delay.
-    let leaver = until("a goaway", || {
-        sockets.iter_mut().position(|ws| ws.next(Duration::from_millis(1)).is_ok())
-    });
+    let leaver =
+        until("a goaway", || sockets.iter_mut().position(|ws| ws.next(Duration::from_millis(1)).is_ok()));
     let status = node.ask("GET", "/v1/drain", b"").json();
-    assert_eq!((status["origin"].as_str(), status["connections"].as_u64()), (Some("api"), Some(10)), "{status}");
+    assert_eq!(
+        (status["origin"].as_str(), status["connections"].as_u64()),
+        (Some("api"), Some(10)),
+        "{status}"
+    );
     let refused = Ws::try_open(Wire::connect(node.clients), "/ws?user=grace", &[]);
     assert_eq!(refused.err().expect("a refusal").status, 503);
     assert_eq!(node.ask("DELETE", "/v1/drain", b"").status, 202);
     assert_eq!((readyz(&node), healthcheck(&node)), (200, 200));
-    let mut grace = until("a place", || Ws::try_open(Wire::connect(node.clients), "/ws?user=grace", &[]).ok());
+    let mut grace =
+        until("a place", || Ws::try_open(Wire::connect(node.clients), "/ws?user=grace", &[]).ok());
     assert_eq!(node.push_one("grace/push", "back"), "written");
     assert_eq!(grace.text(), "back");
     // The others are not asked any more.

@@ -74,8 +74,7 @@ fn without_a_descriptor_left_it_neither_spins_nor_forgets_those_it_has() {
     let busy = (node.cpu_ticks() - before) as f64 / 100.0 / began.elapsed().as_secs_f64();
     assert!(busy < 0.2, "{:.0} % of a core", busy * 100.0);
     begun.clear();
-    let mut newcomer =
-        until("a place", || Ws::after_request(reconnected(&node)?).ok());
+    let mut newcomer = until("a place", || Ws::after_request(reconnected(&node)?).ok());
     assert_eq!(node.push_one("newcomer/push", "x"), "written");
     assert_eq!(newcomer.text(), "x");
 }

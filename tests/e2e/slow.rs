@@ -12,12 +12,14 @@ const STOPPER: usize = 250_000;
 
 /// A client that reads nothing until it is asked to, with a large message on its way, which its sender waits for elsewhere.
 fn stopped(node: &Node, user: &str) -> Ws {
-    let ws = Ws::try_open(Wire::connect_narrow(node.clients), &format!("/ws?user={user}&device=d"), &[]).unwrap();
+    let ws =
+        Ws::try_open(Wire::connect_narrow(node.clients), &format!("/ws?user={user}&device=d"), &[]).unwrap();
     let (internal, target) = (node.internal, format!("/v1/users/{user}/push?timeout=30s&lane=high"));
     let before = waiting_bytes(node);
     std::thread::spawn(move || {
         let mut wire = Wire::connect(internal);
-        let request = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {STOPPER}\r\n\r\n");
+        let request =
+            format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {STOPPER}\r\n\r\n");
         wire.try_send(request.as_bytes());
         wire.try_send(&vec![b'S'; STOPPER]);
         // Held open until the node is gone.
@@ -65,7 +67,8 @@ fn a_sender_hears_of_a_message_that_was_begun_no_later_than_the_delivery_time_ou
     let node = Node::start(&["delivery.timeout=400ms"]);
     let mut ws = Ws::try_open(Wire::connect_narrow(node.clients), "/ws?user=ada&device=d", &[]).unwrap();
     let mut wire = Wire::connect(node.internal);
-    let head = format!("POST /v1/users/ada/push HTTP/1.1\r\nHost: localhost\r\nContent-Length: {STOPPER}\r\n\r\n");
+    let head =
+        format!("POST /v1/users/ada/push HTTP/1.1\r\nHost: localhost\r\nContent-Length: {STOPPER}\r\n\r\n");
     wire.send(head.as_bytes());
     wire.send(&vec![b'S'; STOPPER]);
     let began = Instant::now();
@@ -78,7 +81,7 @@ fn a_sender_hears_of_a_message_that_was_begun_no_later_than_the_delivery_time_ou
 
 #[test]
 fn messages_wait_in_their_order_and_are_written_when_the_client_reads() {
-    let node = Node::start(&["delivery.timeout=30s"]);
+    let node = Node::start(&["delivery.timeout=30s", "limits.outbox_bytes=1MiB"]);
     let mut ws = stopped(&node, "ada");
     let senders: Vec<_> = (0..3)
         .map(|number| {
@@ -104,7 +107,8 @@ fn messages_wait_in_their_order_and_are_written_when_the_client_reads() {
 
 #[test]
 fn a_lane_may_replace_the_older_message_of_the_same_key() {
-    let node = Node::start(&["delivery.timeout=30s", "lanes.low.policy=replace", "limits.outbox_bytes=300KiB"]);
+    let node =
+        Node::start(&["delivery.timeout=30s", "lanes.low.policy=replace", "limits.outbox_bytes=300KiB"]);
     let mut ws = stopped(&node, "ada");
     let older = {
         let internal = node.internal;
@@ -158,7 +162,8 @@ fn a_slow_client_does_not_hold_up_others() {
 
 #[test]
 fn over_the_budget_of_all_buffers_the_largest_goes_first() {
-    let node = Node::start(&["delivery.timeout=30s", "limits.buffer_bytes=512KiB", "limits.outbox_bytes=512KiB"]);
+    let node =
+        Node::start(&["delivery.timeout=30s", "limits.buffer_bytes=512KiB", "limits.outbox_bytes=512KiB"]);
     let mut quick = Ws::user(&node, "quick", "");
     let mut modest = stopped(&node, "modest");
     let mut greedy = stopped(&node, "greedy");
@@ -180,14 +185,21 @@ fn over_the_budget_of_all_buffers_the_largest_goes_first() {
 
 #[test]
 fn a_client_that_leaves_with_messages_waiting_makes_them_stale() {
-    let node = Node::start(&["delivery.timeout=30s"]);
+    let node = Node::start(&["delivery.timeout=30s", "limits.outbox_bytes=1MiB"]);
     let ws = stopped(&node, "ada");
     let internal = node.internal;
     let before = waiting_bytes(&node);
-    let waiting = std::thread::spawn(move || request(internal, "POST", "/v1/users/ada/push", &[], b"waits").json());
+    let waiting = std::thread::spawn(move || request(internal, "POST", "/v1/users/ada/push", &[], b"waits"));
     until("it to wait", || (waiting_bytes(&node) > before).then_some(()));
     drop(ws);
-    assert_eq!(outcomes(&waiting.join().unwrap()), [("d".into(), "stale".into())]);
+    let answer = waiting.join().unwrap();
+    assert_eq!(
+        outcomes(&answer.json()),
+        [("d".into(), "stale".into())],
+        "{} {}",
+        answer.status,
+        answer.text()
+    );
     node.wait_for_metric("holdfast_lent_bytes", 0.0);
 }
 
