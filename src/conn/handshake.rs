@@ -132,8 +132,10 @@ impl Connection {
         match http::parse_head(rest, context.tools.settings.head_bytes) {
             Ok(None) => Reading::More { used, peer, proxied },
             // Nothing may follow a request that has no body until it is answered.
-            Ok(Some((_, length))) if length < rest.len() => {
-                Reading::Done(self.refuse_with_rest(context, Reason::BadRequest))
+            Ok(Some((head, length))) if length < rest.len() => {
+                let served = matches!(head.method(), "GET" | "OPTIONS");
+                let reason = if served { Reason::BadRequest } else { Reason::MethodNotAllowed };
+                Reading::Done(self.refuse_with_rest(context, reason))
             }
             Ok(Some((head, _))) => Reading::Done(self.answer(context, &head, peer)),
             Err(HeadError::TooLarge) => Reading::Done(self.refuse_with_rest(context, Reason::HeadTooLarge)),

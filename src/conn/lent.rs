@@ -37,6 +37,8 @@ pub struct Lent {
     /// When its next ping is due: the timer serves an earlier deadline of the outbox.
     pub next_ping: Option<Tick>,
     accounted: usize,
+    /// The part of `accounted` that waits in the outbox.
+    accounted_waiting: usize,
 }
 
 impl Lent {
@@ -57,6 +59,7 @@ impl Lent {
 pub struct Lents {
     lents: Slab<Lent>,
     bytes: usize,
+    waiting: usize,
 }
 
 impl Lents {
@@ -87,6 +90,7 @@ impl Lents {
     pub fn take(&mut self, lent: &mut LentRef) -> Option<Lent> {
         let taken = self.lents.try_remove(lent.0 as usize)?;
         self.bytes -= taken.accounted;
+        self.waiting -= taken.accounted_waiting;
         *lent = LentRef::NONE;
         if self.lents.is_empty() {
             // A burst's worth of slots is not kept for ever.
@@ -101,6 +105,9 @@ impl Lents {
             let bytes = lent.bytes();
             self.bytes = self.bytes + bytes - lent.accounted;
             lent.accounted = bytes;
+            let waiting = lent.outbox.waiting_bytes();
+            self.waiting = self.waiting + waiting - lent.accounted_waiting;
+            lent.accounted_waiting = waiting;
         }
     }
 
@@ -117,6 +124,11 @@ impl Lents {
     /// Bytes lent.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that wait in outboxes.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting
     }
 
     /// The slot of the connection that has been lent most.

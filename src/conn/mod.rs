@@ -34,7 +34,7 @@ use crate::{
         time::{Now, Tick},
         token_bucket::TokenBucket,
     },
-    model::{ConnectionId, Handle, Protocol, Reason},
+    model::{ConnectionId, Handle, Outcome, Protocol, Reason},
     proto::deflate,
     stats::{Pressure, ShardStats},
 };
@@ -112,6 +112,8 @@ pub(crate) mod flag {
     pub const WINDOW_SHIFT: u16 = 11;
     /// See [`WINDOW_SHIFT`].
     pub const WINDOW_MASK: u16 = 7 << WINDOW_SHIFT;
+    /// What it sends cannot be told apart any more.
+    pub const UNREADABLE: u16 = 1 << 14;
 }
 
 /// What a shard does with a connection after an event.
@@ -296,7 +298,7 @@ impl Connection {
             Phase::Open | Phase::Leaving => {
                 if self.is(flag::SSE) {
                     // An event stream has no way up: what comes is dropped, at the rate of frames.
-                    self.seen(context);
+                    self.seen(context, 1);
                     self.check_inbound_rate(context)
                 } else {
                     self.handle_websocket_bytes(context, input)
@@ -370,7 +372,9 @@ impl Connection {
         if self.is(flag::ACCEPTED) {
             context.tools.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
-        context.tools.lents.take(&mut self.lent);
+        if let Some(mut lent) = context.tools.lents.take(&mut self.lent) {
+            lent.outbox.abandon(Outcome::Stale, false);
+        }
     }
 
     /// From now on no lookup finds it.
@@ -381,13 +385,13 @@ impl Connection {
         }
     }
 
-    fn seen(&mut self, context: &Context<'_>) {
+    fn seen(&mut self, context: &Context<'_>, frames: u32) {
         let same_second = context.tick.0 / TICKS_PER_SECOND == self.last_seen.0 / TICKS_PER_SECOND;
         if !same_second {
             self.frames = 0;
         }
         self.last_seen = context.tick;
-        self.frames = self.frames.saturating_add(1);
+        self.frames = self.frames.saturating_add(u16::try_from(frames).unwrap_or(u16::MAX));
     }
 
     fn lent<'t>(&mut self, tools: &'t mut Tools, handle: Handle) -> &'t mut Lent {

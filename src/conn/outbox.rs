@@ -90,6 +90,11 @@ impl Outbox {
         self.waiting
     }
 
+    /// Bytes of what goes first, those that have gone included.
+    pub fn first_bytes(&self) -> usize {
+        self.items.front().map_or(0, |first| first.bytes().len())
+    }
+
     /// Bytes of memory held on its behalf; bytes shared with others are counted whole.
     pub fn held_bytes(&self) -> usize {
         self.items.capacity() * size_of::<Item>() + self.waiting + self.gone
@@ -192,16 +197,21 @@ impl Outbox {
         deadlines.reduce(Tick::earlier)
     }
 
-    /// Answers everything that waits: the connection is gone, or takes nothing more. A message of which a byte has gone
-    /// stays when `keep_begun`, so that what follows it is still understood.
+    /// Answers every message that waits: the connection is gone, or takes nothing more. With `keep_begun` what the peer
+    /// needs to understand the rest stays: a message of which a byte has gone, and all control bytes.
     pub fn abandon(&mut self, outcome: Outcome, keep_begun: bool) {
-        let keep = usize::from(keep_begun && self.gone > 0);
-        for item in self.items.drain(keep..) {
-            if let Item::Message(message) = item {
-                message.ticket.answer(outcome);
+        let mut begun = self.gone > 0;
+        for item in std::mem::take(&mut self.items) {
+            let stays = keep_begun && (begun || matches!(item, Item::Control(_)));
+            match item {
+                item if stays => self.items.push_back(item),
+                Item::Message(message) => message.ticket.answer(outcome),
+                Item::Control(_) => {}
             }
+            begun = false;
         }
-        self.waiting = self.items.front().map_or(0, |first| first.bytes().len() - self.gone);
+        let left: usize = self.items.iter().map(|item| item.bytes().len()).sum();
+        self.waiting = left.saturating_sub(self.gone);
         self.free_when_empty();
     }
 

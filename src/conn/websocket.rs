@@ -23,7 +23,6 @@ struct Reader<'a> {
 
 impl Connection {
     pub(super) fn handle_websocket_bytes(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> Step {
-        self.seen(context);
         let Tools { settings, lents, inflater, deflater, out, stats, .. } = &mut *context.tools;
         let mut partial = lents.get_mut(self.lent).and_then(|lent| lent.partial.take());
         let deflates = self.is(flag::DEFLATE);
@@ -41,7 +40,8 @@ impl Connection {
         let outcome = decoder.feed(&mut partial, input, &mut |incoming| reader.read(incoming));
         let closed = reader.closed;
         stats.frames_in(u64::from(decoder.frames));
-        self.frames = self.frames.saturating_add(u16::try_from(decoder.frames).unwrap_or(u16::MAX));
+        let frames = decoder.frames;
+        self.seen(context, frames);
         if let Err(violation) = outcome {
             return self.fail(context, violation);
         }
@@ -72,7 +72,7 @@ impl Connection {
         let deflate = self.is(flag::DEFLATE).then_some(inflater);
         let mut decoder = Decoder { message_max: settings.message_bytes, deflate, frames: 0 };
         let mut closed = false;
-        let _ = decoder.feed(&mut partial, input, &mut |incoming| match incoming {
+        let outcome = decoder.feed(&mut partial, input, &mut |incoming| match incoming {
             Incoming::Close(..) => {
                 closed = true;
                 ControlFlow::Break(())
@@ -82,6 +82,7 @@ impl Connection {
         if partial.is_some() {
             self.lent(context.tools, context.handle).partial = partial;
         }
+        self.set(flag::UNREADABLE, outcome.is_err());
         closed
     }
 
@@ -92,6 +93,7 @@ impl Connection {
             Violation::TooBig => Reason::MessageTooBig,
         };
         debug_assert!(matches!(self.phase, Phase::Open | Phase::Leaving));
+        self.set(flag::UNREADABLE, true);
         self.close_with(context, reason, violation.close_code(), violation.reason())
     }
 }

@@ -63,6 +63,7 @@ impl<N: Net> Shard<N> {
 
     /// The kernel has room again.
     pub(super) fn flush(&mut self, now: Now, key: Key) {
+        let mut full = false;
         for _ in 0..WRITES_PER_TURN {
             let Some(entry) = self.table.get_mut(key) else { return };
             let Some(lent) = self.tools.lents.get_mut(entry.connection.lent_ref()) else { return };
@@ -82,13 +83,21 @@ impl<N: Net> Shard<N> {
                         return;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    full = true;
+                    break;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.with(now, key, |connection, _| connection.handle_failure());
                     return;
                 }
             }
+        }
+        // The turn's share is used up, the socket's room is not: asked anew, epoll reports it once more. It fails only for a
+        // socket that is gone, which is reported as an event.
+        if !full && let Some(entry) = self.table.get(key) {
+            let _ = self.net.watch_writable(entry.socket, key.to_token(), true);
         }
         self.with(now, key, |_, _| Step::Stay);
     }

@@ -42,6 +42,9 @@ pub const SCRATCH_BYTES: usize = 64 * 1_024;
 /// Log lines about single connections, per second and shard: a flood of bad clients must not become a flood of lines.
 const LOG_LINES_PER_SECOND: f64 = 10.0;
 
+/// Letters to other shards that found no room are posted again after this, ms.
+const RETRY_MS: u64 = 10;
+
 /// What a shard is made of.
 pub struct Parts<N> {
     /// Its number within the node.
@@ -189,7 +192,8 @@ impl<N: Net> Shard<N> {
     fn until_next(&self, now: Now) -> Option<Duration> {
         let tick = now.tick();
         let sweep = self.next_sweep(tick);
-        let deadlines = [self.wheel.next_deadline(), sweep, self.accept_after];
+        let retry = (!self.undelivered.is_empty()).then(|| tick.plus_ms(RETRY_MS));
+        let deadlines = [self.wheel.next_deadline(), sweep, self.accept_after, retry];
         let next = deadlines.into_iter().flatten().reduce(Tick::earlier)?;
         // A tick begins on its millisecond: what is due then is not fired before.
         let into_tick_us = now.micros % (crate::kit::time::TICK_MS * 1_000);
@@ -206,6 +210,12 @@ impl<N: Net> Shard<N> {
         self.tools.lents.publish(&mut self.published_buffers, &self.tools.shared.buffers);
         let stats = &self.tools.stats;
         stats.lent_bytes(self.tools.lents.bytes() as u64);
+        stats.outbox_bytes(self.tools.lents.waiting_bytes() as u64);
+        if let Some(own) = self.shards.get(usize::from(self.index)) {
+            for lane in 0..=self.tools.settings.lanes.len() {
+                stats.mailbox_depth(lane, own.depth(lane) as u64);
+            }
+        }
         stats.wheel_len(self.wheel.len() as u64);
         stats.turn(lag_us, self.net.micros().saturating_sub(now.micros));
     }
