@@ -30,7 +30,7 @@ run:
 	@exec $(TARGET)/release/holdfast serve --clients $(CLIENTS) --internal $(INTERNAL)
 
 test: $(VENV)/ready
-	TEST_PYTHON='$(abspath $(VENV))/bin/python' $(CARGO) test --workspace
+	TEST_PYTHON='$(abspath $(VENV))/bin/python' $(CARGO) test --workspace --no-fail-fast
 
 check:
 	$(CARGO) fmt --all --check

@@ -74,7 +74,8 @@ impl Source {
         let path = file.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
         let text = fs::read_to_string(file).unwrap();
         let code = blank(&text);
-        let is_test = path.ends_with("tests.rs") || path.contains("tests/") || path.contains("test");
+        let is_test =
+            path.split('/').any(|part| part == "tests" || part.starts_with("test") && part.ends_with(".rs"));
         let shipped = if is_test { String::new() } else { without_test_module(&code).to_owned() };
         Self { path, text, code, shipped }
     }
