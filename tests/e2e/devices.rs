@@ -87,7 +87,10 @@ fn unnamed_devices_coexist_under_names_of_their_own() {
         assert_eq!(ws.text(), "all");
     }
     // Each can be reached by the name that it was given.
-    assert_eq!(node.push(&format!("ada/push?device={}", names[0]), "one").1, [(names[0].clone(), "written".into())]);
+    assert_eq!(
+        node.push(&format!("ada/push?device={}", names[0]), "one").1,
+        [(names[0].clone(), "written".into())]
+    );
     assert_eq!(node.push("ada/push?device=another", "none"), (404, vec![]));
 }
 

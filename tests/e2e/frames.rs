@@ -34,7 +34,8 @@ fn frames_may_come_byte_by_byte_or_many_at_once() {
         ws.send_raw(&[byte]);
     }
     assert_eq!(ws.text(), "x".repeat(300));
-    let many: Vec<u8> = (0..50).flat_map(|number| masked(true, false, TEXT, format!("{number}").as_bytes())).collect();
+    let many: Vec<u8> =
+        (0..50).flat_map(|number| masked(true, false, TEXT, format!("{number}").as_bytes())).collect();
     ws.send_raw(&many);
     for number in 0..50 {
         assert_eq!(ws.text(), number.to_string());
@@ -130,7 +131,10 @@ fn deflate_is_negotiated_without_a_context_either_way() {
     let ws = Ws::open(&node, "/ws?user=ada", &[OFFER]);
     let agreed = ws.head.header("sec-websocket-extensions").expect("the extension");
     assert!(agreed.starts_with("permessage-deflate"), "{agreed}");
-    assert!(agreed.contains("server_no_context_takeover") && agreed.contains("client_no_context_takeover"), "{agreed}");
+    assert!(
+        agreed.contains("server_no_context_takeover") && agreed.contains("client_no_context_takeover"),
+        "{agreed}"
+    );
     let off = Node::start(&["clients.deflate=false"]);
     let ws = Ws::open(&off, "/ws?user=ada", &[OFFER]);
     assert_eq!(ws.head.header("sec-websocket-extensions"), None);

@@ -27,7 +27,10 @@ fn assert_refused(node: &Node, request: &[u8], status: u16) -> Answer {
     let answer = refused(node, request);
     assert_eq!(answer.status, status, "{shown:?}");
     assert_eq!(answer.body, b"", "{shown:?}");
-    assert!(answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")), "{answer:?}");
+    assert!(
+        answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        "{answer:?}"
+    );
     answer
 }
 
@@ -89,9 +92,7 @@ fn a_head_may_come_byte_by_byte() {
 #[test]
 fn malformed_requests_are_400() {
     let node = Node::start(&[]);
-    let ws = |lines: &str| {
-        format!("GET /ws?user=a HTTP/1.1\r\nHost: x\r\n{lines}\r\n").into_bytes()
-    };
+    let ws = |lines: &str| format!("GET /ws?user=a HTTP/1.1\r\nHost: x\r\n{lines}\r\n").into_bytes();
     let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
     let version = "Sec-WebSocket-Version: 13\r\n";
@@ -354,9 +355,7 @@ fn several_client_ports_lead_to_the_same_node() {
         .filter(|address| *address != node.internal)
         .collect();
     assert_eq!(addresses.len(), 2, "{log}");
-    let streams: Vec<Sse> = addresses
-        .iter()
-        .map(|&address| Sse::on(Wire::connect(address), "/sse?user=ada", &[]))
-        .collect();
+    let streams: Vec<Sse> =
+        addresses.iter().map(|&address| Sse::on(Wire::connect(address), "/sse?user=ada", &[])).collect();
     assert_eq!(node.push("ada/push", "x").1.len(), streams.len());
 }

@@ -79,16 +79,6 @@ impl Wire {
         let _ = self.tcp.shutdown(std::net::Shutdown::Write);
     }
 
-    /// What was read and not used.
-    pub fn buffered(&self) -> &[u8] {
-        &self.buffer
-    }
-
-    /// Takes so many bytes of what was read.
-    pub fn take(&mut self, count: usize) -> Vec<u8> {
-        self.buffer.drain(..count).collect()
-    }
-
     /// Reads some more.
     pub fn fill(&mut self, deadline: Instant) -> Result<(), Silence> {
         let mut chunk = [0; 64 * 1024];
@@ -100,7 +90,9 @@ impl Wire {
                 self.buffer.extend_from_slice(&chunk[..count]);
                 Ok(())
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Silence::Late),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(Silence::Late)
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(_) => Err(Silence::Closed),
         }
@@ -143,7 +135,11 @@ impl Wire {
             return body;
         }
         match head.header("content-length").map(|length| length.parse::<usize>().unwrap()) {
-            Some(length) => self.read_until(PATIENCE, |bytes| (bytes.len() >= length).then(|| (bytes[..length].to_vec(), length))).expect("the whole body"),
+            Some(length) => self
+                .read_until(PATIENCE, |bytes| {
+                    (bytes.len() >= length).then(|| (bytes[..length].to_vec(), length))
+                })
+                .expect("the whole body"),
             None => {
                 self.read_to_end(PATIENCE);
                 std::mem::take(&mut self.buffer)

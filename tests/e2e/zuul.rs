@@ -96,7 +96,9 @@ fn the_rate_of_zuul_is_three_in_two_seconds_then_503() {
     let _ws = Ws::user(&node, "ada", "");
     let statuses: Vec<u16> = (0..4).map(|_| push(&node, "/push", "ada", b"x")).collect();
     assert_eq!(statuses, [200, 200, 200, 503]);
-    assert!(node.ask_with("POST", "/push", &[("X-CUSTOMER_ID", "ada")], b"x").header("retry-after").is_some());
+    assert!(
+        node.ask_with("POST", "/push", &[("X-CUSTOMER_ID", "ada")], b"x").header("retry-after").is_some()
+    );
     // A probe uses nothing up, and the bucket fills again.
     crate::node::until("the bucket to fill", || (push(&node, "/push", "ada", b"x") == 200).then_some(()));
 }
@@ -173,7 +175,8 @@ fn at_the_end_of_its_life_close_is_asked_for_in_band_and_then_done() {
 fn echo_is_behind_a_flag_and_everything_else_from_a_client_is_ignored() {
     let node = Node::start(&["clients.echo=true"]);
     let mut ws = Ws::user(&node, "ada", "");
-    for (op, payload) in [(TEXT, "hello"), (TEXT, "ECHO"), (TEXT, "echo x"), (BINARY, "ECHO x"), (PONG, "x")] {
+    for (op, payload) in [(TEXT, "hello"), (TEXT, "ECHO"), (TEXT, "echo x"), (BINARY, "ECHO x"), (PONG, "x")]
+    {
         ws.send(op, payload.as_bytes());
     }
     ws.send(TEXT, b"ECHO  one two ");
