@@ -103,7 +103,8 @@ impl Connection {
         // One that has missed a ping is looked at when its time is over, not at the ping after; one whose time was over
         // when the loop was late, after as long again.
         let dead_at = self.last_seen.plus_ms(interval_ms * DEAD_AFTER_INTERVALS);
-        let look_at = if dead_at.reached(context.tick) { context.tick.plus_ms(late_ms).plus(1) } else { dead_at };
+        let look_at =
+            if dead_at.reached(context.tick) { context.tick.plus_ms(late_ms).plus(1) } else { dead_at };
         next.earlier(look_at)
     }
 
