@@ -82,7 +82,7 @@ pub struct Registered {
 /// Why a connection was not registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The device was taken over more than [`record::TAKEOVERS_MAX`] times within a minute: the holder stays.
+    /// The device was taken over more than three times within a minute: the holder stays.
     Fight,
     /// No room for another record or name.
     Full,

@@ -3,10 +3,7 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{
-        slab::Key,
-        time::{Now, Tick},
-    },
+    kit::{slab::Key, time::Now},
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
