@@ -195,7 +195,7 @@ impl Node {
                     return Ended::CutShort;
                 }
                 Ok(_) => {
-                    self.drain.start(DrainOrigin::Signal);
+                    self.drain.start(DrainOrigin::Signal, self.clock.now(), self.stats.connections());
                     tracing::info!(
                         connections = self.stats.connections(),
                         "draining; a second signal stops at once"

@@ -172,32 +172,34 @@ impl Outbox {
         self.free_when_empty();
     }
 
-    /// Removes every message whose deadline has passed and whose first byte has not gone.
+    /// Every message whose deadline has passed is answered, and removed unless its first byte has gone: what the peer has
+    /// begun to read must be ended, however late, but its sender does not wait for that.
     pub fn expire(&mut self, now: Tick) {
-        let begun = usize::from(self.gone > 0);
-        let mut at = 0;
+        let begun = self.gone > 0;
+        let mut first = true;
         let waiting = &mut self.waiting;
         self.items.retain_mut(|item| {
-            let position = at;
-            at += 1;
+            let stays = std::mem::take(&mut first) && begun;
             let Item::Message(message) = item else { return true };
-            if position < begun || !message.deadline.reached(now) {
+            if !message.deadline.reached(now) {
                 return true;
             }
-            *waiting -= message.bytes.len();
             let late = message.late();
             std::mem::replace(&mut message.ticket, Ticket::none()).answer(late);
-            false
+            if !stays {
+                *waiting -= message.bytes.len();
+            }
+            stays
         });
         self.free_when_empty();
     }
 
-    /// The earliest deadline of a message whose first byte has not gone.
+    /// The earliest deadline of a message that is to be removed or answered then.
     pub fn next_deadline(&self) -> Option<Tick> {
         let begun = usize::from(self.gone > 0);
-        let deadlines = self.items.iter().skip(begun).filter_map(|item| match item {
-            Item::Message(message) => Some(message.deadline),
-            Item::Control(_) => None,
+        let deadlines = self.items.iter().enumerate().filter_map(|(at, item)| match item {
+            Item::Message(message) if at >= begun || !message.ticket.is_none() => Some(message.deadline),
+            _ => None,
         });
         deadlines.reduce(Tick::earlier)
     }

@@ -68,6 +68,15 @@ struct TwinMessage {
     collapse: Option<u64>,
     deadline: u32,
     dies_by_expiry: bool,
+    /// It had begun when its time was over: its sender has been told.
+    answered: bool,
+}
+
+impl TwinMessage {
+    fn late(&self, at: u32) -> Option<Outcome> {
+        let late = if self.dies_by_expiry { Outcome::Expired } else { Outcome::Slow };
+        (self.deadline <= at).then_some(late)
+    }
 }
 
 /// Says the same as the outbox, slowly.
@@ -87,7 +96,20 @@ impl Twin {
     }
 
     fn answer(&mut self, message: TwinMessage, outcome: Outcome) {
-        assert!(self.answers[message.id].replace(outcome).is_none(), "answered twice");
+        if !message.answered {
+            assert!(self.answers[message.id].replace(outcome).is_none(), "answered twice");
+        }
+    }
+
+    fn expire(&mut self, at: u32) {
+        if let Some(TwinItem { begun: true, message: Some(first), .. }) = self.items.first_mut()
+            && let Some(late) = first.late(at)
+        {
+            let told = *first;
+            first.answered = true;
+            self.answer(told, late);
+        }
+        self.remove(|message| message.late(at));
     }
 
     /// Removes the messages that are not begun and that `doomed` picks.
@@ -125,8 +147,8 @@ impl Twin {
     }
 
     fn next_deadline(&self) -> Option<u32> {
-        let waiting = self.items.iter().filter(|item| !item.begun);
-        waiting.filter_map(|item| item.message).map(|message| message.deadline).min()
+        let waiting = self.items.iter().filter_map(|item| item.message);
+        waiting.filter(|message| !message.answered).map(|message| message.deadline).min()
     }
 }
 
@@ -145,13 +167,18 @@ impl Pair {
     fn apply(&mut self, id: usize, op: &Op) {
         match *op {
             Op::Push { len, policy, collapse, deadline, dies_by_expiry } => {
-                self.push(TwinMessage { id, collapse, deadline, dies_by_expiry }, len, policy);
+                self.push(
+                    TwinMessage { id, collapse, deadline, dies_by_expiry, answered: false },
+                    len,
+                    policy,
+                );
             }
             Op::Begin { len, gone, deadline } => {
                 if self.outbox.is_empty() {
                     self.outbox
                         .push_begun(outgoing(id, len, EPOCH.plus(deadline), self.batch.ticket(id)), gone);
-                    let message = TwinMessage { id, collapse: None, deadline, dies_by_expiry: false };
+                    let message =
+                        TwinMessage { id, collapse: None, deadline, dies_by_expiry: false, answered: false };
                     let left = pattern(id, len)[gone..].to_vec();
                     self.twin.items.push(TwinItem { left, begun: true, message: Some(message) });
                 }
@@ -174,10 +201,7 @@ impl Pair {
             }
             Op::Expire { at } => {
                 self.outbox.expire(EPOCH.plus(at));
-                self.twin.remove(|message| {
-                    let late = if message.dies_by_expiry { Outcome::Expired } else { Outcome::Slow };
-                    (message.deadline <= at).then_some(late)
-                });
+                self.twin.expire(at);
             }
             Op::Abandon { keep_begun } => {
                 self.outbox.abandon(Outcome::Stale, keep_begun);
@@ -263,7 +287,8 @@ proptest! {
             pair.check();
         }
         // Whatever is left is answered when the connection is gone.
-        let waiting: Vec<usize> = pair.twin.items.iter().filter_map(|item| Some(item.message?.id)).collect();
+        let messages = pair.twin.items.iter().filter_map(|item| item.message);
+        let waiting: Vec<usize> = messages.filter(|message| !message.answered).map(|message| message.id).collect();
         pair.outbox.abandon(Outcome::Stale, false);
         prop_assert!(waiting.iter().all(|&id| pair.batch.answer(id) == Some(Outcome::Stale)));
         prop_assert_eq!(pair.outbox.held_bytes(), 0);
