@@ -42,6 +42,10 @@ impl Connection {
 
     /// The timer fired, `late_ms` after it was due. Says when it is due next.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>, late_ms: u64) -> (Step, Tick) {
+        if let Some(lent) = context.tools.lents.get_mut(self.lent) {
+            // Also while closing: a message that was begun before may still wait, its sender does not.
+            lent.outbox.expire(context.tick);
+        }
         let step = match self.phase {
             Phase::Opening if self.ends_at.reached(context.tick) => self.handle_handshake_timeout(context),
             Phase::Closing if self.ends_at.reached(context.tick) => Step::Gone(self.reason),
@@ -61,9 +65,6 @@ impl Connection {
             }
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
-        }
-        if let Some(lent) = context.tools.lents.get_mut(self.lent) {
-            lent.outbox.expire(context.tick);
         }
         let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
         let next_ping = match saved {

@@ -123,7 +123,7 @@ impl<N: Net> Shard<N> {
             Step::Stay => {
                 self.shut_if_done(key);
                 self.watch(key);
-                self.rearm(key);
+                self.rearm(now, key);
                 if let Some(entry) = self.table.get(key) {
                     self.tools.lents.account(entry.connection.lent_ref());
                 }

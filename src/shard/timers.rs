@@ -3,7 +3,10 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::Step,
-    kit::{slab::Key, time::Now},
+    kit::{
+        slab::Key,
+        time::{Now, Tick},
+    },
 };
 
 /// Timers fired or moved within the wheel per turn.
@@ -26,16 +29,14 @@ impl<N: Net> Shard<N> {
         let late_ms = tick.ms_since(entry.timer.due());
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         let (step, due) = entry.connection.handle_timeout(&mut context, late_ms);
-        // Never at once again: whatever is due has been done.
-        let due = if due.reached(tick) { tick.plus(1) } else { due };
-        self.wheel.schedule(&mut self.table, id, due);
+        self.wheel.schedule(&mut self.table, id, not_now(due, now));
         self.settle(now, key, step);
     }
 
     /// Brings a timer forward where the connection has come to need it earlier. Later is left to the timer itself.
-    pub(super) fn rearm(&mut self, key: Key) {
+    pub(super) fn rearm(&mut self, now: Now, key: Key) {
         let Some(entry) = self.table.get_mut(key) else { return };
-        let (wanted, due) = (entry.connection.deadline(&self.tools), entry.timer.due());
+        let (wanted, due) = (not_now(entry.connection.deadline(&self.tools), now), entry.timer.due());
         if !entry.timer.is_armed() || wanted.is_before(due) {
             if entry.timer.is_armed() {
                 entry.connection.postpone_ping(&mut self.tools, due);
@@ -49,4 +50,10 @@ impl<N: Net> Shard<N> {
         self.with(now, key, |connection, context| connection.close(context, reason));
         self.with(now, key, |_, _| Step::Gone(reason));
     }
+}
+
+/// A deadline that has passed is looked at in the next tick: what was due now has been done, and a timer that were armed for
+/// the past would fire in this turn for ever.
+fn not_now(due: Tick, now: Now) -> Tick {
+    if due.reached(now.tick()) { now.tick().plus(1) } else { due }
 }

@@ -77,6 +77,20 @@ fn a_client_that_takes_nothing_is_not_waited_for() {
     rig.stop();
 }
 
+/// The timer of a connection that closes behind a message that has begun serves that message's time as well.
+#[test]
+fn a_sender_does_not_wait_for_a_close_behind_its_message() {
+    let mut rig = Rig::new(|config| config.delivery.timeout_ms = 1_000);
+    let client = rig.websocket("user=ann");
+    rig.set_room(client, 3);
+    let begun = rig.push("ann", "begun");
+    rig.close("ann", Reason::Operator, false);
+    rig.pass_ms(1_050);
+    assert_eq!(begun.outcome(), Some(Outcome::Slow));
+    assert!(!rig.is_closed(client));
+    rig.stop();
+}
+
 #[test]
 fn a_closed_connection_takes_no_message_and_is_not_found() {
     let mut rig = Rig::new(|_| {});
