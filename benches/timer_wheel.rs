@@ -46,7 +46,7 @@ fn wheel(criterion: &mut Criterion) {
         let mut now = Tick(0);
         bencher.iter(|| {
             let id = loop {
-                match wheel.pop_expired(&mut table, now) {
+                match wheel.pop_expired(&mut table, now, &mut usize::MAX.clone()) {
                     Some(id) => break id,
                     None => now = now.plus(1),
                 }

@@ -3,16 +3,16 @@
 //! The crate is the server and a library: a team brings its own [`conn::auth::Authenticator`], or embeds the whole node
 //! through [`server`]. Modules are layers and import only downward; `tests/tidy.rs` checks it.
 
+pub mod bridge;
 pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod conn;
+pub mod control;
+pub mod directory;
 pub mod kit;
 pub mod model;
 pub mod proto;
-pub mod stats;
-pub mod config;
-pub mod conn;
-pub mod directory;
-pub mod shard;
-pub mod bridge;
-pub mod control;
 pub mod server;
-pub mod commands;
+pub mod shard;
+pub mod stats;

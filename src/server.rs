@@ -15,7 +15,11 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    conn::{Settings, Shared, Tools, auth::{self, Authenticator, Replaceable}, lent::Lents},
+    conn::{
+        Settings, Shared, Tools,
+        auth::{self, Authenticator, Replaceable},
+        lent::Lents,
+    },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory},
     kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
@@ -182,15 +186,20 @@ impl Node {
         loop {
             match signals.recv_timeout(TICK) {
                 Ok(SIGHUP) => {
-                    tracing::warn!("SIGHUP: this version reloads nothing; restart the node to change its configuration");
+                    tracing::warn!(
+                        "SIGHUP: this version reloads nothing; restart the node to change its configuration"
+                    );
                 }
                 Ok(_) if self.drain.status().origin == Some(DrainOrigin::Signal) => {
                     tracing::warn!("a second signal: stopping at once");
                     return Ended::CutShort;
                 }
                 Ok(_) => {
-                    self.drain.start(DrainOrigin::Signal);
-                    tracing::info!(connections = self.stats.connections(), "draining; a second signal stops at once");
+                    self.drain.start(DrainOrigin::Signal, self.clock.now(), self.stats.connections());
+                    tracing::info!(
+                        connections = self.stats.connections(),
+                        "draining; a second signal stops at once"
+                    );
                 }
                 Err(_) => {}
             }
@@ -268,11 +277,11 @@ impl Node {
     }
 }
 
+/// A shard's network, and how its mailbox wakes it.
+type NetAndWake = (MioNet, Arc<dyn mailbox::Wake>);
+
 /// One network per shard, and the client addresses with their real ports.
-fn open_nets(
-    config: &Config,
-    clock: Clock,
-) -> io::Result<(Vec<(MioNet, Arc<dyn mailbox::Wake>)>, Vec<SocketAddr>)> {
+fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAndWake>, Vec<SocketAddr>)> {
     let shards = config.node.shards;
     let mut inherited = listen::inherited()?;
     let mut nets = Vec::with_capacity(shards);
@@ -304,7 +313,7 @@ fn open_nets(
 
 fn spawn_shards(
     common: &Common,
-    nets: Vec<(MioNet, Arc<dyn mailbox::Wake>)>,
+    nets: Vec<NetAndWake>,
 ) -> io::Result<(Vec<Sender<ToShard>>, Vec<ShardThread>)> {
     let limits = &common.config.limits;
     let mut capacities = vec![CONTROL_LETTERS];

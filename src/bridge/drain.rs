@@ -89,9 +89,9 @@ impl DrainSwitch {
         Self { config, grace_ms, state: Mutex::new(state), draining: Arc::default() }
     }
 
-    /// Begins a drain. A signal takes over one that the API began; otherwise one under way goes on as it is. Says
+    /// Begins a drain now, with so many connections. A signal takes over one that the API began; otherwise one under way goes on as it is. Says
     /// whether anything changed.
-    pub fn start(&self, origin: DrainOrigin) -> bool {
+    pub fn start(&self, origin: DrainOrigin, now: Now, connections: u64) -> bool {
         let mut state = self.lock();
         if state.phase != DrainPhase::Serving {
             let taken_over = origin == DrainOrigin::Signal && state.origin == Some(DrainOrigin::Api);
@@ -103,8 +103,8 @@ impl DrainSwitch {
         self.draining.store(true, Ordering::Relaxed);
         state.phase = DrainPhase::Delay;
         state.origin = Some(origin);
-        state.began_ms = state.now_ms;
-        state.connections = state.remaining;
+        (state.began_ms, state.now_ms) = (now.millis(), now.millis());
+        (state.connections, state.remaining) = (connections, connections);
         state.cancelled = false;
         true
     }
@@ -195,20 +195,22 @@ mod tests {
     fn it_delays_then_leaves_then_finishes_when_nothing_is_left() {
         let drain = DrainSwitch::new(CONFIG, 4_000);
         assert_eq!(drain.advance(at(1_000), 10), DrainStep::Wait);
-        assert!(drain.start(DrainOrigin::Signal) && !drain.start(DrainOrigin::Signal));
+        let start = || drain.start(DrainOrigin::Signal, at(1_100), 11);
+        assert!(start() && !start());
+        assert_eq!((drain.status().connections, drain.status().elapsed_ms), (11, 0));
         assert!(drain.is_draining());
-        assert_eq!(drain.advance(at(5_999), 10), DrainStep::Wait);
-        assert_eq!(drain.advance(at(6_000), 10), DrainStep::Leave { window_ms: 30_000 });
-        assert_eq!(drain.advance(at(6_100), 1), DrainStep::Wait);
+        assert_eq!(drain.advance(at(6_099), 10), DrainStep::Wait);
+        assert_eq!(drain.advance(at(6_100), 10), DrainStep::Leave { window_ms: 30_000 });
+        assert_eq!(drain.advance(at(6_150), 1), DrainStep::Wait);
         assert_eq!(drain.advance(at(6_200), 0), DrainStep::Finish);
         assert_eq!(drain.status().phase, DrainPhase::Done);
-        assert_eq!(drain.status().connections, 10);
+        assert_eq!(drain.status().connections, 11);
     }
 
     #[test]
     fn it_ends_at_the_latest_after_delay_and_window_and_grace() {
         let drain = DrainSwitch::new(CONFIG, 4_000);
-        drain.start(DrainOrigin::Signal);
+        drain.start(DrainOrigin::Signal, at(0), 0);
         assert_eq!(drain.advance(at(5_000), 1_000_000), DrainStep::Leave { window_ms: 200_000 });
         assert_eq!(drain.advance(at(208_999), 1), DrainStep::Wait);
         assert_eq!(drain.advance(at(209_000), 1), DrainStep::Finish);
@@ -218,12 +220,12 @@ mod tests {
     fn only_the_apis_own_drain_can_be_cancelled_and_a_signal_takes_it_over() {
         let drain = DrainSwitch::new(CONFIG, 4_000);
         assert!(!drain.cancel());
-        drain.start(DrainOrigin::Api);
+        drain.start(DrainOrigin::Api, at(0), 0);
         assert!(drain.cancel() && !drain.is_draining());
         assert_eq!(drain.advance(at(1), 3), DrainStep::Resume);
         assert_eq!(drain.advance(at(2), 3), DrainStep::Wait);
-        drain.start(DrainOrigin::Api);
-        assert!(drain.start(DrainOrigin::Signal), "a signal takes it over");
+        drain.start(DrainOrigin::Api, at(0), 0);
+        assert!(drain.start(DrainOrigin::Signal, at(0), 0), "a signal takes it over");
         assert!(!drain.cancel());
         assert_eq!(drain.status().origin, Some(DrainOrigin::Signal));
     }

@@ -44,7 +44,9 @@ impl Push {
         batch: Arc<Batch<Outcome>>,
     ) -> Self {
         let outcomes = vec![Outcome::Failed; targets.len()];
-        Self { inner: Some(Inner { router, user: user.into(), message, targets, outcomes, batch, places: None }) }
+        Self {
+            inner: Some(Inner { router, user: user.into(), message, targets, outcomes, batch, places: None }),
+        }
     }
 
     /// Devices found.

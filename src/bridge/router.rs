@@ -67,7 +67,9 @@ impl Router {
         let mut devices = Vec::new();
         self.registry.lookup(user, &mut |route| {
             devices.push(Device {
-                device: route.device.map_or_else(|| self.connection_id(route.handle).to_string(), str::to_owned),
+                device: route
+                    .device
+                    .map_or_else(|| self.connection_id(route.handle).to_string(), str::to_owned),
                 protocol: route.protocol,
                 connected_unix_s: route.connected_unix_s,
                 expires_unix_s: route.expires_unix_s,
@@ -90,7 +92,8 @@ impl Router {
     pub fn disconnect(&self, user: &str, device: Option<&str>) -> Result<usize, Full<usize>> {
         let targets = self.targets(user, device);
         for (asked, target) in targets.iter().enumerate() {
-            let letter = mail::ToShard::Close { key: target.handle.key, reason: Reason::Operator, goaway: true };
+            let letter =
+                mail::ToShard::Close { key: target.handle.key, reason: Reason::Operator, goaway: true };
             self.post_control(target.handle.shard, letter).map_err(|_| Full(asked))?;
         }
         Ok(targets.len())

@@ -103,19 +103,19 @@ impl Connection {
         let _ = self.start_closing(context, reason);
         self.set(flag::SHUT_WHEN_FLUSHED, false);
         self.set(flag::GONE_WHEN_FLUSHED, true);
-        if context.tools.lents.is_empty(self.lent) { Step::Gone(reason) } else { Step::Stay }
+        if context.tools.lents.needs_nothing(self.lent) { Step::Gone(reason) } else { Step::Stay }
     }
 
     /// The peer's bytes after the end are dropped; a WebSocket's close frame among them ends the wait.
     pub(super) fn handle_closing_bytes(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> Step {
-        if !self.is(flag::ACCEPTED) || self.is(flag::SSE) {
+        if !self.is(flag::ACCEPTED) || self.is(flag::SSE) || self.is(flag::UNREADABLE) {
             return Step::Stay;
         }
         let closed = self.reads_close(context, input);
         if !closed {
             return Step::Stay;
         }
-        if context.tools.lents.is_empty(self.lent) {
+        if context.tools.lents.needs_nothing(self.lent) {
             return Step::Gone(self.reason);
         }
         self.set(flag::GONE_WHEN_FLUSHED, true);
@@ -137,7 +137,7 @@ impl Connection {
         let limit = context.tools.settings.outbox_bytes;
         let outbox = &mut self.lent(context.tools, context.handle).outbox;
         // A message larger than the limit may be waiting alone: the limit is then that.
-        let limit = limit.max(outbox.waiting_bytes()).max(rest.len());
+        let limit = limit.max(outbox.first_bytes()).max(rest.len());
         match outbox.push_control(Bytes::copy_from_slice(rest), limit) {
             true => Step::Stay,
             false => Step::Gone(Reason::SlowClient),
@@ -147,7 +147,6 @@ impl Connection {
     /// What waits is not written after the last word; what has been begun must be ended for the rest to be understood.
     fn abandon_outbox(&mut self, tools: &mut Tools) {
         if let Some(lent) = tools.lents.get_mut(self.lent) {
-            lent.partial = None;
             lent.outbox.abandon(Outcome::Stale, true);
         }
         self.give_back(tools);

@@ -12,12 +12,12 @@ use crate::{
     directory::{Arrival, Refused},
     kit::{time::Tick, token_bucket::TokenBucket},
     model::{Protocol, Reason, identifier},
-    stats::Pressure,
     proto::{
         http::{self, Head, HeadError, Upgrade, UpgradeError},
         proxy::{self, Proxied},
         sse, ws,
     },
+    stats::Pressure,
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -132,8 +132,10 @@ impl Connection {
         match http::parse_head(rest, context.tools.settings.head_bytes) {
             Ok(None) => Reading::More { used, peer, proxied },
             // Nothing may follow a request that has no body until it is answered.
-            Ok(Some((_, length))) if length < rest.len() => {
-                Reading::Done(self.refuse_with_rest(context, Reason::BadRequest))
+            Ok(Some((head, length))) if length < rest.len() => {
+                let served = matches!(head.method(), "GET" | "OPTIONS");
+                let reason = if served { Reason::BadRequest } else { Reason::MethodNotAllowed };
+                Reading::Done(self.refuse_with_rest(context, reason))
             }
             Ok(Some((head, _))) => Reading::Done(self.answer(context, &head, peer)),
             Err(HeadError::TooLarge) => Reading::Done(self.refuse_with_rest(context, Reason::HeadTooLarge)),
@@ -240,7 +242,9 @@ impl Connection {
         let out = &mut context.tools.out;
         match wanted {
             Wanted::Websocket(upgrade) => {
-                self.set(flag::DEFLATE, upgrade.deflate.is_some());
+                if let Some(deflate) = &upgrade.deflate {
+                    self.set_deflate(deflate.server_window_bits());
+                }
                 http::write_switching_protocols(out, upgrade.key, upgrade.deflate.as_ref(), None);
             }
             Wanted::EventStream => {

@@ -37,6 +37,8 @@ pub struct Lent {
     /// When its next ping is due: the timer serves an earlier deadline of the outbox.
     pub next_ping: Option<Tick>,
     accounted: usize,
+    /// The part of `accounted` that waits in the outbox.
+    accounted_waiting: usize,
 }
 
 impl Lent {
@@ -57,6 +59,7 @@ impl Lent {
 pub struct Lents {
     lents: Slab<Lent>,
     bytes: usize,
+    waiting: usize,
 }
 
 impl Lents {
@@ -79,7 +82,7 @@ impl Lents {
     }
 
     /// Whether a connection needs nothing of what it has been lent.
-    pub fn is_empty(&self, lent: LentRef) -> bool {
+    pub fn needs_nothing(&self, lent: LentRef) -> bool {
         self.get(lent).is_none_or(Lent::is_empty)
     }
 
@@ -87,6 +90,7 @@ impl Lents {
     pub fn take(&mut self, lent: &mut LentRef) -> Option<Lent> {
         let taken = self.lents.try_remove(lent.0 as usize)?;
         self.bytes -= taken.accounted;
+        self.waiting -= taken.accounted_waiting;
         *lent = LentRef::NONE;
         if self.lents.is_empty() {
             // A burst's worth of slots is not kept for ever.
@@ -101,6 +105,9 @@ impl Lents {
             let bytes = lent.bytes();
             self.bytes = self.bytes + bytes - lent.accounted;
             lent.accounted = bytes;
+            let waiting = lent.outbox.waiting_bytes();
+            self.waiting = self.waiting + waiting - lent.accounted_waiting;
+            lent.accounted_waiting = waiting;
         }
     }
 
@@ -119,18 +126,18 @@ impl Lents {
         self.bytes
     }
 
+    /// Bytes that wait in outboxes.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting
+    }
+
     /// The slot of the connection that has been lent most.
     pub fn largest(&self) -> Option<u32> {
         self.lents.iter().max_by_key(|(_, lent)| lent.accounted).map(|(_, lent)| lent.owner)
     }
 
     /// Connections that have been lent anything.
-    pub fn len(&self) -> usize {
+    pub fn lent_to(&self) -> usize {
         self.lents.len()
-    }
-
-    /// Whether nothing is lent.
-    pub fn nothing_lent(&self) -> bool {
-        self.lents.is_empty()
     }
 }

@@ -34,7 +34,7 @@ use crate::{
         time::{Now, Tick},
         token_bucket::TokenBucket,
     },
-    model::{ConnectionId, Handle, Protocol, Reason},
+    model::{ConnectionId, Handle, Outcome, Protocol, Reason},
     proto::deflate,
     stats::{Pressure, ShardStats},
 };
@@ -108,6 +108,14 @@ pub(crate) mod flag {
     pub const REGISTERED: u16 = 1 << 9;
     /// Gone as soon as the outbox is empty.
     pub const GONE_WHEN_FLUSHED: u16 = 1 << 10;
+    /// Three bits: the deflate window that the client keeps, in bits less 8.
+    pub const WINDOW_SHIFT: u16 = 11;
+    /// See [`WINDOW_SHIFT`].
+    pub const WINDOW_MASK: u16 = 7 << WINDOW_SHIFT;
+    /// What it sends cannot be told apart any more.
+    pub const UNREADABLE: u16 = 1 << 14;
+    /// It is in the shard's list of connections with more to read.
+    pub const MORE_TO_READ: u16 = 1 << 15;
 }
 
 /// What a shard does with a connection after an event.
@@ -269,6 +277,21 @@ impl Connection {
         }
     }
 
+    /// From now on it compresses, for a window of so many bits (8 to 15) at the client.
+    fn set_deflate(&mut self, window_bits: u8) {
+        self.set(flag::DEFLATE, true);
+        self.flags =
+            self.flags & !flag::WINDOW_MASK | u16::from(window_bits.clamp(8, 15) - 8) << flag::WINDOW_SHIFT;
+    }
+
+    /// Whether a message of so many bytes may be compressed: both ends agreed to, it is worth it, and the client's window
+    /// holds all of it.
+    fn compresses(&self, bytes: usize, min_bytes: usize) -> bool {
+        let window = 256usize << ((self.flags & flag::WINDOW_MASK) >> flag::WINDOW_SHIFT);
+        let reachable = bytes <= window || window == 256 << 7;
+        self.is(flag::DEFLATE) && bytes >= min_bytes && reachable
+    }
+
     /// Bytes came. `input` is the shard's scratch and is used up.
     pub fn handle_bytes(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> Step {
         context.tools.stats.bytes_in(input.len() as u64);
@@ -277,7 +300,7 @@ impl Connection {
             Phase::Open | Phase::Leaving => {
                 if self.is(flag::SSE) {
                     // An event stream has no way up: what comes is dropped, at the rate of frames.
-                    self.seen(context);
+                    self.seen(context, 1);
                     self.check_inbound_rate(context)
                 } else {
                     self.handle_websocket_bytes(context, input)
@@ -325,6 +348,13 @@ impl Connection {
         changes.then_some(waits)
     }
 
+    /// It has more to read than a turn takes, or it no longer has. Says whether that is news.
+    pub fn set_more_to_read(&mut self, more: bool) -> bool {
+        let news = self.is(flag::MORE_TO_READ) != more;
+        self.set(flag::MORE_TO_READ, more);
+        news
+    }
+
     /// Whether the write side is to be shut now that all is written; says so once.
     pub fn take_shut(&mut self) -> bool {
         let due = self.is(flag::SHUT_WHEN_FLUSHED) && !self.is(flag::SHUT);
@@ -351,7 +381,9 @@ impl Connection {
         if self.is(flag::ACCEPTED) {
             context.tools.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
-        context.tools.lents.take(&mut self.lent);
+        if let Some(mut lent) = context.tools.lents.take(&mut self.lent) {
+            lent.outbox.abandon(Outcome::Stale, false);
+        }
     }
 
     /// From now on no lookup finds it.
@@ -362,13 +394,13 @@ impl Connection {
         }
     }
 
-    fn seen(&mut self, context: &Context<'_>) {
+    fn seen(&mut self, context: &Context<'_>, frames: u32) {
         let same_second = context.tick.0 / TICKS_PER_SECOND == self.last_seen.0 / TICKS_PER_SECOND;
         if !same_second {
             self.frames = 0;
         }
         self.last_seen = context.tick;
-        self.frames = self.frames.saturating_add(1);
+        self.frames = self.frames.saturating_add(u16::try_from(frames).unwrap_or(u16::MAX));
     }
 
     fn lent<'t>(&mut self, tools: &'t mut Tools, handle: Handle) -> &'t mut Lent {
@@ -377,7 +409,7 @@ impl Connection {
 
     /// Gives back what is lent when nothing in it is needed any more.
     fn give_back(&mut self, tools: &mut Tools) {
-        if self.phase != Phase::Opening && tools.lents.is_empty(self.lent) {
+        if self.phase != Phase::Opening && tools.lents.needs_nothing(self.lent) {
             tools.lents.take(&mut self.lent);
         }
     }

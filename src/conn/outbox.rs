@@ -90,6 +90,11 @@ impl Outbox {
         self.waiting
     }
 
+    /// Bytes of what goes first, those that have gone included.
+    pub fn first_bytes(&self) -> usize {
+        self.items.front().map_or(0, |first| first.bytes().len())
+    }
+
     /// Bytes of memory held on its behalf; bytes shared with others are counted whole.
     pub fn held_bytes(&self) -> usize {
         self.items.capacity() * size_of::<Item>() + self.waiting + self.gone
@@ -98,18 +103,23 @@ impl Outbox {
     /// Queues a message, unless that makes more than `limit` bytes wait. An empty outbox takes any message.
     ///
     /// With [`LanePolicy::Replace`], an older message of the same collapse key whose first byte has not gone makes way,
-    /// also where there is room: its outcome is `slow`.
+    /// also where there is room: its outcome is `slow`. Where even that makes too little room, the older one stays.
     pub fn push(&mut self, message: Box<Outgoing>, limit: usize) -> Queued {
-        if message.policy == LanePolicy::Replace
-            && let Some(key) = message.collapse
-        {
-            self.remove_collapsed(key);
-        }
-        if !self.items.is_empty() && self.waiting + message.bytes.len() > limit {
+        let older = match (message.policy, message.collapse) {
+            (LanePolicy::Replace, Some(key)) => self.find_collapsed(key),
+            _ => None,
+        };
+        let older_bytes = older.map_or(0, |at| self.items[at].bytes().len());
+        let others = self.items.len() - usize::from(older.is_some());
+        if others > 0 && self.waiting - older_bytes + message.bytes.len() > limit {
             return match message.policy {
                 LanePolicy::Close => Queued::Close(message),
                 LanePolicy::Drop | LanePolicy::Replace => Queued::NoRoom(message),
             };
+        }
+        if let Some(Item::Message(older)) = older.and_then(|at| self.items.remove(at)) {
+            self.waiting -= older_bytes;
+            older.ticket.answer(Outcome::Slow);
         }
         self.waiting += message.bytes.len();
         self.items.push_back(Item::Message(message));
@@ -162,58 +172,61 @@ impl Outbox {
         self.free_when_empty();
     }
 
-    /// Removes every message whose deadline has passed and whose first byte has not gone.
+    /// Every message whose deadline has passed is answered, and removed unless its first byte has gone: what the peer has
+    /// begun to read must be ended, however late, but its sender does not wait for that.
     pub fn expire(&mut self, now: Tick) {
-        let begun = usize::from(self.gone > 0);
-        let mut at = 0;
+        let begun = self.gone > 0;
+        let mut first = true;
         let waiting = &mut self.waiting;
         self.items.retain_mut(|item| {
-            let position = at;
-            at += 1;
+            let stays = std::mem::take(&mut first) && begun;
             let Item::Message(message) = item else { return true };
-            if position < begun || !message.deadline.reached(now) {
+            if !message.deadline.reached(now) {
                 return true;
             }
-            *waiting -= message.bytes.len();
             let late = message.late();
             std::mem::replace(&mut message.ticket, Ticket::none()).answer(late);
-            false
+            if !stays {
+                *waiting -= message.bytes.len();
+            }
+            stays
         });
         self.free_when_empty();
     }
 
-    /// The earliest deadline of a message whose first byte has not gone.
+    /// The earliest deadline of a message that is to be removed or answered then.
     pub fn next_deadline(&self) -> Option<Tick> {
         let begun = usize::from(self.gone > 0);
-        let deadlines = self.items.iter().skip(begun).filter_map(|item| match item {
-            Item::Message(message) => Some(message.deadline),
-            Item::Control(_) => None,
+        let deadlines = self.items.iter().enumerate().filter_map(|(at, item)| match item {
+            Item::Message(message) if at >= begun || !message.ticket.is_none() => Some(message.deadline),
+            _ => None,
         });
         deadlines.reduce(Tick::earlier)
     }
 
-    /// Answers everything that waits: the connection is gone, or takes nothing more. A message of which a byte has gone
-    /// stays when `keep_begun`, so that what follows it is still understood.
+    /// Answers every message that waits: the connection is gone, or takes nothing more. With `keep_begun` what the peer
+    /// needs to understand the rest stays: a message of which a byte has gone, and all control bytes.
     pub fn abandon(&mut self, outcome: Outcome, keep_begun: bool) {
-        let keep = usize::from(keep_begun && self.gone > 0);
-        for item in self.items.drain(keep..) {
-            if let Item::Message(message) = item {
-                message.ticket.answer(outcome);
+        let mut begun = self.gone > 0;
+        for item in std::mem::take(&mut self.items) {
+            let stays = keep_begun && (begun || matches!(item, Item::Control(_)));
+            match item {
+                item if stays => self.items.push_back(item),
+                Item::Message(message) => message.ticket.answer(outcome),
+                Item::Control(_) => {}
             }
+            begun = false;
         }
-        self.waiting = self.items.front().map_or(0, |first| first.bytes().len() - self.gone);
+        let left: usize = self.items.iter().map(|item| item.bytes().len()).sum();
+        self.waiting = left.saturating_sub(self.gone);
         self.free_when_empty();
     }
 
-    fn remove_collapsed(&mut self, key: u64) {
+    /// Where a message of this key waits whose first byte has not gone.
+    fn find_collapsed(&self, key: u64) -> Option<usize> {
         let begun = usize::from(self.gone > 0);
-        let found = self.items.iter().skip(begun).position(
-            |item| matches!(item, Item::Message(message) if message.collapse == Some(key)),
-        );
-        if let Some(Item::Message(older)) = found.and_then(|at| self.items.remove(begun + at)) {
-            self.waiting -= older.bytes.len();
-            older.ticket.answer(Outcome::Slow);
-        }
+        let same = |item: &Item| matches!(item, Item::Message(message) if message.collapse == Some(key));
+        self.items.iter().skip(begun).position(same).map(|at| begun + at)
     }
 
     fn free_when_empty(&mut self) {

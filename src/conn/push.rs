@@ -1,6 +1,9 @@
 //! A message for a connection: whether it may go, and its bytes on the connection's wire.
 
-use super::{Connection, Context, Step, Tools, flag, outbox::{Outgoing, Queued}};
+use super::{
+    Connection, Context, Step, Tools, flag,
+    outbox::{Outgoing, Queued},
+};
 use crate::{
     kit::{completion::Ticket, token_bucket::TokenBucket},
     model::{Body, Message, Outcome, Reason},
@@ -22,7 +25,11 @@ impl Connection {
     ///
     /// # Errors
     /// The outcome, where it is not to be written.
-    pub fn prepare<'m>(&mut self, context: &mut Context<'_>, message: &'m Message) -> Result<Prepared<'m>, Outcome> {
+    pub fn prepare<'m>(
+        &mut self,
+        context: &mut Context<'_>,
+        message: &'m Message,
+    ) -> Result<Prepared<'m>, Outcome> {
         if !self.takes_messages() {
             return Err(Outcome::Stale);
         }
@@ -100,7 +107,7 @@ impl Connection {
                 frame.into()
             })
         };
-        if !self.is(flag::DEFLATE) || payload.len() < tools.settings.deflate_min_bytes {
+        if !self.compresses(payload.len(), tools.settings.deflate_min_bytes) {
             return plain();
         }
         message.wires.websocket_deflated.get_or_init(|| {

@@ -75,11 +75,11 @@ impl Connection {
                 if self.is_dead(context, late_ms) {
                     return (self.close(context, Reason::DeadPeer), self.deadline(context.tools));
                 }
-                self.ping(context)
+                self.ping(context, late_ms)
             }
         };
         let deadline = self.deadline(context.tools);
-        if deadline.is_before(next_ping) && !context.tools.lents.is_empty(self.lent) {
+        if deadline.is_before(next_ping) && !context.tools.lents.needs_nothing(self.lent) {
             self.lent(context.tools, context.handle).next_ping = Some(next_ping);
         }
         self.give_back(context.tools);
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     /// Sends a ping, unless bytes that wait are as good as one. Says when the next is due.
-    fn ping(&mut self, context: &mut Context<'_>) -> Tick {
+    fn ping(&mut self, context: &mut Context<'_>, late_ms: u64) -> Tick {
         let interval_ms = u64::from(self.ping_s) * 1_000;
         if context.tools.lents.get(self.lent).is_none_or(|lent| lent.outbox.is_empty()) {
             self.write_control(context, |is_sse, out| match is_sse {
@@ -97,16 +97,22 @@ impl Connection {
         }
         let early_ms = context.tools.random.between(0, interval_ms / PING_JITTER_SHARE);
         let next = context.tick.plus_ms(interval_ms - early_ms);
-        // One that has missed a ping is looked at when its time is over, not at the ping after.
+        if self.is(flag::SSE) {
+            return next;
+        }
+        // One that has missed a ping is looked at when its time is over, not at the ping after; one whose time was over
+        // when the loop was late, after as long again.
         let dead_at = self.last_seen.plus_ms(interval_ms * DEAD_AFTER_INTERVALS);
-        if dead_at.reached(context.tick) { next } else { next.earlier(dead_at) }
+        let look_at =
+            if dead_at.reached(context.tick) { context.tick.plus_ms(late_ms).plus(1) } else { dead_at };
+        next.earlier(look_at)
     }
 
-    /// Whether a WebSocket has been silent too long. What the loop itself was late by is not held against the client. An
-    /// event stream never answers: there the kernel's own time-out finds a dead peer.
+    /// Whether a WebSocket has been silent too long. What the loop itself was late by is not held against the client, and as
+    /// long again is left for reading what has come meanwhile. An event stream never answers: there the kernel's own time-out finds a dead peer.
     fn is_dead(&self, context: &Context<'_>, late_ms: u64) -> bool {
         let silent_ms = context.tick.ms_since(self.last_seen);
-        let allowed_ms = u64::from(self.ping_s) * 1_000 * DEAD_AFTER_INTERVALS + late_ms;
+        let allowed_ms = u64::from(self.ping_s) * 1_000 * DEAD_AFTER_INTERVALS + 2 * late_ms;
         self.protocol() == Protocol::Websocket && silent_ms >= allowed_ms
     }
 }

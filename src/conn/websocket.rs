@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 /// What a stretch of frames asked for.
 struct Reader<'a> {
     out: &'a mut Vec<u8>,
-    /// Some: the connection compresses.
-    deflater: Option<&'a mut Deflater>,
+    connection: Connection,
+    deflater: &'a mut Deflater,
     deflate_min_bytes: usize,
     echo: bool,
     echo_all: bool,
@@ -23,13 +23,13 @@ struct Reader<'a> {
 
 impl Connection {
     pub(super) fn handle_websocket_bytes(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> Step {
-        self.seen(context);
         let Tools { settings, lents, inflater, deflater, out, stats, .. } = &mut *context.tools;
         let mut partial = lents.get_mut(self.lent).and_then(|lent| lent.partial.take());
         let deflates = self.is(flag::DEFLATE);
         let mut reader = Reader {
             out,
-            deflater: deflates.then_some(deflater),
+            connection: *self,
+            deflater,
             deflate_min_bytes: settings.deflate_min_bytes,
             echo: settings.echo,
             echo_all: settings.echo_all,
@@ -40,7 +40,8 @@ impl Connection {
         let outcome = decoder.feed(&mut partial, input, &mut |incoming| reader.read(incoming));
         let closed = reader.closed;
         stats.frames_in(u64::from(decoder.frames));
-        self.frames = self.frames.saturating_add(u16::try_from(decoder.frames).unwrap_or(u16::MAX));
+        let frames = decoder.frames;
+        self.seen(context, frames);
         if let Err(violation) = outcome {
             return self.fail(context, violation);
         }
@@ -63,7 +64,8 @@ impl Connection {
         self.close(context, Reason::InboundRate)
     }
 
-    /// Reads on while closing, for the peer's close frame. Says whether it came, or what came cannot be understood.
+    /// Reads on while closing, for the peer's close frame. Says whether it came; what cannot be understood, as after a
+    /// violation, is dropped.
     pub(super) fn reads_close(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> bool {
         let Tools { settings, lents, inflater, .. } = &mut *context.tools;
         let mut partial = lents.get_mut(self.lent).and_then(|lent| lent.partial.take());
@@ -80,7 +82,8 @@ impl Connection {
         if partial.is_some() {
             self.lent(context.tools, context.handle).partial = partial;
         }
-        closed || outcome.is_err()
+        self.set(flag::UNREADABLE, outcome.is_err());
+        closed
     }
 
     fn fail(&mut self, context: &mut Context<'_>, violation: Violation) -> Step {
@@ -90,7 +93,7 @@ impl Connection {
             Violation::TooBig => Reason::MessageTooBig,
         };
         debug_assert!(matches!(self.phase, Phase::Open | Phase::Leaving));
-        // After a violation the bytes cannot be told apart any more: the peer's close will not be recognised.
+        self.set(flag::UNREADABLE, true);
         self.close_with(context, reason, violation.close_code(), violation.reason())
     }
 }
@@ -114,13 +117,11 @@ impl Reader<'_> {
     }
 
     fn answer(&mut self, op: ws::Op, payload: &[u8]) {
-        match &mut self.deflater {
-            Some(deflater) if payload.len() >= self.deflate_min_bytes => {
-                let mut compressed = Vec::new();
-                deflater.compress(payload, &mut compressed);
-                ws::write_frame(self.out, op, &compressed, true);
-            }
-            _ => ws::write_frame(self.out, op, payload, false),
+        if !self.connection.compresses(payload.len(), self.deflate_min_bytes) {
+            return ws::write_frame(self.out, op, payload, false);
         }
+        let mut compressed = Vec::new();
+        self.deflater.compress(payload, &mut compressed);
+        ws::write_frame(self.out, op, &compressed, true);
     }
 }

@@ -71,7 +71,11 @@ impl App {
             message.collapse = Some(self.control.collapse_seed.hash_one(key));
         }
         let ttl_ms = options.ttl_ms.or(config.lanes.config(lane).ttl_ms);
-        message.expires_unix_ms = ttl_ms.map(|ttl_ms| now.unix_ms.saturating_add(ttl_ms));
+        message.expires_unix_ms = ttl_ms.map(|ttl_ms| match ttl_ms {
+            // No life at all: whatever a shard's clock said when its turn began.
+            0 => 0,
+            ttl_ms => now.unix_ms.saturating_add(ttl_ms),
+        });
         message.timeout_ms = options.timeout_ms.map(|timeout_ms| timeout_ms.min(config.delivery.timeout_ms));
         Ok(message)
     }

@@ -57,7 +57,7 @@ pub async fn start(
     let bytes = message.body.bytes().len();
     let started = app.control.broadcasts.start(&app.control.router, &id, Arc::new(message), spread_ms);
     let broadcast = started.map_err(not_started)?;
-    tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms);
+    tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms, "audit");
     let done = std::future::poll_fn(|cx| broadcast.tally.poll_done(cx));
     let in_time = tokio::time::timeout(Duration::from_millis(wait_ms), done).await.is_ok();
     if in_time {
@@ -79,7 +79,7 @@ pub fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>, Refus
         let message = "no broadcast of this id is under way";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
     }
-    tracing::info!(target: "audit", token = caller.name(), action = "stop_broadcast", id = &*id);
+    tracing::info!(target: "audit", token = caller.name(), action = "stop_broadcast", id = &*id, "audit");
     Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "id": id })))
 }
 

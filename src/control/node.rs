@@ -75,10 +75,14 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     }
     let caller = check(app, parts, Right::Admin)?;
     let begin = parts.method == Method::POST;
-    let changed = if begin { drain.start(DrainOrigin::Api) } else { drain.cancel() };
+    let changed = if begin {
+        drain.start(DrainOrigin::Api, app.control.clock.now(), app.control.stats.connections())
+    } else {
+        drain.cancel()
+    };
     if changed {
         let action = if begin { "drain" } else { "cancel_drain" };
-        tracing::info!(target: "audit", token = caller.name(), action);
+        tracing::info!(target: "audit", token = caller.name(), action, "audit");
     } else if !begin {
         let message = "no drain that was begun here is under way: one that a signal began goes on to its end";
         return Err(Refusal::new(StatusCode::CONFLICT, "not_draining", message));

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn days_follow_each_other() {
-        let leap = |year: u32| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+        let leap =
+            |year: u32| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
         let length = |year, month| match month {
             2 => 28 + u32::from(leap(year)),
             4 | 6 | 9 | 11 => 30,

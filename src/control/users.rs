@@ -81,7 +81,7 @@ pub fn disconnect(
     };
     if asked > 0 || block_ms.is_some() {
         let (user, device) = (&*user, device.as_deref());
-        tracing::info!(target: "audit", token = caller.name(), action = "disconnect", user, device, block_ms, asked);
+        tracing::info!(target: "audit", token = caller.name(), action = "disconnect", user, device, block_ms, asked, "audit");
     }
     if full {
         return Err(Refusal::overloaded(

@@ -51,7 +51,9 @@ mod tests {
         let blocks = Blocks::default();
         assert!(!blocks.is_blocked("ann", 0));
         blocks.block("ann", 100, 0);
-        assert!(blocks.is_blocked("ann", 99) && !blocks.is_blocked("ann", 100) && !blocks.is_blocked("bob", 50));
+        assert!(
+            blocks.is_blocked("ann", 99) && !blocks.is_blocked("ann", 100) && !blocks.is_blocked("bob", 50)
+        );
         for user in 0..=BLOCKS_MAX {
             blocks.block(&user.to_string(), 1_000 + user as u64, 200);
         }

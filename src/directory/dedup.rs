@@ -3,7 +3,7 @@
 use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::Mutex,
 };
 
@@ -33,9 +33,7 @@ impl Dedup {
 
     /// The key of a message id for one device.
     pub fn key(&self, user: &str, device: &str, id: &str) -> u64 {
-        let mut hasher = self.seed.build_hasher();
-        (user, device, id).hash(&mut hasher);
-        hasher.finish()
+        self.seed.hash_one((user, device, id))
     }
 
     /// Whether it was written within the window. Times are monotonic ms.
@@ -98,7 +96,10 @@ mod tests {
         for (at, id) in ["a", "b", "c"].iter().enumerate() {
             dedup.remember(key(id), 2_000 + at as u64);
         }
-        assert!(!dedup.is_duplicate(key("a"), 2_002) && dedup.is_duplicate(key("c"), 2_002), "the oldest gave way");
+        assert!(
+            !dedup.is_duplicate(key("a"), 2_002) && dedup.is_duplicate(key("c"), 2_002),
+            "the oldest gave way"
+        );
         assert!(dedup.lock().order.len() <= 2 && dedup.lock().written_ms.len() <= 2);
     }
 }

@@ -82,7 +82,7 @@ pub struct Registered {
 /// Why a connection was not registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The device was taken over more than [`record::TAKEOVERS_MAX`] times within a minute: the holder stays.
+    /// The device was taken over more than three times within a minute: the holder stays.
     Fight,
     /// No room for another record or name.
     Full,
@@ -113,7 +113,7 @@ impl Directory {
         let (index, displaced) = partition.register(arrival)?;
         let evicted = match self.per_user_max {
             0 => None,
-            max => partition.evict_oldest(arrival.user, max),
+            max => partition.evict_oldest(arrival.user, arrival.handle, max),
         };
         Ok(Registered { record: RecordRef::new(at, index), displaced, evicted })
     }

@@ -56,15 +56,16 @@ impl Partition {
         ours
     }
 
-    /// Removes and returns the user's oldest connection where there are more than `max`.
-    pub fn evict_oldest(&mut self, user: &str, max: usize) -> Option<Handle> {
+    /// Removes and returns the user's oldest connection where there are more than `max`. It is never `newest`, whatever the
+    /// clock says.
+    pub fn evict_oldest(&mut self, user: &str, newest: Handle, max: usize) -> Option<Handle> {
         let (mut count, mut oldest) = (0, NO_RECORD);
         let mut oldest_since = u32::MAX;
         let mut at = self.first(user);
         while let Some(record) = self.records.at(at) {
             count += 1;
             // The list runs from the newest record to the oldest, so of equals the last seen is the oldest.
-            if record.connected_unix_s <= oldest_since {
+            if record.connected_unix_s <= oldest_since && record.handle() != newest {
                 (oldest, oldest_since) = (at, record.connected_unix_s);
             }
             at = record.next;

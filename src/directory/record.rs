@@ -1,7 +1,7 @@
 //! One connection's record: 28 bytes, and its names in the arena.
 
-use crate::model::{Handle, Protocol};
 use crate::kit::slab::Key;
+use crate::model::{Handle, Protocol};
 
 /// Takeovers of one device within [`TAKEOVER_WINDOW_S`]; past them the holder stays.
 pub const TAKEOVERS_MAX: u8 = 3;

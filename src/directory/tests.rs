@@ -76,11 +76,21 @@ fn a_user_with_too_many_loses_the_oldest() {
 }
 
 #[test]
+fn a_clock_that_steps_back_does_not_make_the_newcomer_the_oldest() {
+    let directory = Directory::new(1);
+    directory.register(&arrival("ann", Some("a"), 1, 1_000)).unwrap();
+    let newer = directory.register(&arrival("ann", Some("b"), 2, 500)).unwrap();
+    assert_eq!(newer.evicted, Some(handle(1)));
+    assert_eq!(handles(&directory, "ann"), [handle(2)]);
+}
+
+#[test]
 fn the_longest_names_fit() {
     let directory = Directory::new(0);
     let (user, device) = ("u".repeat(256), "d".repeat(256));
     let registered = directory.register(&arrival(&user, Some(&device), 1, 1)).unwrap();
-    let same = directory.identity(registered.record, handle(1), |u, d| u == user && d == Some(device.as_str()));
+    let same =
+        directory.identity(registered.record, handle(1), |u, d| u == user && d == Some(device.as_str()));
     assert_eq!(same, Some(true));
     assert_eq!(directory.identity(registered.record, handle(2), |_, _| ()), None);
     let route = directory.lookup_device(&user, &device, None, |route| (route.protocol, route.expires_unix_s));
@@ -100,7 +110,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let register = (0u8..12, prop::option::of(0u8..3)).prop_map(|(user, device)| Step::Register { user, device });
+    let register =
+        (0u8..12, prop::option::of(0u8..3)).prop_map(|(user, device)| Step::Register { user, device });
     let unregister = (0usize..400).prop_map(|nth| Step::Unregister { nth });
     prop::collection::vec(prop_oneof![3 => register, 2 => unregister], 1..200)
 }

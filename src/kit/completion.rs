@@ -210,6 +210,11 @@ impl<A: Answer> Ticket<A> {
         Ticket(Target::Nowhere)
     }
 
+    /// Whether its answer would go nowhere.
+    pub fn is_none(&self) -> bool {
+        matches!(self.0, Target::Nowhere)
+    }
+
     /// Answers the request.
     pub fn answer(mut self, a: A) {
         self.settle(a);

@@ -69,6 +69,8 @@ pub struct Wheel {
     /// Every timer due at or before the cursor is in the expired list.
     cursor: Tick,
     len: usize,
+    /// The slot that the cursor has entered and that is not empty yet.
+    opened: Option<usize>,
     occupied: [u64; LEVELS],
     heads: [Link; LISTS],
 }
@@ -80,7 +82,7 @@ impl Wheel {
         for (list, head) in heads.iter_mut().enumerate() {
             *head = Link { prev: head_id(list), next: head_id(list) };
         }
-        Wheel { cursor: now, len: 0, occupied: [0; LEVELS], heads }
+        Wheel { cursor: now, len: 0, opened: None, occupied: [0; LEVELS], heads }
     }
 
     /// Arms the timer `id` for `due`, or moves it there. A due tick in the past fires at the next pop.
@@ -100,23 +102,27 @@ impl Wheel {
         }
     }
 
-    /// One timer that is due by `now`, disarmed. They come in the order of their ticks; one scheduled when it was due
-    /// already comes behind what has expired before it. The caller loops within its own budget and may go on later.
-    /// `None` says that no timer is due any more.
+    /// One expired timer, disarmed. `None`: no more is due, or `budget` is 0.
     ///
-    /// Entering a coarse slot spreads all its timers out at once, so a single call may cost as much as the slot holds.
-    pub fn pop_expired(&mut self, timers: &mut impl Timers, now: Tick) -> Option<u32> {
-        loop {
+    /// Each timer handed out or moved to a finer level takes one from `budget`, so that a coarse slot with very many timers
+    /// is spread out over several calls; until then they may be late by the time between those.
+    pub fn pop_expired(&mut self, timers: &mut impl Timers, now: Tick, budget: &mut usize) -> Option<u32> {
+        while *budget > 0 {
             let first = self.heads[EXPIRED].next;
             if first < FIRST_HEAD {
+                *budget -= 1;
                 self.unlink(timers, first);
                 self.len -= 1;
                 return Some(first);
             }
+            if let Some(list) = self.opened {
+                self.spread_one(timers, list, budget);
+                continue;
+            }
             match self.next_slot() {
                 Some((level, slot, start)) if start.reached(now) => {
                     self.cursor = start;
-                    self.open(timers, level, slot);
+                    self.opened = Some(list_of(level, slot));
                 }
                 _ => {
                     if self.cursor.is_before(now) {
@@ -126,12 +132,14 @@ impl Wheel {
                 }
             }
         }
+        None
     }
 
     /// When to pop next: never later than the first timer is due, but perhaps earlier, when a coarse slot has to be
     /// spread out over finer ones. `None` if no timer is armed.
     pub fn next_deadline(&self) -> Option<Tick> {
-        if self.heads[EXPIRED].next < FIRST_HEAD {
+        let has_any = |list: usize| self.heads[list].next < FIRST_HEAD;
+        if has_any(EXPIRED) || self.opened.is_some_and(has_any) {
             return Some(self.cursor);
         }
         self.next_slot().map(|(_, _, start)| start)
@@ -162,18 +170,18 @@ impl Wheel {
         Some((level, slot as usize, Tick(above | slot << shift)))
     }
 
-    /// Empties a slot that the cursor has just entered, into finer slots and the expired list.
-    fn open(&mut self, timers: &mut impl Timers, level: usize, slot: usize) {
-        let head = list_of(level, slot);
-        loop {
-            let first = self.heads[head].next;
-            if first >= FIRST_HEAD {
-                return;
-            }
-            self.unlink(timers, first);
-            let due = timers.timer(first).due;
-            self.place(timers, first, due);
+    /// Moves one timer of the slot that the cursor has entered to a finer slot or the expired list. Nothing is ever put into
+    /// that slot meanwhile: seen from the cursor, what would belong there belongs to a finer level.
+    fn spread_one(&mut self, timers: &mut impl Timers, list: usize, budget: &mut usize) {
+        let first = self.heads[list].next;
+        if first >= FIRST_HEAD {
+            self.opened = None;
+            return;
         }
+        *budget -= 1;
+        self.unlink(timers, first);
+        let due = timers.timer(first).due;
+        self.place(timers, first, due);
     }
 
     /// Links an unlinked timer into the list that its due tick belongs to, as seen from the cursor.

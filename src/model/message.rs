@@ -53,7 +53,16 @@ pub struct Message {
 impl Message {
     /// A message without options.
     pub fn new(lane: Lane, body: Body, entered_us: u64) -> Self {
-        Self { id: None, lane, body, collapse: None, expires_unix_ms: None, timeout_ms: None, entered_us, wires: Wires::default() }
+        Self {
+            id: None,
+            lane,
+            body,
+            collapse: None,
+            expires_unix_ms: None,
+            timeout_ms: None,
+            entered_us,
+            wires: Wires::default(),
+        }
     }
 
     /// Whether its life is over.

@@ -1,8 +1,9 @@
 //! permessage-deflate (RFC 7692), always without context takeover on either side.
 //!
 //! Each message is its own deflate stream, so a connection keeps nothing between messages and one compressor serves a whole
-//! shard. Compressed frames are shared between connections: every one of them must be able to read a 32 KiB window, and an
-//! offer that demands a smaller window of the server is declined.
+//! shard. Compressed frames are shared between connections, whatever window each allows the server: no match reaches back
+//! further than its message is long, so a message no longer than the window may be compressed for it, and a longer one goes as
+//! it is.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
@@ -15,24 +16,32 @@ const OFFER_PARAMETERS_MAX: usize = 4;
 /// An accepted offer; it knows how to answer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
-    /// The offer named `server_max_window_bits=15`, so the answer must as well (RFC 7692 7.1.2.1).
-    server_window: bool,
+    /// The offer's `server_max_window_bits`, which the answer must name as well (RFC 7692 7.1.2.1).
+    server_window_bits: Option<u8>,
 }
 
+/// The largest window of deflate, and the one in force unless another is negotiated: 32 KiB.
+pub const WINDOW_BITS_MAX: u8 = 15;
+
 impl Negotiated {
+    /// The window that the client keeps for what the server sends: 8 to 15, of a power of two bytes.
+    pub fn server_window_bits(&self) -> u8 {
+        self.server_window_bits.unwrap_or(WINDOW_BITS_MAX)
+    }
+
     /// Appends the value of `Sec-WebSocket-Extensions` that accepts the offer.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"permessage-deflate; server_no_context_takeover; client_no_context_takeover");
-        if self.server_window {
-            out.extend_from_slice(b"; server_max_window_bits=15");
+        if let Some(bits) = self.server_window_bits {
+            out.extend_from_slice(b"; server_max_window_bits=");
+            out.extend_from_slice(bits.to_string().as_bytes());
         }
     }
 }
 
 /// Picks the first acceptable permessage-deflate offer out of the `Sec-WebSocket-Extensions` lines of a request.
 ///
-/// An offer with an unknown, repeated or malformed parameter, or with a server window under 15 bits, is passed over (RFC 7692
-/// 5.1, 7.1). None: the connection goes without compression. `client_max_window_bits` is understood and left unanswered, which
+/// An offer with an unknown, repeated or malformed parameter is passed over (RFC 7692 5.1, 7.1). None: the connection goes without compression. `client_max_window_bits` is understood and left unanswered, which
 /// leaves the client free to use any window: the decompressor reads them all.
 pub fn negotiate<'a>(extensions: impl Iterator<Item = &'a str>) -> Option<Negotiated> {
     extensions.flat_map(|line| split_outside_quotes(line, b',')).find_map(accept_offer)
@@ -44,7 +53,7 @@ fn accept_offer(offer: &str) -> Option<Negotiated> {
         return None;
     }
     let mut seen: [&str; OFFER_PARAMETERS_MAX] = [""; OFFER_PARAMETERS_MAX];
-    let mut server_window = false;
+    let mut server_window_bits = None;
     for (index, part) in parts.enumerate() {
         let (name, value) = match part.split_once('=') {
             Some((name, value)) => (name.trim_ascii(), Some(unquote(value.trim_ascii())?)),
@@ -60,11 +69,11 @@ fn accept_offer(offer: &str) -> Option<Negotiated> {
                 None,
             ) => {}
             ("client_max_window_bits", Some(bits)) => _ = window_bits(bits)?,
-            ("server_max_window_bits", Some(bits)) if window_bits(bits)? == 15 => server_window = true,
+            ("server_max_window_bits", Some(bits)) => server_window_bits = Some(window_bits(bits)?),
             _ => return None,
         }
     }
-    Some(Negotiated { server_window })
+    Some(Negotiated { server_window_bits })
 }
 
 /// 8 to 15, decimal, without a leading zero (RFC 7692 7.1.2).

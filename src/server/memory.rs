@@ -26,7 +26,8 @@ impl MemoryWatch {
         if self.limit_percent == 0 {
             return None;
         }
-        let (used, total) = cgroup(Path::new("/sys/fs/cgroup")).or_else(|| host(Path::new("/proc/meminfo")))?;
+        let (used, total) =
+            cgroup(Path::new("/sys/fs/cgroup")).or_else(|| host(Path::new("/proc/meminfo")))?;
         self.judge(used * 100 / total.max(1))
     }
 
@@ -46,7 +47,9 @@ impl MemoryWatch {
         self.pressure = next;
         match next {
             Pressure::None => tracing::info!(percent, "memory is below limits.memory again"),
-            Pressure::ShedLow => tracing::warn!(percent, "memory is above limits.memory: the lowest lane is shed"),
+            Pressure::ShedLow => {
+                tracing::warn!(percent, "memory is above limits.memory: the lowest lane is shed")
+            }
             Pressure::Refuse => {
                 tracing::warn!(percent, "memory is still above limits.memory: handshakes are refused");
             }

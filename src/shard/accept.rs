@@ -1,9 +1,16 @@
 //! New connections: accepted within a budget, read at once, registered with epoll last.
 
-use super::{Shard, context, net::{Net, NotAccepted, Socket}, table::Entry};
+use super::{
+    Shard, context,
+    net::{Net, NotAccepted, Socket},
+    table::Entry,
+};
 use crate::{
     conn::{Connection, Step},
-    kit::{time::{Now, Tick}, wheel::Timer},
+    kit::{
+        time::{Now, Tick},
+        wheel::Timer,
+    },
     model::Reason,
 };
 use std::{io::ErrorKind, net::IpAddr};
@@ -71,7 +78,9 @@ impl<N: Net> Shard<N> {
         }
         self.accept_after = Some(now.tick().plus_ms(NO_DESCRIPTOR_PAUSE_MS));
         self.log_rarely(now, || {
-            tracing::warn!("out of descriptors: raise the limit (LimitNOFILE, ulimit -n) or lower limits.connections");
+            tracing::warn!(
+                "out of descriptors: raise the limit (LimitNOFILE, ulimit -n) or lower limits.connections"
+            );
         });
     }
 
@@ -83,7 +92,11 @@ impl<N: Net> Shard<N> {
             return;
         };
         self.tools.opening += 1;
-        self.wheel.schedule(&mut self.table, key.index, now.tick().plus_ms(self.tools.settings.handshake_timeout_ms));
+        self.wheel.schedule(
+            &mut self.table,
+            key.index,
+            now.tick().plus_ms(self.tools.settings.handshake_timeout_ms),
+        );
         let began_us = self.net.micros();
         // The kernel hands over a connection when its request is there: most need no event to be answered.
         let step = match self.net.receive(socket, &mut self.scratch) {
@@ -92,23 +105,23 @@ impl<N: Net> Shard<N> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.silence(now, key, peer),
             Err(_) => Step::Gone(Reason::ClientGone),
         };
+        let accepted = self.table.get(key).is_some_and(|entry| entry.connection.is_accepted());
         self.settle(now, key, step);
-        if let Some(entry) = self.table.get(key) {
-            let accepted = entry.connection.is_accepted();
+        if self.table.get(key).is_some() {
             self.register(now, key, socket);
-            if accepted {
-                self.accepted(now, key, began_us);
-            }
+        }
+        if accepted {
+            self.accepted(now, key, began_us);
         }
     }
 
-    /// A connection has just been accepted: its timer is now that of its life.
+    /// A connection has just been accepted, though it may be gone again: its timer is now that of its life.
     pub(super) fn accepted(&mut self, now: Now, key: crate::kit::slab::Key, began_us: u64) {
+        self.tools.stats.handshake_accepted(self.net.micros().saturating_sub(began_us));
         let Some(entry) = self.table.get_mut(key) else { return };
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         let due = entry.connection.first_deadline(&mut context);
         self.wheel.schedule(&mut self.table, key.index, due);
-        self.tools.stats.handshake_accepted(self.net.micros().saturating_sub(began_us));
     }
 
     fn first_bytes(&mut self, now: Now, key: crate::kit::slab::Key, peer: IpAddr, count: usize) -> Step {

@@ -3,7 +3,7 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{slab::Key, time::{Now, Tick}},
+    kit::{slab::Key, time::Now},
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
@@ -38,21 +38,30 @@ impl<N: Net> Shard<N> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => (entry.connection.handle_failure(), false),
             };
+            let accepted = !was_accepted && entry.connection.is_accepted();
             self.settle(now, key, step);
-            if !was_accepted {
-                self.note_accepted(now, key, handshake_due);
+            if accepted {
+                // Until now its timer was that of its handshake.
+                let left_ms = handshake_due.ms_since(now.tick());
+                let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
+                self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
             }
             if !more {
                 return;
             }
         }
-        self.unread.push_back(key);
+        if self.table.get_mut(key).is_some_and(|entry| entry.connection.set_more_to_read(true)) {
+            self.unread.push_back(key);
+        }
     }
 
     /// Goes on with connections that had more to read than a turn takes.
     pub(super) fn read_more(&mut self, now: Now) {
         for _ in 0..self.unread.len().min(UNREAD_PER_TURN) {
             let Some(key) = self.unread.pop_front() else { return };
+            if let Some(entry) = self.table.get_mut(key) {
+                entry.connection.set_more_to_read(false);
+            }
             // Read to the end: that it has one may have been said by an event of an earlier turn.
             self.read(now, key, true);
         }
@@ -60,10 +69,17 @@ impl<N: Net> Shard<N> {
 
     /// The kernel has room again.
     pub(super) fn flush(&mut self, now: Now, key: Key) {
+        let mut full = false;
         for _ in 0..WRITES_PER_TURN {
             let Some(entry) = self.table.get_mut(key) else { return };
             let Some(lent) = self.tools.lents.get_mut(entry.connection.lent_ref()) else { return };
             if lent.outbox.is_empty() {
+                return;
+            }
+            // What is too late is not begun only because room came before its timer.
+            lent.outbox.expire(now.tick());
+            if lent.outbox.is_empty() {
+                self.with(now, key, |connection, context| connection.handle_flushed(context));
                 return;
             }
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
@@ -79,13 +95,21 @@ impl<N: Net> Shard<N> {
                         return;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    full = true;
+                    break;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.with(now, key, |connection, _| connection.handle_failure());
                     return;
                 }
             }
+        }
+        // The turn's share is used up, the socket's room is not: asked anew, epoll reports it once more. It fails only for a
+        // socket that is gone, which is reported as an event.
+        if !full && let Some(entry) = self.table.get(key) {
+            let _ = self.net.watch_writable(entry.socket, key.to_token(), true);
         }
         self.with(now, key, |_, _| Step::Stay);
     }
@@ -144,7 +168,9 @@ impl<N: Net> Shard<N> {
             if used <= self.tools.settings.buffer_bytes {
                 return;
             }
-            let Some(key) = self.tools.lents.largest().and_then(|slot| self.table.key_at(slot)) else { return };
+            let Some(key) = self.tools.lents.largest().and_then(|slot| self.table.key_at(slot)) else {
+                return;
+            };
             self.with(now, key, |connection, context| connection.close(context, Reason::BufferPressure));
             // Its buffers are what must go: the close frame is sent if the kernel takes it now.
             self.remove(now, key, Reason::BufferPressure);
@@ -155,15 +181,6 @@ impl<N: Net> Shard<N> {
     pub(super) fn log_rarely(&mut self, now: Now, log: impl FnOnce()) {
         if self.log_budget.try_take(now.micros) {
             log();
-        }
-    }
-
-    /// An event may have made a connection an accepted one: until then its timer was that of its handshake.
-    fn note_accepted(&mut self, now: Now, key: Key, handshake_due: Tick) {
-        if self.table.get(key).is_some_and(|entry| entry.connection.is_accepted()) {
-            let left_ms = handshake_due.ms_since(now.tick());
-            let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
-            self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
         }
     }
 
@@ -227,10 +244,14 @@ impl<N: Net> Shard<N> {
         match loudness {
             Loudness::Debug => tracing::debug!(shard, slot, reason = label, accepted, "connection ended"),
             Loudness::Info => {
-                self.log_rarely(now, || tracing::info!(shard, slot, reason = label, accepted, "connection ended"));
+                self.log_rarely(now, || {
+                    tracing::info!(shard, slot, reason = label, accepted, "connection ended")
+                });
             }
             Loudness::Error => {
-                self.log_rarely(now, || tracing::error!(shard, slot, reason = label, accepted, "connection ended"));
+                self.log_rarely(now, || {
+                    tracing::error!(shard, slot, reason = label, accepted, "connection ended")
+                });
             }
         }
     }

@@ -1,10 +1,23 @@
 //! Letters from other threads.
 
-use super::{Shard, context, io::written, net::Net, sweep::{BroadcastSweep, LeavingSweep}};
+use super::{
+    Shard, context,
+    io::written,
+    net::Net,
+    sweep::{BroadcastSweep, LeavingSweep},
+};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{completion::Ticket, mailbox::Full, slab::Key, time::{Now, Tick}},
-    model::{LanePolicy, Message, Outcome, Reason, mail::{CONTROL_LANE, ToShard}},
+    kit::{
+        completion::Ticket,
+        mailbox::Full,
+        slab::Key,
+        time::{Now, Tick},
+    },
+    model::{
+        LanePolicy, Message, Outcome, Reason,
+        mail::{CONTROL_LANE, ToShard},
+    },
 };
 use std::io::ErrorKind;
 

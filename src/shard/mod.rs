@@ -34,13 +34,16 @@ use crate::{
 };
 use net::{Event, Net};
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
-use sweep::{LeavingSweep, BroadcastSweep};
+use sweep::{BroadcastSweep, LeavingSweep};
 use table::Entry;
 
 /// One read takes at most so many bytes; one buffer serves all connections of the shard.
 pub const SCRATCH_BYTES: usize = 64 * 1_024;
 /// Log lines about single connections, per second and shard: a flood of bad clients must not become a flood of lines.
 const LOG_LINES_PER_SECOND: f64 = 10.0;
+
+/// Letters to other shards that found no room are posted again after this, ms.
+const RETRY_MS: u64 = 10;
 
 /// What a shard is made of.
 pub struct Parts<N> {
@@ -139,7 +142,8 @@ impl<N: Net> Shard<N> {
         self.publish(now, lag_us);
         #[cfg(debug_assertions)]
         self.check_invariants();
-        let more = more_mail || more_timers || more_sweeps || !self.unread.is_empty() || self.accepts_now(now);
+        let more =
+            more_mail || more_timers || more_sweeps || !self.unread.is_empty() || self.accepts_now(now);
         if more { Some(Duration::ZERO) } else { self.until_next(now) }
     }
 
@@ -178,12 +182,7 @@ impl<N: Net> Shard<N> {
     }
 
     /// Lets a connection handle something, and does what it says. A stale key is nobody.
-    fn with(
-        &mut self,
-        now: Now,
-        key: Key,
-        handle: impl FnOnce(&mut Connection, &mut Context<'_>) -> Step,
-    ) {
+    fn with(&mut self, now: Now, key: Key, handle: impl FnOnce(&mut Connection, &mut Context<'_>) -> Step) {
         let Some(entry) = self.table.get_mut(key) else { return };
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         let step = handle(&mut entry.connection, &mut context);
@@ -193,7 +192,8 @@ impl<N: Net> Shard<N> {
     fn until_next(&self, now: Now) -> Option<Duration> {
         let tick = now.tick();
         let sweep = self.next_sweep(tick);
-        let deadlines = [self.wheel.next_deadline(), sweep, self.accept_after];
+        let retry = (!self.undelivered.is_empty()).then(|| tick.plus_ms(RETRY_MS));
+        let deadlines = [self.wheel.next_deadline(), sweep, self.accept_after, retry];
         let next = deadlines.into_iter().flatten().reduce(Tick::earlier)?;
         // A tick begins on its millisecond: what is due then is not fired before.
         let into_tick_us = now.micros % (crate::kit::time::TICK_MS * 1_000);
@@ -210,6 +210,12 @@ impl<N: Net> Shard<N> {
         self.tools.lents.publish(&mut self.published_buffers, &self.tools.shared.buffers);
         let stats = &self.tools.stats;
         stats.lent_bytes(self.tools.lents.bytes() as u64);
+        stats.outbox_bytes(self.tools.lents.waiting_bytes() as u64);
+        if let Some(own) = self.shards.get(usize::from(self.index)) {
+            for lane in 0..=self.tools.settings.lanes.len() {
+                stats.mailbox_depth(lane, own.depth(lane) as u64);
+            }
+        }
         stats.wheel_len(self.wheel.len() as u64);
         stats.turn(lag_us, self.net.micros().saturating_sub(now.micros));
     }
@@ -231,3 +237,6 @@ fn context<'a>(
 ) -> Context<'a> {
     Context { now, tick: now.tick(), peer, handle: Handle { shard, key }, tools, dedup }
 }
+
+#[cfg(test)]
+mod tests;

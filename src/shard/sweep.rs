@@ -6,7 +6,10 @@
 use super::{Shard, net::Net};
 use crate::{
     conn::Step,
-    kit::{completion::Hold, time::{Now, Tick}},
+    kit::{
+        completion::Hold,
+        time::{Now, Tick},
+    },
     model::{Outcome, Reason, mail::Broadcast},
 };
 use std::sync::Arc;

@@ -6,17 +6,17 @@ use crate::{
     kit::{slab::Key, time::Now},
 };
 
-/// Timers fired per turn.
-const TIMERS_PER_TURN: usize = 1_024;
+/// Timers fired or moved within the wheel per turn.
+const TIMERS_PER_TURN: usize = 4_096;
 
 impl<N: Net> Shard<N> {
     /// Fires what is due; says whether there is more.
     pub(super) fn fire_timers(&mut self, now: Now) -> bool {
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(id) = self.wheel.pop_expired(&mut self.table, now.tick()) else { return false };
+        let mut budget = TIMERS_PER_TURN;
+        while let Some(id) = self.wheel.pop_expired(&mut self.table, now.tick(), &mut budget) {
             self.fire(now, id);
         }
-        true
+        budget == 0
     }
 
     fn fire(&mut self, now: Now, id: u32) {

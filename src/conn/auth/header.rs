@@ -28,7 +28,8 @@ impl Authenticator for HeaderAuth {
     fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
         let head = handshake.head;
         let hyphened = || self.hyphened.as_deref().and_then(|header| header_value(head, header));
-        let user = header_value(head, &self.header).or_else(hyphened).or_else(|| parameter_value(head, "user"));
+        let user =
+            header_value(head, &self.header).or_else(hyphened).or_else(|| parameter_value(head, "user"));
         match user {
             Some(user) => {
                 Verdict::Accept(Identity { user, device: None, issued_unix_s: None, expires_unix_s: None })

@@ -68,6 +68,15 @@ struct TwinMessage {
     collapse: Option<u64>,
     deadline: u32,
     dies_by_expiry: bool,
+    /// It had begun when its time was over: its sender has been told.
+    answered: bool,
+}
+
+impl TwinMessage {
+    fn late(&self, at: u32) -> Option<Outcome> {
+        let late = if self.dies_by_expiry { Outcome::Expired } else { Outcome::Slow };
+        (self.deadline <= at).then_some(late)
+    }
 }
 
 /// Says the same as the outbox, slowly.
@@ -87,7 +96,20 @@ impl Twin {
     }
 
     fn answer(&mut self, message: TwinMessage, outcome: Outcome) {
-        assert!(self.answers[message.id].replace(outcome).is_none(), "answered twice");
+        if !message.answered {
+            assert!(self.answers[message.id].replace(outcome).is_none(), "answered twice");
+        }
+    }
+
+    fn expire(&mut self, at: u32) {
+        if let Some(TwinItem { begun: true, message: Some(first), .. }) = self.items.first_mut()
+            && let Some(late) = first.late(at)
+        {
+            let told = *first;
+            first.answered = true;
+            self.answer(told, late);
+        }
+        self.remove(|message| message.late(at));
     }
 
     /// Removes the messages that are not begun and that `doomed` picks.
@@ -125,8 +147,8 @@ impl Twin {
     }
 
     fn next_deadline(&self) -> Option<u32> {
-        let waiting = self.items.iter().filter(|item| !item.begun);
-        waiting.filter_map(|item| item.message).map(|message| message.deadline).min()
+        let waiting = self.items.iter().filter_map(|item| item.message);
+        waiting.filter(|message| !message.answered).map(|message| message.deadline).min()
     }
 }
 
@@ -145,13 +167,18 @@ impl Pair {
     fn apply(&mut self, id: usize, op: &Op) {
         match *op {
             Op::Push { len, policy, collapse, deadline, dies_by_expiry } => {
-                self.push(TwinMessage { id, collapse, deadline, dies_by_expiry }, len, policy);
+                self.push(
+                    TwinMessage { id, collapse, deadline, dies_by_expiry, answered: false },
+                    len,
+                    policy,
+                );
             }
             Op::Begin { len, gone, deadline } => {
                 if self.outbox.is_empty() {
                     self.outbox
                         .push_begun(outgoing(id, len, EPOCH.plus(deadline), self.batch.ticket(id)), gone);
-                    let message = TwinMessage { id, collapse: None, deadline, dies_by_expiry: false };
+                    let message =
+                        TwinMessage { id, collapse: None, deadline, dies_by_expiry: false, answered: false };
                     let left = pattern(id, len)[gone..].to_vec();
                     self.twin.items.push(TwinItem { left, begun: true, message: Some(message) });
                 }
@@ -174,10 +201,7 @@ impl Pair {
             }
             Op::Expire { at } => {
                 self.outbox.expire(EPOCH.plus(at));
-                self.twin.remove(|message| {
-                    let late = if message.dies_by_expiry { Outcome::Expired } else { Outcome::Slow };
-                    (message.deadline <= at).then_some(late)
-                });
+                self.twin.expire(at);
             }
             Op::Abandon { keep_begun } => {
                 self.outbox.abandon(Outcome::Stale, keep_begun);
@@ -185,7 +209,8 @@ impl Pair {
                     first.begun = false;
                 }
                 self.twin.remove(|_| Some(Outcome::Stale));
-                self.twin.items.retain(|item| item.begun);
+                // Control bytes stay with what was begun: an answer to a handshake, or the rest of a frame.
+                self.twin.items.retain(|_| keep_begun);
             }
         }
     }
@@ -196,16 +221,17 @@ impl Pair {
         pushed.policy = policy;
         pushed.collapse = message.collapse;
         pushed.dies_by_expiry = message.dies_by_expiry;
-        if policy == LanePolicy::Replace && message.collapse.is_some() {
-            // The oldest of that key alone: as long as every message of a key comes by one lane there is no other.
-            let older = self.twin.items.iter().find(|item| {
-                !item.begun && item.message.is_some_and(|older| older.collapse == message.collapse)
-            });
-            if let Some(older) = older.and_then(|item| item.message) {
-                self.twin.remove(|other| (other.id == older.id).then_some(Outcome::Slow));
-            }
+        // The oldest of that key alone: as long as every message of a key comes by one lane there is no other.
+        let replaces = policy == LanePolicy::Replace && message.collapse.is_some();
+        let older = self.twin.items.iter().find(|item| {
+            replaces && !item.begun && item.message.is_some_and(|older| older.collapse == message.collapse)
+        });
+        let (older_len, older) = older.map_or((0, None), |item| (item.left.len(), item.message));
+        let others = self.twin.items.len() - usize::from(older.is_some());
+        let fits = others == 0 || self.twin.waiting() - older_len + len <= LIMIT;
+        if let Some(older) = older.filter(|_| fits) {
+            self.twin.remove(|other| (other.id == older.id).then_some(Outcome::Slow));
         }
-        let fits = self.twin.items.is_empty() || self.twin.waiting() + len <= LIMIT;
         match self.outbox.push(Box::new(*pushed), LIMIT) {
             Queued::Yes => {
                 assert!(fits);
@@ -261,7 +287,8 @@ proptest! {
             pair.check();
         }
         // Whatever is left is answered when the connection is gone.
-        let waiting: Vec<usize> = pair.twin.items.iter().filter_map(|item| Some(item.message?.id)).collect();
+        let messages = pair.twin.items.iter().filter_map(|item| item.message);
+        let waiting: Vec<usize> = messages.filter(|message| !message.answered).map(|message| message.id).collect();
         pair.outbox.abandon(Outcome::Stale, false);
         prop_assert!(waiting.iter().all(|&id| pair.batch.answer(id) == Some(Outcome::Stale)));
         prop_assert_eq!(pair.outbox.held_bytes(), 0);
@@ -285,6 +312,17 @@ fn an_empty_outbox_takes_a_message_of_any_size_and_a_full_one_what_its_lane_says
             Queued::Close(_) => assert!(closes, "{policy:?}"),
         }
     }
+}
+
+#[test]
+fn control_bytes_are_not_abandoned_while_the_peer_reads_on() {
+    let mut outbox = Outbox::default();
+    assert!(outbox.push_control(Bytes::from_static(b"the rest of a frame"), LIMIT));
+    assert!(matches!(outbox.push(outgoing(0, 5, EPOCH, Ticket::none()), LIMIT), Queued::Yes));
+    outbox.abandon(Outcome::Stale, true);
+    assert_eq!(outbox.waiting_bytes(), 19);
+    outbox.abandon(Outcome::Stale, false);
+    assert!(outbox.is_empty());
 }
 
 #[test]

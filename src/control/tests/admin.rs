@@ -4,6 +4,7 @@ use super::harness::{Node, eventually, token};
 use crate::{
     bridge::drain::DrainOrigin,
     config::Role,
+    kit::time::Now,
     model::{Outcome, Reason},
 };
 use serde_json::json;
@@ -84,7 +85,7 @@ fn the_drain_begins_shows_and_is_taken_back() {
     assert_eq!(node.status(&["POST /v1/users/ann/push"], "x"), 200);
     assert_eq!(node.status(&["DELETE /v1/drain"], ""), 202);
     assert_eq!(node.status(&["GET /readyz"], ""), 200);
-    node.drain.start(DrainOrigin::Signal);
+    node.drain.start(DrainOrigin::Signal, Now { micros: 0, unix_ms: 0 }, 0);
     assert_eq!(node.status(&["DELETE /v1/drain"], ""), 409);
 }
 

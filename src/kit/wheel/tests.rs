@@ -14,10 +14,21 @@ fn setup(count: usize, now: Tick) -> (Vec<Timer>, Wheel) {
     (vec![Timer::UNARMED; count], Wheel::new(now))
 }
 
+/// Pops one timer, in the smallest pieces of work there are.
+fn pop(wheel: &mut Wheel, timers: &mut Vec<Timer>, now: Tick) -> Option<u32> {
+    loop {
+        let mut budget = 1;
+        let popped = wheel.pop_expired(timers, now, &mut budget);
+        if popped.is_some() || budget > 0 {
+            return popped;
+        }
+    }
+}
+
 /// Pops everything due by `now`, with the due tick of each.
 fn pop_all(wheel: &mut Wheel, timers: &mut Vec<Timer>, now: Tick) -> Vec<(u32, Tick)> {
     let mut popped = Vec::new();
-    while let Some(id) = wheel.pop_expired(timers, now) {
+    while let Some(id) = pop(wheel, timers, now) {
         assert!(!timers[id as usize].is_armed());
         popped.push((id, timers[id as usize].due()));
     }
@@ -34,9 +45,9 @@ fn each_level_fires_on_its_tick() {
             wheel.schedule(&mut timers, 0, due);
             assert!(timers[0].is_armed() && timers[0].due() == due);
             let before = due.plus(u32::MAX);
-            assert_eq!(wheel.pop_expired(&mut timers, before), None, "{start} + {span}, a tick early");
+            assert_eq!(pop(&mut wheel, &mut timers, before), None, "{start} + {span}, a tick early");
             assert_eq!(wheel.next_deadline(), Some(due));
-            assert_eq!(wheel.pop_expired(&mut timers, due), Some(0), "{start} + {span}");
+            assert_eq!(pop(&mut wheel, &mut timers, due), Some(0), "{start} + {span}");
             assert!(wheel.is_empty() && wheel.next_deadline().is_none());
             assert_eq!(wheel.occupied, [0; LEVELS]);
         }
@@ -62,11 +73,11 @@ fn the_longest_span_is_no_past_for_a_wheel_that_lags() {
         let now = start.plus_ms(86_400_000);
         wheel.schedule(&mut timers, 0, now.plus_ms(u64::MAX));
         assert!(!wheel.next_deadline().unwrap().reached(now));
-        assert_eq!(wheel.pop_expired(&mut timers, now), None);
+        assert_eq!(pop(&mut wheel, &mut timers, now), None);
         assert!(!wheel.next_deadline().unwrap().reached(now));
-        assert_eq!(wheel.pop_expired(&mut timers, now.plus(1 << 30)), None);
-        assert_eq!(wheel.pop_expired(&mut timers, now.plus((1 << 31) - 2)), None);
-        assert_eq!(wheel.pop_expired(&mut timers, now.plus_ms(u64::MAX)), Some(0));
+        assert_eq!(pop(&mut wheel, &mut timers, now.plus(1 << 30)), None);
+        assert_eq!(pop(&mut wheel, &mut timers, now.plus((1 << 31) - 2)), None);
+        assert_eq!(pop(&mut wheel, &mut timers, now.plus_ms(u64::MAX)), Some(0));
     }
 }
 
@@ -76,11 +87,11 @@ fn an_empty_wheel_keeps_up_with_time() {
     let mut now = Tick(0);
     for _ in 0..7 {
         now = now.plus(1 << 29);
-        assert_eq!(wheel.pop_expired(&mut timers, now), None);
+        assert_eq!(pop(&mut wheel, &mut timers, now), None);
     }
     wheel.schedule(&mut timers, 0, now.plus(1));
-    assert_eq!(wheel.pop_expired(&mut timers, now), None);
-    assert_eq!(wheel.pop_expired(&mut timers, now.plus(1)), Some(0));
+    assert_eq!(pop(&mut wheel, &mut timers, now), None);
+    assert_eq!(pop(&mut wheel, &mut timers, now.plus(1)), Some(0));
 }
 
 #[test]
@@ -109,7 +120,7 @@ fn a_budget_interrupts_anywhere() {
         wheel.schedule(&mut timers, id, Tick(id / 10 * 64));
     }
     let now = Tick(10_000);
-    let first: Vec<u32> = (0..37).filter_map(|_| wheel.pop_expired(&mut timers, now)).collect();
+    let first: Vec<u32> = (0..37).filter_map(|_| pop(&mut wheel, &mut timers, now)).collect();
     assert_eq!(first, (0..37).collect::<Vec<u32>>());
     assert!(wheel.next_deadline().unwrap().reached(now));
     // What is re-armed at once waits behind what was due before.
@@ -126,7 +137,7 @@ fn idle_time_is_passed_in_few_wakes() {
     let due = loop {
         let next = wheel.next_deadline().unwrap();
         wakes += 1;
-        if wheel.pop_expired(&mut timers, next).is_some() {
+        if pop(&mut wheel, &mut timers, next).is_some() {
             break next;
         }
     };
@@ -151,6 +162,10 @@ enum Step {
         ticks: u64,
         budget: usize,
     },
+    /// Does so much work at the present tick: a coarse slot may be left half spread out.
+    Nibble {
+        budget: usize,
+    },
     /// Goes to just when the wheel asks for.
     Follow,
 }
@@ -163,6 +178,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..IDS, span).prop_map(|(id, span)| Step::Schedule { id, span }),
         2 => (0..IDS).prop_map(|id| Step::Cancel { id }),
+        3 => (0usize..4).prop_map(|budget| Step::Nibble { budget }),
         3 => (ticks, prop_oneof![Just(usize::MAX), 0usize..4])
             .prop_map(|(ticks, budget)| Step::Advance { ticks, budget }),
         2 => Just(Step::Follow),
@@ -178,7 +194,7 @@ fn pop_like_twin(
     budget: usize,
 ) -> Result<(), TestCaseError> {
     for _ in 0..budget {
-        let Some(id) = wheel.pop_expired(timers, Tick(now as u32)) else {
+        let Some(id) = pop(wheel, timers, Tick(now as u32)) else {
             prop_assert!(twin.values().all(|&due| due > now), "a due timer was not popped at {}", now);
             break;
         };
@@ -215,6 +231,12 @@ proptest! {
                     let budget = if ticks > 1 << 20 { usize::MAX } else { budget };
                     now += ticks;
                     pop_like_twin(&mut wheel, &mut timers, &mut twin, now, budget)?;
+                }
+                Step::Nibble { budget } => {
+                    if let Some(id) = wheel.pop_expired(&mut timers, Tick(now as u32), &mut budget.clone()) {
+                        let due = twin.remove(&id);
+                        prop_assert!(due.is_some_and(|due| due <= now), "{} popped at {}, due {:?}", id, now, due);
+                    }
                 }
                 Step::Follow => if let Some(next) = wheel.next_deadline() {
                     let ahead = next.ticks_since(Tick(now as u32));

@@ -60,7 +60,7 @@ pub fn parse_head<'b>(buffer: &'b [u8], limit: usize) -> Result<Option<(Head<'b>
     let headers_count = request.headers.len();
     check_request_line(target, version)?;
     check_line_ends(bounded.get(..length).unwrap_or(bounded))?;
-    check_headers(request.headers)?;
+    check_headers(request.headers, matches!(method, "GET" | "HEAD" | "OPTIONS"))?;
     let path_length = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
     Ok(Some((Head { method, target, path_length, headers_count, headers }, length)))
 }
@@ -113,9 +113,9 @@ fn check_line_ends(head: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// Exactly one usable Host (RFC 9112 3.2), and nothing that announces a body: no request on this port has one, and what two
-/// parsers read differently there is how requests are smuggled.
-fn check_headers(headers: &[httparse::Header<'_>]) -> Result<(), HeadError> {
+/// Exactly one usable Host (RFC 9112 3.2), and nothing that announces a body where the method has none: what two parsers read
+/// differently there is how requests are smuggled. Methods that may have one are not served on this port at all.
+fn check_headers(headers: &[httparse::Header<'_>], bodiless: bool) -> Result<(), HeadError> {
     let mut host_seen = false;
     let mut length_seen = false;
     for header in headers {
@@ -129,7 +129,7 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<(), HeadError> {
                 }
                 host_seen = true;
             }
-            14 if header.name.eq_ignore_ascii_case("content-length") => {
+            14 if bodiless && header.name.eq_ignore_ascii_case("content-length") => {
                 if length_seen {
                     return Err(HeadError::Malformed("repeated Content-Length"));
                 }
@@ -138,7 +138,7 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<(), HeadError> {
                 }
                 length_seen = true;
             }
-            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
+            17 if bodiless && header.name.eq_ignore_ascii_case("transfer-encoding") => {
                 return Err(HeadError::Malformed("request with a body"));
             }
             _ => {}

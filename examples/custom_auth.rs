@@ -9,7 +9,7 @@ use holdfast::{
     config::{Config, Sources, load},
     conn::auth::{Authenticator, Handshake, Identity, Verdict},
     model::Reason,
-    server,
+    server::{self, Ended},
 };
 use std::{borrow::Cow, collections::HashMap, error::Error, sync::Arc};
 use subtle::ConstantTimeEq;
@@ -57,6 +57,14 @@ impl Authenticator for ApiKeys {
 fn main() -> Result<(), Box<dyn Error>> {
     let key = ApiKey { secret: "correct-horse".into(), user: "ada".into(), expires_unix_s: None };
     let keys = ApiKeys { by_id: HashMap::from([("k1".into(), key)]) };
-    let config: Config = load(&Sources::default())?.0;
-    server::run_with(config, Arc::new(keys))
+    // Like `holdfast serve`, it takes its settings from HOLDFAST_... variables.
+    let (config, warnings): (Config, _) =
+        load(&Sources { env: std::env::vars().collect(), ..Sources::default() })?;
+    for warning in warnings {
+        eprintln!("{warning}");
+    }
+    match server::run_with(config, Arc::new(keys))? {
+        Ended::Drained => Ok(()),
+        Ended::CutShort => Err("stopped before the drain was over".into()),
+    }
 }

@@ -1,0 +1,48 @@
+# Holdfast: `make` alone lists the targets.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV := $(TARGET)/venv
+REQUIREMENTS := tests/e2e/requirements.txt
+CLIENTS ?= 127.0.0.1:7001
+INTERNAL ?= 127.0.0.1:7008
+
+.PHONY: help run test check bench
+
+help:
+	@echo 'make run     build and start a node; prints what to try'
+	@echo 'make test    run every test; installs what they need'
+	@echo 'make check   formatting, lints, documentation, house rules, licences'
+	@echo 'make bench   measure'
+	@echo
+	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
+
+run:
+	$(CARGO) build --release
+	@echo
+	@echo 'Clients connect to $(CLIENTS), senders to $(INTERNAL). In other terminals:'
+	@echo '  curl -N -H "X-CUSTOMER_ID: ada" http://$(CLIENTS)/sse'
+	@echo '  curl -d "hello" http://$(INTERNAL)/v1/users/ada/push'
+	@echo '  curl http://$(INTERNAL)/v1/users/ada/devices'
+	@echo '  curl http://$(INTERNAL)/metrics'
+	@echo 'Ctrl-C drains the node and stops it; a second one stops it at once.'
+	@echo
+	@exec $(TARGET)/release/holdfast serve --clients $(CLIENTS) --internal $(INTERNAL)
+
+test: $(VENV)/ready
+	TEST_PYTHON='$(abspath $(VENV))/bin/python' $(CARGO) test --workspace --no-fail-fast
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+	$(CARGO) test --test tidy
+	python3 scripts/licences.py
+
+bench:
+	$(CARGO) bench
+
+# Python with the clients that the end-to-end tests borrow; curl beside it.
+$(VENV)/ready: $(REQUIREMENTS) scripts/install-test-tools
+	scripts/install-test-tools '$(VENV)' '$(REQUIREMENTS)'
+	touch '$@'

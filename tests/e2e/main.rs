@@ -1,0 +1,21 @@
+//! The real binary from outside: one node, the ports it serves, and clients that share no code with it.
+//!
+//! Each test starts a node of its own on ports that the kernel picks, with times compressed, and waits for what it
+//! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
+
+mod client;
+mod clients;
+mod devices;
+mod drain;
+mod frames;
+mod handshake;
+mod http;
+mod lifetime;
+mod limits;
+mod node;
+mod proxy;
+mod push;
+mod python;
+mod slow;
+mod sse;
+mod zuul;

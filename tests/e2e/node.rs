@@ -1,0 +1,266 @@
+//! Starts the real binary, asks its internal port, and ends it.
+
+use crate::http::{self, Answer};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// What a test waits for at most, unless it says otherwise: far longer than anything takes on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
+/// Lines of a node's log that a failed test shows.
+const LOG_LINES: usize = 40;
+
+/// A node of its own, killed when it goes out of scope.
+pub struct Node {
+    child: Child,
+    folder: TempDir,
+    /// The client port.
+    pub clients: SocketAddr,
+    /// The internal port.
+    pub internal: SocketAddr,
+}
+
+/// How a node is started.
+pub struct Plan {
+    program: PathBuf,
+    sets: Vec<String>,
+    shards: usize,
+    client_ports: usize,
+    /// Shell words before the program, such as `ulimit -n 300; exec`.
+    prelude: Option<String>,
+    stdin: Stdio,
+}
+
+impl Plan {
+    /// One shard, ports of the kernel's choice, and these `section.key=value`.
+    pub fn new(sets: &[&str]) -> Self {
+        Self {
+            program: env!("CARGO_BIN_EXE_holdfast").into(),
+            sets: sets.iter().map(|&set| set.to_owned()).collect(),
+            shards: 1,
+            client_ports: 1,
+            prelude: None,
+            stdin: Stdio::null(),
+        }
+    }
+
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// So many client addresses.
+    pub fn client_ports(mut self, count: usize) -> Self {
+        self.client_ports = count;
+        self
+    }
+
+    /// Has a shell do something first; the words end in `exec`.
+    pub fn prelude(mut self, words: &str) -> Self {
+        self.prelude = Some(words.to_owned());
+        self
+    }
+
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    pub fn start(self) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready.json");
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = match &self.prelude {
+            None => Command::new(&self.program),
+            Some(words) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{words} \"$@\""), "sh"]).arg(&self.program);
+                shell
+            }
+        };
+        without_our_environment(&mut command);
+        command.arg("serve");
+        for _ in 0..self.client_ports {
+            command.args(["--clients", "127.0.0.1:0"]);
+        }
+        command.args(["--internal", "127.0.0.1:0", "--node-id", "node-1"]);
+        command.arg("--shards").arg(self.shards.to_string()).arg("--ready-file").arg(&ready);
+        // What the host's other programs use must not change what a test sees.
+        command.args(["--set", "limits.memory=off"]);
+        for set in &self.sets {
+            command.arg("--set").arg(set);
+        }
+        let child = command.stdin(self.stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        ready_node(child, folder, &ready)
+    }
+}
+
+fn ready_node(mut child: Child, folder: TempDir, ready: &Path) -> Node {
+    let line = until("the ready file", || {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the node ended with {status}:\n{}", tail(folder.path()));
+        }
+        fs::read_to_string(ready).ok()
+    });
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = |name: &str| value[name].as_str().unwrap().parse().unwrap();
+    let (clients, internal) = (address("clients"), address("internal"));
+    Node { child, folder, clients, internal }
+}
+
+/// A configuration in this process's environment is not that of the nodes under test.
+pub fn without_our_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HOLDFAST_") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Asks until there is an answer; what is waited for is named when there is none in time.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Node {
+    /// Starts one with these `section.key=value`.
+    pub fn start(sets: &[&str]) -> Self {
+        Plan::new(sets).start()
+    }
+
+    /// Starts the program itself, not through its own command line, and with its addresses as environment.
+    pub fn start_other(program: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready.json");
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(program);
+        without_our_environment(&mut command);
+        command.env("HOLDFAST_CLIENTS_LISTEN", "127.0.0.1:0").env("HOLDFAST_INTERNAL_LISTEN", "127.0.0.1:0");
+        command.env("HOLDFAST_NODE_SHARDS", "1").env("HOLDFAST_NODE_READY_FILE", &ready);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().unwrap_or_else(|fault| panic!("{}: {fault}", program.display()));
+        ready_node(child, folder, &ready)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// One request to the internal port, without a token.
+    pub fn ask(&self, method: &str, target: &str, body: &[u8]) -> Answer {
+        http::request(self.internal, method, target, &[], body)
+    }
+
+    /// The same with header lines.
+    pub fn ask_with(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        http::request(self.internal, method, target, headers, body)
+    }
+
+    /// Pushes text to a user; gives the status, and device and outcome of each answer in the order of the devices.
+    pub fn push(&self, target: &str, text: &str) -> (u16, Vec<(String, String)>) {
+        let answer = self.ask("POST", &format!("/v1/users/{target}"), text.as_bytes());
+        (answer.status, outcomes(&answer.json()))
+    }
+
+    /// Pushes text to a user of one device; gives the outcome.
+    pub fn push_one(&self, target: &str, text: &str) -> String {
+        let (status, mut outcomes) = self.push(target, text);
+        assert_eq!((status, outcomes.len()), (200, 1), "{outcomes:?}");
+        outcomes.remove(0).1
+    }
+
+    /// A series of `/metrics` by its whole name, labels included; 0 where it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let answer = self.ask("GET", "/metrics", b"");
+        assert_eq!(answer.status, 200);
+        let text = answer.text();
+        let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0.0)
+    }
+
+    /// Waits until a series has a value.
+    pub fn wait_for_metric(&self, series: &str, value: f64) {
+        let mut last = f64::NAN;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            last = self.metric(series);
+            if last == value {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("{series} is {last}, not {value}");
+    }
+
+    /// Sends a signal by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let words = format!("kill -{name} {}", self.pid());
+        assert!(Command::new("sh").args(["-c", &words]).status().unwrap().success());
+    }
+
+    pub fn sigterm(&self) {
+        self.signal("TERM");
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for its end; gives the exit code.
+    pub fn wait(&mut self) -> i32 {
+        until("the node's end", || self.ended()).code().expect("an exit code, not a signal")
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Processor time that it has used, of all its threads, in clock ticks of 10 ms (proc_pid_stat(5)).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1;
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- end of the node's log ---\n{}", tail(self.folder.path()));
+        }
+    }
+}
+
+/// Device and outcome of each entry of `outcomes`.
+pub fn outcomes(answer: &serde_json::Value) -> Vec<(String, String)> {
+    let text = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let list = answer["outcomes"].as_array().cloned().unwrap_or_default();
+    let mut all: Vec<_> = list.iter().map(|entry| (text(entry, "device"), text(entry, "outcome"))).collect();
+    all.sort();
+    all
+}
+
+fn tail(folder: &Path) -> String {
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
