@@ -3,8 +3,8 @@
 //! - `parse`: the head becomes slices of the read buffer; every rule of the port is checked.
 //! - `upgrade`: parse, the checks of RFC 6455 4.2.1, the accept key and the 101.
 //!
-//! The kernel's work for a connection (accept, read, write, epoll, close) is more than ten times this; see the handshake
-//! figure in `benches/README.md`.
+//! Not measured: the kernel's work for a connection (accept, read, write, epoll, close), about ten times this; see the
+//! handshake figure in `benches/README.md`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use holdfast::proto::http::{parse_head, websocket_upgrade, write_switching_protocols};

@@ -5,7 +5,7 @@
 //!   ticket is answered, and the batch is done.
 //! - `refused`: a letter for which there is no room comes back.
 //!
-//! Times are for all N. Not measured: the eventfd that wakes a sleeping shard, about a microsecond, once for a burst.
+//! Times are for all N. Not measured: the eventfd write that wakes a sleeping shard, once for a burst.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use holdfast::{

@@ -45,8 +45,9 @@ fn wheel(criterion: &mut Criterion) {
         let (mut wheel, mut table) = armed();
         let mut now = Tick(0);
         bencher.iter(|| {
+            let mut budget = usize::MAX;
             let id = loop {
-                match wheel.pop_expired(&mut table, now, &mut usize::MAX.clone()) {
+                match wheel.pop_expired(&mut table, now, &mut budget) {
                     Some(id) => break id,
                     None => now = now.plus(1),
                 }
