@@ -6,6 +6,7 @@ mod descriptors;
 mod memory;
 mod ready;
 mod secrets;
+mod shards;
 
 use crate::{
     bridge::{
@@ -16,22 +17,19 @@ use crate::{
     clock::Clock,
     config::Config,
     conn::{
-        Settings, Shared, Tools,
+        Settings, Shared,
         auth::{self, Authenticator, Replaceable},
-        lent::Lents,
     },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory},
-    kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
     model::mail::ToShard,
-    shard::{Parts, ShardThread, listen, net_mio::MioNet},
+    shard::ShardThread,
     stats::{BuildInfo, NodeStats},
 };
 use memory::MemoryWatch;
 use secrets::SecretWatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
-    collections::HashMap,
     error::Error,
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -50,11 +48,6 @@ const SECRET_TICKS: u64 = 10;
 const LEASE_TICKS: u64 = 15;
 /// Progress of a drain is logged this often, in ticks.
 const PROGRESS_TICKS: u64 = 25;
-/// Letters to one shard that are not messages: room for a broadcast, a disconnect and a displacement at once of each of
-/// its connections would be more than can be asked for in a turn; what finds none is kept or answered 503.
-const CONTROL_LETTERS: usize = 65_536;
-/// Handshakes at once over the limit of connections: those that wait only for their refusal.
-const REFUSALS_AT_ONCE: u32 = 64;
 
 /// How a node ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,20 +82,17 @@ pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result
 }
 
 struct Node {
-    config: Arc<Config>,
-    clock: Clock,
+    common: Common,
     shards: Vec<ShardThread>,
     control: ControlThread,
     router: Arc<Router>,
-    drain: Arc<DrainSwitch>,
-    stats: Arc<NodeStats>,
-    shared: Arc<Shared>,
     memory: MemoryWatch,
     secrets: SecretWatch,
     lease: Lease,
+    ready_line: Option<String>,
 }
 
-/// What each shard is given of the node.
+/// What all threads of a node share.
 struct Common {
     config: Arc<Config>,
     settings: Arc<Settings>,
@@ -111,73 +101,85 @@ struct Common {
     shared: Arc<Shared>,
     dedup: Arc<Dedup>,
     stats: Arc<NodeStats>,
+    drain: Arc<DrainSwitch>,
     clock: Clock,
+    incarnation: u64,
 }
 
-impl Node {
-    fn start(
-        mut config: Config,
-        authenticator: Arc<dyn Authenticator>,
-        secrets: SecretWatch,
-    ) -> Result<Self, Box<dyn Error>> {
+impl Common {
+    fn new(mut config: Config, authenticator: Arc<dyn Authenticator>) -> Self {
         let clock = Clock::start();
+        let incarnation = clock.now().unix_ms;
         let capacity = descriptors::raise_and_cap(config.limits.connections);
         config.limits.connections = capacity;
-        let config = Arc::new(config);
-        let incarnation = clock.now().unix_ms;
         let drain = Arc::new(DrainSwitch::new(config.drain, config.lifetime.grace_ms));
         let shared = Arc::new(Shared { draining: drain.flag(), ..Shared::default() });
         shared.capacity.store(capacity, Ordering::Relaxed);
         shared.node.store(node_number(&config.node.id, incarnation), Ordering::Relaxed);
         let stats = Arc::new(NodeStats::new(config.node.shards, &config.lanes, BuildInfo::current()));
         stats.set_capacity(capacity as u64);
-        let directory = Arc::new(Directory::new(config.limits.connections_per_user));
-        let common = Common {
+        Self {
             settings: Arc::new(Settings::new(&config)),
             authenticator,
-            directory: directory.clone(),
-            shared: shared.clone(),
+            directory: Arc::new(Directory::new(config.limits.connections_per_user)),
+            shared,
             dedup: Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max)),
-            stats: stats.clone(),
+            stats,
+            drain,
             clock,
-            config: config.clone(),
-        };
-
-        let internal = bind_internal(config.internal.listen)?;
-        let (nets, addresses) = open_nets(&config, clock)?;
-        let (mailboxes, shards) = spawn_shards(&common, nets)?;
-
-        let lease = Lease {
-            node: config.node.id.clone(),
-            address: config.node.advertise.clone().unwrap_or_else(|| address_of(&internal)),
-            region: config.node.region.clone(),
             incarnation,
-            capacity: capacity as u64,
-            connections: 0,
-            draining: false,
+            config: Arc::new(config),
+        }
+    }
+
+    /// This node's line in the registry. `address` is what others call where nothing else is advertised.
+    fn lease(&self, address: String) -> Lease {
+        let node = &self.config.node;
+        Lease {
+            node: node.id.clone(),
+            address: node.advertise.clone().unwrap_or(address),
+            region: node.region.clone(),
+            incarnation: self.incarnation,
+            capacity: self.config.limits.connections as u64,
+            connections: self.stats.connections(),
+            draining: self.drain.is_draining(),
             version: env!("CARGO_PKG_VERSION").into(),
-        };
-        let registry = Arc::new(MemoryRegistry::new(directory, lease.clone()));
-        let number = shared.node.load(Ordering::Relaxed);
-        let router = Arc::new(Router::new(registry, mailboxes, stats.clone(), number));
+        }
+    }
+}
+
+impl Node {
+    fn start(
+        config: Config,
+        authenticator: Arc<dyn Authenticator>,
+        secrets: SecretWatch,
+    ) -> Result<Self, Box<dyn Error>> {
+        let common = Common::new(config, authenticator);
+        let config = &common.config;
+        let internal = bind_internal(config.internal.listen)?;
+        let (nets, addresses) = shards::open_nets(config, common.clock)?;
+        let (mailboxes, shards) = shards::spawn(&common, nets)?;
+
+        let lease = common.lease(address_of(&internal));
+        let registry = Arc::new(MemoryRegistry::new(common.directory.clone(), lease.clone()));
+        let number = common.shared.node.load(Ordering::Relaxed);
+        let router = Arc::new(Router::new(registry, mailboxes, common.stats.clone(), number));
         let internal_address = internal.local_addr()?;
-        let control = control::spawn(
-            internal,
-            Control {
-                config: config.clone(),
-                router: router.clone(),
-                broadcasts: Arc::new(Broadcasts::default()),
-                drain: drain.clone(),
-                stats: stats.clone(),
-                blocks: shared.blocks.clone(),
-                clock,
-                collapse_seed: foldhash::fast::RandomState::default(),
-            },
-        )?;
-        stats.mark_baseline();
+        let parts = Control {
+            config: config.clone(),
+            router: router.clone(),
+            broadcasts: Arc::new(Broadcasts::default()),
+            drain: common.drain.clone(),
+            stats: common.stats.clone(),
+            blocks: common.shared.blocks.clone(),
+            clock: common.clock,
+            collapse_seed: foldhash::fast::RandomState::default(),
+        };
+        let control = control::spawn(internal, parts)?;
+        common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
-        announce(&config, &addresses, internal_address, capacity)?;
-        Ok(Self { config, clock, shards, control, router, drain, stats, shared, memory, secrets, lease })
+        let ready_line = announce(config, &addresses, internal_address)?;
+        Ok(Self { common, shards, control, router, memory, secrets, lease, ready_line })
     }
 
     /// Serves until a drain that a signal began is over.
@@ -190,14 +192,18 @@ impl Node {
                         "SIGHUP: this version reloads nothing; restart the node to change its configuration"
                     );
                 }
-                Ok(_) if self.drain.status().origin == Some(DrainOrigin::Signal) => {
+                Ok(_) if self.common.drain.status().origin == Some(DrainOrigin::Signal) => {
                     tracing::warn!("a second signal: stopping at once");
                     return Ended::CutShort;
                 }
                 Ok(_) => {
-                    self.drain.start(DrainOrigin::Signal, self.clock.now(), self.stats.connections());
+                    self.common.drain.start(
+                        DrainOrigin::Signal,
+                        self.common.clock.now(),
+                        self.common.stats.connections(),
+                    );
                     tracing::info!(
-                        connections = self.stats.connections(),
+                        connections = self.common.stats.connections(),
                         "draining; a second signal stops at once"
                     );
                 }
@@ -215,10 +221,12 @@ impl Node {
 
     /// Says whether the node is to end.
     fn advance_drain(&mut self, ticks: u64) -> bool {
-        let remaining = self.stats.connections();
-        let step = self.drain.advance(self.clock.now(), remaining);
-        let status = self.drain.status();
-        self.stats.set_drain(status.phase, if status.phase == DrainPhase::Serving { 0 } else { remaining });
+        let remaining = self.common.stats.connections();
+        let step = self.common.drain.advance(self.common.clock.now(), remaining);
+        let status = self.common.drain.status();
+        self.common
+            .stats
+            .set_drain(status.phase, if status.phase == DrainPhase::Serving { 0 } else { remaining });
         match step {
             DrainStep::Wait => {
                 if status.phase == DrainPhase::Leaving && ticks.is_multiple_of(PROGRESS_TICKS) {
@@ -250,16 +258,11 @@ impl Node {
         if ticks.is_multiple_of(MEMORY_TICKS)
             && let Some(pressure) = self.memory.look()
         {
-            self.shared.pressure.store(pressure as u8, Ordering::Relaxed);
-            self.stats.set_memory_pressure(pressure);
+            self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
+            self.common.stats.set_memory_pressure(pressure);
         }
         if ticks.is_multiple_of(LEASE_TICKS) {
-            let lease = Lease {
-                connections: self.stats.connections(),
-                draining: self.drain.is_draining(),
-                ..self.lease.clone()
-            };
-            self.router.registry().renew(lease);
+            self.router.registry().renew(self.common.lease(self.lease.address.clone()));
         }
     }
 
@@ -270,100 +273,11 @@ impl Node {
             shard.join();
         }
         self.control.stop();
-        if let Some(path) = &self.config.node.ready_file {
-            let _ = std::fs::remove_file(path);
+        if let (Some(path), Some(line)) = (&self.common.config.node.ready_file, &self.ready_line) {
+            ready::remove(path, line);
         }
         tracing::info!("stopped");
     }
-}
-
-/// A shard's network, and how its mailbox wakes it.
-type NetAndWake = (MioNet, Arc<dyn mailbox::Wake>);
-
-/// One network per shard, and the client addresses with their real ports.
-fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAndWake>, Vec<SocketAddr>)> {
-    let shards = config.node.shards;
-    let mut inherited = listen::inherited()?;
-    let mut nets = Vec::with_capacity(shards);
-    if !inherited.is_empty() {
-        tracing::info!(listeners = inherited.len(), "using the listeners that this process was started with");
-        let addresses = inherited.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let own = inherited.len() >= shards;
-        for shard in 0..shards {
-            // Enough for all: each shard has its own. Fewer: every shard accepts from every one.
-            let listeners = if own {
-                let share = inherited.len() / (shards - shard);
-                inherited.drain(..share).collect()
-            } else {
-                inherited.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?
-            };
-            nets.push(MioNet::new(listeners, clock)?);
-        }
-        return Ok((nets, addresses));
-    }
-    // With port 0 the first shard's ports are everyone's.
-    let first = listen::bind_all(&config.clients.listen)?;
-    let addresses = first.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-    nets.push(MioNet::new(first, clock)?);
-    for _ in 1..shards {
-        nets.push(MioNet::new(listen::bind_all(&addresses)?, clock)?);
-    }
-    Ok((nets, addresses))
-}
-
-fn spawn_shards(
-    common: &Common,
-    nets: Vec<NetAndWake>,
-) -> io::Result<(Vec<Sender<ToShard>>, Vec<ShardThread>)> {
-    let limits = &common.config.limits;
-    let mut capacities = vec![CONTROL_LETTERS];
-    capacities.extend(common.config.lanes.iter().map(|_| limits.mailbox));
-    let (nets, boxes): (Vec<_>, Vec<_>) =
-        nets.into_iter().map(|(net, wake)| (net, mailbox::mailbox(&capacities, wake))).unzip();
-    let (senders, receivers): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
-    let mut threads = Vec::with_capacity(senders.len());
-    for (index, (net, mail)) in nets.into_iter().zip(receivers).enumerate() {
-        let parts = Parts {
-            index: index as u16,
-            net,
-            tools: tools(common, index, senders.len()),
-            dedup: common.dedup.clone(),
-            mail,
-            shards: senders.clone(),
-            table_max: table_max(limits.connections, limits.unauthenticated),
-        };
-        threads.push(ShardThread::spawn(parts)?);
-    }
-    Ok((senders, threads))
-}
-
-fn tools(common: &Common, index: usize, shards: usize) -> Tools {
-    let rate = common.config.limits.handshakes_per_second as f64 / shards as f64;
-    let admission = (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), common.clock.micros()));
-    Tools {
-        settings: common.settings.clone(),
-        authenticator: common.authenticator.clone(),
-        directory: common.directory.clone(),
-        shared: common.shared.clone(),
-        stats: common.stats.shard(index).clone(),
-        random: Random::seeded(fastrand::u64(..)),
-        lents: Lents::default(),
-        deflater: Default::default(),
-        inflater: Default::default(),
-        out: Vec::new(),
-        displaced: Vec::new(),
-        admission,
-        push_buckets: HashMap::new(),
-        addresses: HashMap::new(),
-        opening: 0,
-        refusing: false,
-    }
-}
-
-/// A shard may come to hold all connections of the node, the handshakes under way, and those being refused.
-fn table_max(connections: usize, unauthenticated: usize) -> u32 {
-    let most = connections.saturating_add(unauthenticated).min((1 << 24) - 1);
-    (most as u32).saturating_add(REFUSALS_AT_ONCE).min((1 << 24) - 1)
 }
 
 fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {
@@ -387,25 +301,20 @@ fn node_number(id: &str, incarnation: u64) -> u64 {
     hasher.finish()
 }
 
-fn announce(
-    config: &Config,
-    clients: &[SocketAddr],
-    internal: SocketAddr,
-    capacity: usize,
-) -> io::Result<()> {
+fn announce(config: &Config, clients: &[SocketAddr], internal: SocketAddr) -> io::Result<Option<String>> {
     let list = clients.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
     tracing::info!(
         node = config.node.id,
         clients = list,
         %internal,
         shards = config.node.shards,
-        connections = capacity,
+        connections = config.limits.connections,
         registry = "memory (this process only)",
         "ready"
     );
     match &config.node.ready_file {
-        Some(path) => ready::write(path, clients, internal),
-        None => Ok(()),
+        Some(path) => ready::write(path, clients, internal).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -13,10 +13,6 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most devices that one message for one user goes to: the rest would be `failed`. A user with more is a mistake in
-/// how devices are named.
-pub const DEVICES_MAX: usize = 1_024;
-
 /// One device of a user, as `GET /v1/users/{user}/devices` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Device {
@@ -99,9 +95,12 @@ impl Router {
         Ok(targets.len())
     }
 
-    /// Posts the same control letter to every shard; says how many had room.
-    pub fn post_to_all(&self, letter: impl Fn() -> mail::ToShard) -> usize {
-        self.shards.iter().filter(|shard| shard.post(mail::CONTROL_LANE, letter()).is_ok()).count()
+    /// Posts the same letter about the whole node to every shard. There is room for it: see [`mail::CONTROL_RESERVE`].
+    pub fn post_to_all(&self, letter: impl Fn() -> mail::ToShard) {
+        for shard in &self.shards {
+            let posted = shard.post(mail::CONTROL_LANE, letter());
+            debug_assert!(posted.is_ok() || shard.is_closed());
+        }
     }
 
     /// Shards of this node.
@@ -164,7 +163,7 @@ impl Router {
                 (Some(wanted), Some(name)) => wanted == name,
                 (Some(_), None) => unnamed == Some(route.handle),
             };
-            if wanted && targets.len() < DEVICES_MAX {
+            if wanted {
                 targets.push(Target { handle: route.handle, device: route.device.map(Into::into) });
             }
         });
@@ -173,7 +172,7 @@ impl Router {
 
     fn post_control(&self, shard: u16, letter: mail::ToShard) -> Result<(), Full<mail::ToShard>> {
         match self.shards.get(usize::from(shard)) {
-            Some(shard) => shard.post(mail::CONTROL_LANE, letter),
+            Some(shard) => mail::post_control(shard, letter),
             None => Err(Full(letter)),
         }
     }

@@ -66,7 +66,7 @@ pub fn main(args: &Args) -> i32 {
 
 /// Prints each change until the node holds nothing, stops draining, or is gone, which is how a drain ends.
 fn watch(args: &Args, client: &Client) -> i32 {
-    let mut last = String::new();
+    let mut last = [None, None];
     loop {
         let answer = match client.ask("GET", "/v1/drain", None) {
             Ok(answer) => answer,
@@ -76,15 +76,17 @@ fn watch(args: &Args, client: &Client) -> i32 {
         if answer.status != 200 {
             return fail(answer.refusal("the node refused"));
         }
-        let now = line(args, &answer);
-        if now != last && print(&now) != DONE {
+        // The time runs on in every answer: a line is worth printing when anything else has changed.
+        let progress = ["phase", "remaining"].map(|field| answer.body.get(field).map(Value::to_string));
+        if progress != last && print(&line(args, &answer)) != DONE {
             return super::FAILED;
         }
-        last = now;
-        if answer.body.get("draining") == Some(&Value::Bool(false)) {
-            return fail("the node is not draining");
+        last = progress;
+        match answer.body.get("phase").and_then(Value::as_str) {
+            Some("done") => return DONE,
+            Some("serving") => return fail("the node is not draining"),
+            _ => sleep(INTERVAL),
         }
-        sleep(INTERVAL);
     }
 }
 

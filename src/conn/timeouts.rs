@@ -65,6 +65,9 @@ impl Connection {
             }
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
+            // As good as a ping: the next is due in an interval, if the client is still here.
+            let interval_ms = u64::from(self.ping_s) * 1_000;
+            return (Step::Stay, self.deadline(context.tools).earlier(context.tick.plus_ms(interval_ms)));
         }
         let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
         let next_ping = match saved {

@@ -3,6 +3,7 @@
 use super::{Message, Outcome, Reason};
 use crate::kit::{
     completion::{Hold, Tally, Ticket},
+    mailbox::{Full, Sender},
     slab::Key,
 };
 use std::sync::{
@@ -13,6 +14,25 @@ use std::sync::{
 /// The mailbox lane of everything that is not a message: ahead of all of them, so that a connection displaced before a
 /// message was posted is displaced before that message is handled.
 pub const CONTROL_LANE: usize = 0;
+
+/// Letters that are not messages which may wait for one shard, as long as they are about single connections. One that finds
+/// no room is kept, or answered 503.
+pub const CONTROL_LETTERS: usize = 65_536;
+
+/// Room beyond that for letters about the whole node, which must not be lost: broadcasts under way are bounded, and a drain
+/// and a stop are few.
+pub const CONTROL_RESERVE: usize = 1_024;
+
+/// Posts a letter about one connection.
+///
+/// # Errors
+/// [`Full`] when [`CONTROL_LETTERS`] wait.
+pub fn post_control(shard: &Sender<ToShard>, letter: ToShard) -> Result<(), Full<ToShard>> {
+    if shard.depth(CONTROL_LANE) >= CONTROL_LETTERS {
+        return Err(Full(letter));
+    }
+    shard.post(CONTROL_LANE, letter)
+}
 
 /// The mailbox lane of a message lane.
 pub fn mailbox_lane(lane: super::Lane) -> usize {

@@ -41,11 +41,9 @@ pub enum Reason {
     SlowClient,
     BufferPressure,
     ProtocolError,
-    UnsupportedData,
     InvalidPayload,
     MessageTooBig,
     InboundRate,
-    AuthLate,
     ServerError,
 }
 
@@ -90,7 +88,7 @@ pub struct Consequence {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Reason; 36] = {
+    pub const ALL: [Reason; 34] = {
         use Reason::*;
         [
             BadRequest,
@@ -123,11 +121,9 @@ impl Reason {
             SlowClient,
             BufferPressure,
             ProtocolError,
-            UnsupportedData,
             InvalidPayload,
             MessageTooBig,
             InboundRate,
-            AuthLate,
             ServerError,
         ]
     };
@@ -167,11 +163,9 @@ impl Reason {
             Reason::SlowClient       => ("slow_client",        503, 1013, "Too slow",                   Debug, BackOff),
             Reason::BufferPressure   => ("buffer_pressure",    503, 1013, "Server out of buffers",      Debug, BackOff),
             Reason::ProtocolError    => ("protocol_error",     400, 1002, "Protocol error",             Debug, Never),
-            Reason::UnsupportedData  => ("unsupported_data",   400, 1003, "Unsupported data",           Debug, Never),
             Reason::InvalidPayload   => ("invalid_payload",    400, 1007, "Invalid payload",            Debug, Never),
             Reason::MessageTooBig    => ("message_too_big",    413, 1009, "Message too big",            Debug, Never),
             Reason::InboundRate      => ("inbound_rate",       429, 1008, "Too many frames",            Debug, BackOff),
-            Reason::AuthLate         => ("auth_late",          401, 1000, "Server closed connection",   Debug, BackOff),
             Reason::ServerError      => ("server_error",       500, 1011, "Server error",               Error, BackOff),
         };
         Consequence { label, status, code, text, loudness, advice }

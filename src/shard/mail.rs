@@ -16,7 +16,7 @@ use crate::{
     },
     model::{
         LanePolicy, Message, Outcome, Reason,
-        mail::{CONTROL_LANE, ToShard},
+        mail::{ToShard, post_control},
     },
 };
 use std::io::ErrorKind;
@@ -130,7 +130,7 @@ impl<N: Net> Shard<N> {
         self.undelivered.retain(|&(handle, reason)| {
             let letter = ToShard::Close { key: handle.key, reason, goaway: false };
             match shards.get(usize::from(handle.shard)) {
-                Some(shard) => matches!(shard.post(CONTROL_LANE, letter), Err(Full(_))) && !shard.is_closed(),
+                Some(shard) => matches!(post_control(shard, letter), Err(Full(_))) && !shard.is_closed(),
                 None => false,
             }
         });

@@ -1,0 +1,109 @@
+//! The shards of a node: their listeners, their mailboxes, and what each is given.
+
+use super::Common;
+use crate::{
+    clock::Clock,
+    config::Config,
+    conn::{Tools, lent::Lents},
+    kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
+    model::mail::{CONTROL_LETTERS, CONTROL_RESERVE, ToShard},
+    shard::{Parts, ShardThread, listen, net_mio::MioNet},
+};
+use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+/// Handshakes at once over the limit of connections: those that wait only for their refusal.
+const REFUSALS_AT_ONCE: u32 = 64;
+
+/// A shard's network, and how its mailbox wakes it.
+type NetAndWake = (MioNet, Arc<dyn mailbox::Wake>);
+
+/// One network per shard, and the client addresses with their real ports.
+pub(super) fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAndWake>, Vec<SocketAddr>)> {
+    let shards = config.node.shards;
+    let mut inherited = listen::inherited()?;
+    let mut nets = Vec::with_capacity(shards);
+    if !inherited.is_empty() {
+        tracing::info!(listeners = inherited.len(), "using the listeners that this process was started with");
+        let addresses = inherited.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let own = inherited.len() >= shards;
+        for shard in 0..shards {
+            // Enough for all: each shard has its own. Fewer: every shard accepts from every one.
+            let listeners = if own {
+                let share = inherited.len() / (shards - shard);
+                inherited.drain(..share).collect()
+            } else {
+                inherited.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?
+            };
+            nets.push(MioNet::new(listeners, clock)?);
+        }
+        return Ok((nets, addresses));
+    }
+    // With port 0 the first shard's ports are everyone's.
+    let first = listen::bind_all(&config.clients.listen)?;
+    let addresses = first.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    nets.push(MioNet::new(first, clock)?);
+    for _ in 1..shards {
+        nets.push(MioNet::new(listen::bind_all(&addresses)?, clock)?);
+    }
+    Ok((nets, addresses))
+}
+
+pub(super) fn spawn(
+    common: &Common,
+    nets: Vec<NetAndWake>,
+) -> io::Result<(Vec<Sender<ToShard>>, Vec<ShardThread>)> {
+    let limits = &common.config.limits;
+    let mut capacities = vec![CONTROL_LETTERS + CONTROL_RESERVE];
+    capacities.extend(common.config.lanes.iter().map(|_| limits.mailbox));
+    let (nets, boxes): (Vec<_>, Vec<_>) =
+        nets.into_iter().map(|(net, wake)| (net, mailbox::mailbox(&capacities, wake))).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = boxes.into_iter().unzip();
+    let mut threads = Vec::with_capacity(senders.len());
+    for (index, (net, mail)) in nets.into_iter().zip(receivers).enumerate() {
+        let parts = Parts {
+            index: index as u16,
+            net,
+            tools: tools(common, index, senders.len()),
+            dedup: common.dedup.clone(),
+            mail,
+            shards: senders.clone(),
+            table_max: table_max(limits.connections, limits.unauthenticated),
+        };
+        threads.push(ShardThread::spawn(parts)?);
+    }
+    Ok((senders, threads))
+}
+
+fn tools(common: &Common, index: usize, shards: usize) -> Tools {
+    let rate = common.config.limits.handshakes_per_second as f64 / shards as f64;
+    let admission = (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), common.clock.micros()));
+    Tools {
+        settings: common.settings.clone(),
+        authenticator: common.authenticator.clone(),
+        directory: common.directory.clone(),
+        shared: common.shared.clone(),
+        stats: common.stats.shard(index).clone(),
+        random: Random::seeded(fastrand::u64(..)),
+        lents: Lents::default(),
+        deflater: Default::default(),
+        inflater: Default::default(),
+        out: Vec::new(),
+        displaced: Vec::new(),
+        admission,
+        push_buckets: HashMap::new(),
+        addresses: HashMap::new(),
+        opening: 0,
+        refusing: false,
+    }
+}
+
+/// A shard may come to hold all connections of the node, the handshakes under way, and those being refused.
+fn table_max(connections: usize, unauthenticated: usize) -> u32 {
+    let most = connections.saturating_add(unauthenticated).min((1 << 24) - 1);
+    (most as u32).saturating_add(REFUSALS_AT_ONCE).min((1 << 24) - 1)
+}
