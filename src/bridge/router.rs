@@ -11,7 +11,7 @@ use crate::{
     model::{ConnectionId, Handle, Message, Outcome, Protocol, Reason, mail},
     stats::NodeStats,
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// One device of a user, as `GET /v1/users/{user}/devices` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +35,8 @@ pub struct Router {
     node: u64,
     /// Pushes whose caller left before their outcomes came: they are counted all the same.
     orphans: Mutex<Vec<Push>>,
+    /// See [`Router::wake_by`].
+    wake_hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Router {
@@ -45,7 +47,7 @@ impl Router {
         stats: Arc<NodeStats>,
         node: u64,
     ) -> Self {
-        Self { registry, shards, stats, node, orphans: Mutex::default() }
+        Self { registry, shards, stats, node, orphans: Mutex::default(), wake_hook: OnceLock::new() }
     }
 
     /// Posts a message to every device of a user, or to one. The outcomes come with the returned [`Push`].
@@ -56,6 +58,20 @@ impl Router {
             self.deliver(target.handle, message.clone(), batch.ticket(place));
         }
         Push::new(self.clone(), user, message, targets, batch)
+    }
+
+    /// From now on shards are not woken by each message: `hook` is called instead, and sees to it that [`Router::wake`] is
+    /// called soon, when the caller's other messages of the moment have been posted too. A wake costs a system call and, on a
+    /// busy host, a context switch. Only the first hook counts.
+    pub fn wake_by(&self, hook: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake_hook.set(Box::new(hook));
+    }
+
+    /// Wakes every shard that has mail.
+    pub fn wake(&self) {
+        for shard in &self.shards {
+            shard.wake();
+        }
     }
 
     /// The devices of a user.
@@ -135,7 +151,10 @@ impl Router {
         let lane = mail::mailbox_lane(message.lane);
         let letter = mail::ToShard::Deliver { key: handle.key, message, ticket };
         let posted = match self.shards.get(usize::from(handle.shard)) {
-            Some(shard) => shard.post(lane, letter),
+            Some(shard) => match self.wake_hook.get() {
+                Some(hook) => shard.post_quietly(lane, letter).inspect(|()| hook()),
+                None => shard.post(lane, letter),
+            },
             None => Err(Full(letter)),
         };
         if let Err(Full(mail::ToShard::Deliver { ticket, .. })) = posted {

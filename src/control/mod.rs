@@ -41,7 +41,12 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::oneshot, task::AbortHandle, time::MissedTickBehavior};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+    time::MissedTickBehavior,
+};
 
 /// Connections to the internal port at once. When one more comes, the one that has been without a request longest is
 /// closed for it; when every one has a request, the new one is closed.
@@ -120,6 +125,18 @@ pub fn spawn(listener: TcpListener, control: Control) -> io::Result<ControlThrea
     Ok(ControlThread { app, stop, thread })
 }
 
+/// Wakes the shards once for all messages that the requests of one turn of the runtime have posted: this task is run after
+/// those that were ready before it.
+async fn wake_shards(app: Arc<App>) {
+    let posted = Arc::new(Notify::new());
+    let hook = posted.clone();
+    app.control.router.wake_by(move || hook.notify_one());
+    loop {
+        posted.notified().await;
+        app.control.router.wake();
+    }
+}
+
 fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     // The time limits are in `connection`: hyper's own would arm a timer for every request. Not `pipeline_flush`: it
@@ -143,6 +160,7 @@ struct Open {
 
 impl Port {
     async fn run(mut self, listener: tokio::net::TcpListener, mut stopped: oneshot::Receiver<()>) {
+        let waker = tokio::spawn(wake_shards(self.app.clone()));
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -162,6 +180,7 @@ impl Port {
         }
         drop(listener);
         self.finish().await;
+        waker.abort();
     }
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {

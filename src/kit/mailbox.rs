@@ -94,6 +94,20 @@ impl<T> Sender<T> {
     /// # Panics
     /// If the mailbox has no such lane.
     pub fn post(&self, lane: usize, item: T) -> Result<(), Full<T>> {
+        self.post_quietly(lane, item)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Posts an item and wakes nobody: for a producer that posts several and then calls [`Sender::wake`] once. Until it does,
+    /// the item may lie.
+    ///
+    /// # Errors
+    /// As [`Sender::post`].
+    ///
+    /// # Panics
+    /// As [`Sender::post`].
+    pub fn post_quietly(&self, lane: usize, item: T) -> Result<(), Full<T>> {
         let room = &self.shared.rooms[lane];
         let mut transit = self.shared.lock();
         if transit.closed || room.depth.load(Ordering::Relaxed) >= room.capacity {
@@ -101,11 +115,15 @@ impl<T> Sender<T> {
         }
         room.depth.fetch_add(1, Ordering::Relaxed);
         transit.lanes[lane].push_back(item);
-        drop(transit);
-        if !self.shared.awake.swap(true, Ordering::AcqRel) {
+        Ok(())
+    }
+
+    /// Wakes the receiver if anything waits for it, unless a wake is under way already.
+    pub fn wake(&self) {
+        let waits = self.shared.rooms.iter().any(|room| room.depth.load(Ordering::Relaxed) > 0);
+        if waits && !self.shared.awake.swap(true, Ordering::AcqRel) {
             self.shared.wake.wake();
         }
-        Ok(())
     }
 
     /// How many items of the lane's share are in use.
