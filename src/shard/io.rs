@@ -258,7 +258,7 @@ impl<N: Net> Shard<N> {
 }
 
 /// The kernel took a message's last byte.
-pub(super) fn written(
+fn written(
     stats: &crate::stats::ShardStats,
     dedup: &crate::directory::Dedup,
     message: Outgoing,

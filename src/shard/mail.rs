@@ -2,20 +2,14 @@
 
 use super::{
     Shard, context,
-    io::written,
     net::Net,
     sweep::{BroadcastSweep, LeavingSweep},
 };
 use crate::{
-    conn::{Step, outbox::Outgoing},
-    kit::{
-        completion::Ticket,
-        mailbox::Full,
-        slab::Key,
-        time::{Now, Tick},
-    },
+    conn::Step,
+    kit::{completion::Ticket, mailbox::Full, slab::Key, time::Now},
     model::{
-        LanePolicy, Message, Outcome, Reason,
+        Message, Outcome, Reason,
         mail::{ToShard, post_control},
     },
 };
@@ -41,6 +35,10 @@ impl<N: Net> Shard<N> {
             ToShard::Deliver { key, message, ticket } => {
                 let mut ticket = Some(ticket);
                 let outcome = self.deliver(now, key, &message, || ticket.take().unwrap_or_else(Ticket::none));
+                if outcome == Some(Outcome::Written) {
+                    let micros = self.net.micros().saturating_sub(message.entered_us);
+                    self.tools.stats.delivered(message.lane, micros);
+                }
                 if let (Some(outcome), Some(ticket)) = (outcome, ticket) {
                     ticket.answer(outcome);
                 }
@@ -77,7 +75,8 @@ impl<N: Net> Shard<N> {
         }
     }
 
-    /// Writes a message to a connection. None: it waits, and the ticket that was asked for will be answered.
+    /// Writes a message to a connection. None: it waits, and the ticket that was asked for will be answered. The time that a
+    /// message written at once has taken is the caller's to count.
     pub(super) fn deliver(
         &mut self,
         now: Now,
@@ -104,18 +103,9 @@ impl<N: Net> Shard<N> {
         }
         context.tools.stats.bytes_out(sent as u64);
         if sent == prepared.bytes.len() {
-            let done = Outgoing {
-                bytes: bytes::Bytes::new(),
-                ticket: Ticket::none(),
-                lane: message.lane,
-                policy: LanePolicy::Drop,
-                collapse: None,
-                dedup: prepared.dedup,
-                entered_us: message.entered_us,
-                deadline: Tick(0),
-                dies_by_expiry: false,
-            };
-            written(&self.tools.stats, &self.dedup, done, now, self.net.micros());
+            if let Some(key) = prepared.dedup {
+                self.dedup.remember(key, now.millis());
+            }
             return Some(Outcome::Written);
         }
         let step = entry.connection.hold_message(&mut context, message, &prepared, ticket(), sent);

@@ -123,8 +123,13 @@ impl ShardStats {
 
     /// The kernel took the last byte of a message, so many microseconds after it entered the node.
     pub fn delivered(&self, lane: Lane, micros: u64) {
+        self.delivered_many(lane, micros, 1);
+    }
+
+    /// The same for so many connections that a broadcast reached in one go.
+    pub fn delivered_many(&self, lane: Lane, micros: u64, count: u64) {
         if let Some(timing) = self.delivery.get(usize::from(lane.0)) {
-            timing.record(micros);
+            timing.record_many(micros, count);
         }
     }
 

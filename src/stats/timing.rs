@@ -27,9 +27,14 @@ impl Timing {
 
     /// Counts one time.
     pub(super) fn record(&self, micros: u64) {
+        self.record_many(micros, 1);
+    }
+
+    /// Counts one time so many times.
+    pub(super) fn record_many(&self, micros: u64, count: u64) {
         let mut times = self.lock();
-        times.histogram.saturating_record(micros);
-        times.sum_us = times.sum_us.saturating_add(micros);
+        times.histogram.saturating_record_n(micros, count);
+        times.sum_us = times.sum_us.saturating_add(micros.saturating_mul(count));
     }
 
     /// Adds what is here to a sum.
