@@ -9,6 +9,7 @@ mod devices;
 mod drain;
 mod frames;
 mod handshake;
+mod hostile;
 mod http;
 mod lifetime;
 mod limits;
