@@ -7,13 +7,14 @@ REQUIREMENTS := tests/e2e/requirements.txt
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
 
-.PHONY: help run test check bench
+.PHONY: help run test autobahn check bench
 
 help:
-	@echo 'make run     build and start a node; prints what to try'
-	@echo 'make test    run every test; installs what they need'
-	@echo 'make check   formatting, lints, documentation, house rules, licences'
-	@echo 'make bench   measure'
+	@echo 'make run       build and start a node; prints what to try'
+	@echo 'make test      run every test; installs what they need'
+	@echo 'make autobahn  every case of the WebSocket test suite (many minutes)'
+	@echo 'make check     formatting, lints, documentation, house rules, licences'
+	@echo 'make bench     measure'
 	@echo
 	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
 
@@ -31,6 +32,12 @@ run:
 
 test: $(VENV)/ready
 	TEST_PYTHON='$(abspath $(VENV))/bin/python' $(CARGO) test --workspace --no-fail-fast
+	scripts/autobahn quick '$(TARGET)/debug/holdfast' '$(TARGET)/autobahn'
+
+# Needs CPython 2.7, and says so loudly where there is none.
+autobahn:
+	$(CARGO) build --release
+	scripts/autobahn all '$(TARGET)/release/holdfast' '$(TARGET)/autobahn'
 
 check:
 	$(CARGO) fmt --all --check
