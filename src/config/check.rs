@@ -316,7 +316,7 @@ impl Checker {
             unauthenticated: size(limits.unauthenticated),
             head_bytes: size(limits.head_bytes),
             message_bytes: size(limits.message_bytes),
-            inbound_rate: u32::try_from(limits.inbound_rate).unwrap_or(u32::MAX),
+            inbound_rate: u32::try_from(limits.inbound_rate.unwrap_or(0)).unwrap_or(u32::MAX),
             push_bytes: size(limits.push_bytes),
             outbox_bytes: size(limits.outbox_bytes),
             buffer_bytes: size(limits.buffer_bytes),

@@ -274,7 +274,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// What a client may send in one message.
     pub message_bytes: usize,
-    /// Frames per second from one connection.
+    /// Frames per second from one connection; 0: off.
     pub inbound_rate: u32,
     /// What a sender may push.
     pub push_bytes: usize,

@@ -238,7 +238,7 @@ keys! {
             "Largest request head of a client.";
         message_bytes: u64 = Size(1, 64 * MIB), "64KiB",
             "Largest message that a client may send.";
-        inbound_rate: u64 = Count("frames a second", 1, 65_000), "100",
+        inbound_rate: Option<u64> = Or("off", Count("frames a second", 1, 65_000)), "100",
             "Frames a second that one connection may send.";
         push_bytes: u64 = Size(1, 64 * MIB), "256KiB",
             "Largest message that a sender may push.";
