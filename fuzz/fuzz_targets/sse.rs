@@ -1,0 +1,4 @@
+//! Fuzzes an event stream, written and read back. The body is in the library, where tests run it as well.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| holdfast_fuzz::sse::run(data));

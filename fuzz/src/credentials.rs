@@ -1,0 +1,109 @@
+//! What says who a client is: cookies, query parameters, headers and signed tokens.
+//!
+//! The first byte of the input chooses where the rest stands: a header line of its own, a cookie, the query, or a token's
+//! header and claims (a line each), which are then signed with the right key so that what lies behind the signature is
+//! reached as well.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use holdfast::{
+    config::{Jwt, Secret},
+    conn::auth::{
+        Authenticator, Handshake, HeaderAuth, JwtAuth, Verdict, cors_origin, device_from_request,
+        origin_allowed,
+    },
+    model::Protocol,
+    proto::http::{Head, parse_head},
+};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use serde_json::Value;
+use std::net::IpAddr;
+
+/// Guards nothing. The tokens of the corpus are signed with it, all for the user "ada".
+const SECRET: &str = "a shared secret of some length, for fuzzing";
+const NOW_S: u64 = 2_000_000_000;
+const LEEWAY_S: u64 = 5;
+
+/// Reads `data` as credentials.
+pub fn run(data: &[u8]) {
+    let Some((place, rest)) = data.split_first() else { return };
+    match place & 3 {
+        0 => check_unsigned(b"/ws", rest),
+        1 => check_unsigned(b"/ws", &[b"Cookie: ", rest].concat()),
+        2 => check_unsigned(&[b"/ws?", rest].concat(), b"X-Nothing: 1"),
+        _ => check_signed(rest),
+    }
+}
+
+fn request(target: &[u8], line: &[u8]) -> Vec<u8> {
+    [b"GET ", target, b" HTTP/1.1\r\nHost: push.example.com\r\n", line, b"\r\n\r\n"].concat()
+}
+
+fn handshake<'h>(head: &'h Head<'h>) -> Handshake<'h> {
+    let peer = IpAddr::from([127, 0, 0, 1]);
+    Handshake { head, peer, protocol: Protocol::Websocket, unix_ms: NOW_S * 1000 }
+}
+
+fn jwt() -> JwtAuth {
+    let config = Jwt {
+        algorithms: vec!["HS256".into()],
+        secret: Some(Secret::new(SECRET)),
+        cookie: Some("token".into()),
+        leeway_s: LEEWAY_S,
+        ..Jwt::default()
+    };
+    JwtAuth::from_config(&config).expect("good settings")
+}
+
+fn check_unsigned(target: &[u8], line: &[u8]) {
+    let text = request(target, line);
+    let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
+    check_reading(&head);
+    let (handshake, jwt) = (handshake(&head), jwt());
+    if let Verdict::Accept(identity) = jwt.authenticate(&handshake) {
+        assert_eq!(identity.user, "ada", "nobody signed this");
+    }
+    let by_header = HeaderAuth::new("X-CUSTOMER_ID");
+    let _ = by_header.authenticate(&handshake);
+    let origins = ["https://*.example.com:8443".to_owned(), "app.example.com".to_owned()];
+    for cookie in [jwt.uses_cookie(&handshake), by_header.uses_cookie(&handshake), true] {
+        let _ = origin_allowed(&head, None, cookie);
+        let allowed = origin_allowed(&head, Some(&origins), cookie);
+        assert_eq!(cors_origin(&head, Some(&origins)).is_some(), allowed && head.header("origin").is_some());
+    }
+}
+
+fn check_reading(head: &Head<'_>) {
+    assert!(head.cookie("token").is_none_or(|value| !value.contains(';')));
+    let _ = device_from_request(head, "X-DEVICE-ID");
+    for name in ["token", "user", "device", "ping"] {
+        let Ok(Some(value)) = head.query_param(name) else { continue };
+        let target = format!("/ws?{name}={}", percent_encode(value.as_bytes(), NON_ALPHANUMERIC));
+        let text = request(target.as_bytes(), b"X-Nothing: 1");
+        let (again, _) = parse_head(&text, usize::MAX).expect("a good head").expect("a whole head");
+        assert_eq!(again.query_param(name), Ok(Some(value)), "encoded again, it is the same");
+    }
+}
+
+fn check_signed(parts: &[u8]) {
+    let cut = parts.iter().position(|&byte| byte == b'\n').unwrap_or(parts.len());
+    let (header, claims) = (&parts[..cut], parts.get(cut + 1..).unwrap_or_default());
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");
+    let text = request(b"/ws", format!("Authorization: Bearer {message}.{signature}").as_bytes());
+    let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
+    let Verdict::Accept(identity) = jwt().authenticate(&handshake(&head)) else { return };
+    let header: Value = serde_json::from_slice(header).expect("an accepted header is JSON");
+    let claims: Value = serde_json::from_slice(claims).expect("accepted claims are JSON");
+    assert_eq!(header["alg"], "HS256", "only the configured algorithm is accepted");
+    assert!(header["crit"].is_null(), "no extension is understood");
+    assert_eq!(claims["sub"], *identity.user);
+    assert_eq!(claims["device"].as_str(), identity.device.as_deref());
+    // Times are compared in whole milliseconds.
+    let (earliest, latest) = ((NOW_S - LEEWAY_S) as f64 - 0.001, (NOW_S + LEEWAY_S) as f64 + 0.001);
+    assert!(claims["nbf"].as_f64().is_none_or(|nbf| nbf < latest), "it is not valid yet");
+    assert!(claims["exp"].as_f64().is_none_or(|exp| exp > earliest), "it has ended");
+    assert_eq!(identity.expires_unix_s.is_some(), claims["exp"].is_number());
+    assert!(identity.expires_unix_s.is_none_or(|ends| ends > NOW_S), "it ends at once");
+}
