@@ -6,8 +6,10 @@ VENV := $(TARGET)/venv
 REQUIREMENTS := tests/e2e/requirements.txt
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
+FUZZ_SECONDS ?= 1800
+FUZZ_TARGETS ?= config credentials deflate head proxy sse websocket
 
-.PHONY: help run test autobahn check bench
+.PHONY: help run test autobahn check bench fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -15,6 +17,7 @@ help:
 	@echo 'make autobahn  every case of the WebSocket test suite (many minutes)'
 	@echo 'make check     formatting, lints, documentation, house rules, licences'
 	@echo 'make bench     measure'
+	@echo 'make fuzz      fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo
 	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
 
@@ -48,6 +51,19 @@ check:
 
 bench:
 	$(CARGO) bench
+
+# New inputs go to fuzz/found, so that the corpus stays what was chosen for it.
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || \
+		{ echo 'cargo-fuzz is missing: cargo install cargo-fuzz --locked' >&2; exit 1; }
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || \
+		{ echo 'a nightly toolchain is missing: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
+	@set -e; for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s; an input that fails lands in fuzz/artifacts/$$target/"; \
+		mkdir -p fuzz/found/$$target; \
+		$(CARGO) +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1; \
+	done
 
 # Python with the clients that the end-to-end tests borrow; curl beside it.
 $(VENV)/ready: $(REQUIREMENTS) scripts/install-test-tools

