@@ -88,7 +88,8 @@ struct Node {
     router: Arc<Router>,
     memory: MemoryWatch,
     secrets: SecretWatch,
-    lease: Lease,
+    /// What other nodes call.
+    address: String,
     ready_line: Option<String>,
 }
 
@@ -160,8 +161,9 @@ impl Node {
         let (nets, addresses) = shards::open_nets(config, common.clock)?;
         let (mailboxes, shards) = shards::spawn(&common, nets)?;
 
-        let lease = common.lease(address_of(&internal));
-        let registry = Arc::new(MemoryRegistry::new(common.directory.clone(), lease.clone()));
+        let address = address_of(&internal);
+        let lease = common.lease(address.clone());
+        let registry = Arc::new(MemoryRegistry::new(common.directory.clone(), lease));
         let number = common.shared.node.load(Ordering::Relaxed);
         let router = Arc::new(Router::new(registry, mailboxes, common.stats.clone(), number));
         let internal_address = internal.local_addr()?;
@@ -179,7 +181,7 @@ impl Node {
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         let ready_line = announce(config, &addresses, internal_address)?;
-        Ok(Self { common, shards, control, router, memory, secrets, lease, ready_line })
+        Ok(Self { common, shards, control, router, memory, secrets, address, ready_line })
     }
 
     /// Serves until a drain that a signal began is over.
@@ -262,7 +264,7 @@ impl Node {
             self.common.stats.set_memory_pressure(pressure);
         }
         if ticks.is_multiple_of(LEASE_TICKS) {
-            self.router.registry().renew(self.common.lease(self.lease.address.clone()));
+            self.router.registry().renew(self.common.lease(self.address.clone()));
         }
     }
 

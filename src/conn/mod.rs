@@ -310,18 +310,9 @@ impl Connection {
         }
     }
 
-    /// The peer will send nothing more.
-    pub fn handle_end(&mut self, _context: &mut Context<'_>) -> Step {
-        Step::Gone(match self.phase {
-            Phase::Opening | Phase::Open => Reason::ClientGone,
-            // It left when asked, without a close frame: a stream has none.
-            Phase::Leaving => self.reason,
-            Phase::Closing => self.reason,
-        })
-    }
-
-    /// The socket failed.
-    pub fn handle_failure(&mut self) -> Step {
+    /// The socket failed, or the peer will send nothing more: one that was asked to leave has left, since a stream has no close
+    /// frame to say so.
+    pub fn handle_gone(&mut self) -> Step {
         Step::Gone(match self.phase {
             Phase::Leaving | Phase::Closing => self.reason,
             Phase::Open | Phase::Opening => Reason::ClientGone,

@@ -96,7 +96,7 @@ impl<N: Net> Shard<N> {
                 Ok(count) => sent = count,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(_) => {
-                    self.with(now, key, |connection, _| connection.handle_failure());
+                    self.with(now, key, |connection, _| connection.handle_gone());
                     return Some(Outcome::Stale);
                 }
             }

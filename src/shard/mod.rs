@@ -168,7 +168,7 @@ impl<N: Net> Shard<N> {
             Event::Ready { token, readable, ended, writable, failed } => {
                 let key = Key::from_token(token);
                 if failed {
-                    self.with(now, key, |connection, _| connection.handle_failure());
+                    self.with(now, key, |connection, _| connection.handle_gone());
                     return;
                 }
                 if writable {
