@@ -9,7 +9,10 @@ INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
 FUZZ_TARGETS ?= config credentials deflate head proxy sse websocket
 
-.PHONY: help run test autobahn check bench fuzz
+SIM_RUNS ?= 1000
+SIM_STEPS ?= 20000
+
+.PHONY: help run test autobahn check bench sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -17,6 +20,7 @@ help:
 	@echo 'make autobahn  every case of the WebSocket test suite (many minutes)'
 	@echo 'make check     formatting, lints, documentation, house rules, licences'
 	@echo 'make bench     measure'
+	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults; make sim SEED=n repeats one'
 	@echo 'make fuzz      fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo
 	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
@@ -51,6 +55,11 @@ check:
 
 bench:
 	$(CARGO) bench
+
+# One seed where SEED is given, else as many as SIM_RUNS from a fresh one on. Each prints its seed.
+sim:
+	SIM_STEPS=$(SIM_STEPS) $(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SIM_RUNS)) \
+		$(CARGO) test --profile sim --lib sim::tests::whatever_happens -- --nocapture
 
 # New inputs go to fuzz/found, so that the corpus stays what was chosen for it.
 fuzz:

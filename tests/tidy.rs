@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("commands", &["config", "server"]),
+    ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard"]),
 ];
 
 /// Crates, and where alone they may be named.
@@ -37,7 +38,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["control/"]),
     ("httparse", &["proto/"]),
     ("tungstenite", &["proto/"]),
-    ("flate2", &["proto/"]),
+    ("flate2", &["proto/", "sim/"]),
     ("jsonwebtoken", &["conn/auth/"]),
     ("clap", &["commands/"]),
     ("ureq", &["commands/"]),

@@ -5,7 +5,7 @@
 
 use super::{Connection, Context, Phase, Step, Tools, flag, handshake};
 use crate::{
-    kit::time::Tick,
+    kit::{mutant::Mutant, time::Tick},
     model::{Protocol, Reason},
     proto::{sse, ws},
 };
@@ -47,6 +47,7 @@ impl Connection {
             lent.outbox.expire(context.tick);
         }
         let step = match self.phase {
+            Phase::Opening | Phase::Closing if self.never_ends() => Step::Stay,
             Phase::Opening if self.ends_at.reached(context.tick) => self.handle_handshake_timeout(context),
             Phase::Closing if self.ends_at.reached(context.tick) => Step::Gone(self.reason),
             Phase::Opening | Phase::Closing => Step::Stay,
@@ -56,10 +57,11 @@ impl Connection {
     }
 
     fn handle_open_timeout(&mut self, context: &mut Context<'_>, late_ms: u64) -> (Step, Tick) {
-        if self.is(flag::EXPIRES) && self.expires_at.reached(context.tick) {
+        let token_ends = self.is(flag::EXPIRES) && !Mutant::TokenEndForgotten.is_on();
+        if token_ends && self.expires_at.reached(context.tick) {
             return (self.close(context, Reason::TokenExpired), self.deadline(context.tools));
         }
-        if self.ends_at.reached(context.tick) {
+        if self.ends_at.reached(context.tick) && !self.never_ends() {
             if self.phase == Phase::Leaving {
                 return (self.close(context, self.reason), self.deadline(context.tools));
             }
@@ -93,7 +95,8 @@ impl Connection {
     /// Sends a ping, unless bytes that wait are as good as one. Says when the next is due.
     fn ping(&mut self, context: &mut Context<'_>, late_ms: u64) -> Tick {
         let interval_ms = u64::from(self.ping_s) * 1_000;
-        if context.tools.lents.get(self.lent).is_none_or(|lent| lent.outbox.is_empty()) {
+        let waits = context.tools.lents.get(self.lent).is_some_and(|lent| !lent.outbox.is_empty());
+        if !waits && !Mutant::PingForgotten.is_on() {
             self.write_control(context, |is_sse, out| match is_sse {
                 true => sse::write_ping(out),
                 false => ws::write_frame(out, ws::Op::Ping, b"", false),
@@ -117,6 +120,17 @@ impl Connection {
     fn is_dead(&self, context: &Context<'_>, late_ms: u64) -> bool {
         let silent_ms = context.tick.ms_since(self.last_seen);
         let allowed_ms = u64::from(self.ping_s) * 1_000 * DEAD_AFTER_INTERVALS + 2 * late_ms;
-        self.protocol() == Protocol::Websocket && silent_ms >= allowed_ms
+        let late = silent_ms >= allowed_ms && !Mutant::DeadPeerKept.is_on();
+        self.protocol() == Protocol::Websocket && late
+    }
+
+    /// Whether a defect keeps it in its phase.
+    fn never_ends(&self) -> bool {
+        match self.phase {
+            Phase::Opening => Mutant::HandshakeTimeoutForgotten.is_on(),
+            Phase::Open => Mutant::LifetimeForgotten.is_on(),
+            Phase::Leaving => Mutant::GraceForgotten.is_on(),
+            Phase::Closing => Mutant::CloseTimeoutForgotten.is_on(),
+        }
     }
 }

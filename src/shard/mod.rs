@@ -8,6 +8,8 @@
 //! ```
 
 mod accept;
+#[cfg(any(test, feature = "sim"))]
+pub mod audit;
 mod io;
 pub mod listen;
 mod mail;

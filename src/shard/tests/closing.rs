@@ -1,10 +1,10 @@
 //! Ends: the last word arrives, what was begun is finished before it, and the peer has a while to hear it.
 
-use super::{
+use crate::model::{Outcome, Reason};
+use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
 };
-use crate::model::{Outcome, Reason};
 
 /// Longer than the server waits for last bytes.
 const LINGER_MS: u64 = 3_100;
@@ -220,7 +220,7 @@ fn an_event_stream_ends_with_its_last_chunk() {
 
 #[test]
 fn a_client_that_is_gone_is_counted_so() {
-    type Leave = fn(&mut super::fake_net::End);
+    type Leave = fn(&mut crate::sim::net::End);
     let ways: [Leave; 2] = [|end| end.end(), |end| end.reset()];
     for leave in ways {
         let mut rig = Rig::new(|_| {});

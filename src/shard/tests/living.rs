@@ -1,10 +1,10 @@
 //! What an open connection does by itself: pings, and the watch over what its client sends.
 
-use super::{
+use crate::model::Reason;
+use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
 };
-use crate::model::Reason;
 
 const PING: Frame = Frame { op: wire::PING, payload: Vec::new() };
 
