@@ -68,8 +68,11 @@ impl Connection {
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
             // As good as a ping: the next is due in an interval, if the client is still here.
-            let interval_ms = u64::from(self.ping_s) * 1_000;
-            return (Step::Stay, self.deadline(context.tools).earlier(context.tick.plus_ms(interval_ms)));
+            let next = context.tick.plus_ms(self.ping_interval_ms());
+            return (
+                Step::Stay,
+                self.deadline(context.tools).earlier(self.next_look(context, late_ms, next)),
+            );
         }
         let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
         let next_ping = match saved {
@@ -94,7 +97,7 @@ impl Connection {
 
     /// Sends a ping, unless bytes that wait are as good as one. Says when the next is due.
     fn ping(&mut self, context: &mut Context<'_>, late_ms: u64) -> Tick {
-        let interval_ms = u64::from(self.ping_s) * 1_000;
+        let interval_ms = self.ping_interval_ms();
         let waits = context.tools.lents.get(self.lent).is_some_and(|lent| !lent.outbox.is_empty());
         if !waits && !Mutant::PingForgotten.is_on() {
             self.write_control(context, |is_sse, out| match is_sse {
@@ -103,23 +106,30 @@ impl Connection {
             });
         }
         let early_ms = context.tools.random.between(0, interval_ms / PING_JITTER_SHARE);
-        let next = context.tick.plus_ms(interval_ms - early_ms);
+        self.next_look(context, late_ms, context.tick.plus_ms(interval_ms - early_ms))
+    }
+
+    /// When to look at it again, its next ping being due at `next`. A WebSocket that has missed a ping is looked at when its time
+    /// is over, not at the ping after; one whose time was over when the loop was late, after as long again.
+    fn next_look(&self, context: &Context<'_>, late_ms: u64, next: Tick) -> Tick {
         if self.is(flag::SSE) {
             return next;
         }
-        // One that has missed a ping is looked at when its time is over, not at the ping after; one whose time was over
-        // when the loop was late, after as long again.
-        let dead_at = self.last_seen.plus_ms(interval_ms * DEAD_AFTER_INTERVALS);
+        let dead_at = self.last_seen.plus_ms(self.ping_interval_ms() * DEAD_AFTER_INTERVALS);
         let look_at =
             if dead_at.reached(context.tick) { context.tick.plus_ms(late_ms).plus(1) } else { dead_at };
         next.earlier(look_at)
+    }
+
+    fn ping_interval_ms(&self) -> u64 {
+        u64::from(self.ping_s) * 1_000
     }
 
     /// Whether a WebSocket has been silent too long. What the loop itself was late by is not held against the client, and as
     /// long again is left for reading what has come meanwhile. An event stream never answers: there the kernel's own time-out finds a dead peer.
     fn is_dead(&self, context: &Context<'_>, late_ms: u64) -> bool {
         let silent_ms = context.tick.ms_since(self.last_seen);
-        let allowed_ms = u64::from(self.ping_s) * 1_000 * DEAD_AFTER_INTERVALS + 2 * late_ms;
+        let allowed_ms = self.ping_interval_ms() * DEAD_AFTER_INTERVALS + 2 * late_ms;
         let late = silent_ms >= allowed_ms && !Mutant::DeadPeerKept.is_on();
         self.protocol() == Protocol::Websocket && late
     }

@@ -67,6 +67,21 @@ fn a_websocket_that_is_silent_for_two_intervals_is_dead() {
 }
 
 #[test]
+fn a_websocket_that_is_asked_to_leave_is_dead_no_later() {
+    let mut rig = Rig::new(|config| {
+        config.clients.ping_ms = 50_000;
+        (config.lifetime.mean_ms, config.lifetime.max_ms) = (90_000, 90_000);
+        config.lifetime.grace_ms = 60_000;
+    });
+    rig.websocket("user=ann");
+    rig.pass_ms(99_980);
+    assert_eq!((rig.goaways(Reason::Lifetime), rig.closes(Reason::DeadPeer)), (1, 0));
+    rig.pass_ms(3_100);
+    assert_eq!(rig.closes(Reason::DeadPeer), 1);
+    rig.stop();
+}
+
+#[test]
 fn any_byte_is_a_sign_of_life() {
     let mut rig = with_ping(10_000);
     let client = rig.websocket("user=ann");
