@@ -100,25 +100,28 @@ async def one(number):
             assert await ws.recv() == body
     assert ws.close_code == 1000, ws.close_code
 
-async def comes_back():
-    heard = []
-    async for ws in connect(f"ws://{clients}/ws?user=ada&device=phone"):
-        assert await asyncio.to_thread(ask, "POST", "users/ada/push", f"round {len(heard)}") == 200
-        heard.append(await ws.recv())
-        if len(heard) == 3:
-            break
-        assert await asyncio.to_thread(ask, "DELETE", "users/ada") == 202
-        assert await ws.recv() == "_CLOSE_"
-        await ws.close()
-        assert ws.close_code == 1000
-    assert heard == ["round 0", "round 1", "round 2"], heard
-    # Another with its name: the code says why, to a client that asks.
+# Another with its name: the code says why, and it is up to the loop to end.
+async def is_displaced(ws):
     async with connect(f"ws://{clients}/ws?user=ada&device=phone"):
         try:
             await ws.recv()
             raise SystemExit("not displaced")
         except ConnectionClosed as closed:
             assert (closed.rcvd.code, closed.rcvd.reason) == (4001, "displaced"), closed
+
+async def comes_back():
+    heard = []
+    async for ws in connect(f"ws://{clients}/ws?user=ada&device=phone"):
+        assert await asyncio.to_thread(ask, "POST", "users/ada/push", f"round {len(heard)}") == 200
+        heard.append(await ws.recv())
+        if len(heard) == 3:
+            await is_displaced(ws)
+            break
+        assert await asyncio.to_thread(ask, "DELETE", "users/ada") == 202
+        assert await ws.recv() == "_CLOSE_"
+        await ws.close()
+        assert ws.close_code == 1000
+    assert heard == ["round 0", "round 1", "round 2"], heard
     try:
         async for _ in connect(f"ws://{clients}/ws"):
             raise SystemExit("nobody was let in")

@@ -5,7 +5,7 @@ use crate::{
     client::{PING, TEXT, Ws, get, masked, upgrade},
     hostile::close_code_of,
     http::Wire,
-    node::{Node, PATIENCE, until},
+    node::{Node, until},
 };
 use flate2::{Compress, Compression, FlushCompress};
 use std::{
