@@ -2,10 +2,13 @@
 //!
 //! Needs network namespaces. Where there are none, this is said, and nothing is tested.
 
-use crate::{bystander::Bystander, node::Plan, python::Helper};
+use crate::{
+    bystander::Bystander,
+    node::{Plan, say_loudly},
+    python::Helper,
+};
 use std::{
     env,
-    io::Write,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -19,28 +22,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_secs(15);
 
 /// A WebSocket whose library answers pings, and an event stream that is read; both until the end.
-const CLIENT: &str = r#"
-import socket, sys, threading
-from websockets.sync.client import connect
-
-print("started")
-sys.stdin.readline()
-address = sys.argv[1]
-host, port = address.split(":")
-ws = connect(f"ws://{address}/ws?user=away&device=ws&ping=1", open_timeout=20, ping_interval=None)
-stream = socket.create_connection((host, int(port)), timeout=60)
-stream.sendall(b"GET /sse?user=away&device=sse&ping=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-assert stream.recv(15) == b"HTTP/1.1 200 OK"
-
-def read():
-    while stream.recv(4096):
-        pass
-
-threading.Thread(target=read, daemon=True).start()
-print("open")
-print(ws.recv(timeout=60))
-sys.stdin.readline()
-"#;
+const CLIENT: &str = include_str!("scripts/away.py");
 
 /// Runs commands of the distribution's, of which some lie where only the administrator looks.
 fn shell(words: &str) -> bool {
@@ -50,15 +32,15 @@ fn shell(words: &str) -> bool {
 
 /// Runs one test of this program in a network namespace of its own.
 fn in_a_namespace(test: &str) {
-    let works =
-        |words: &str| shell(&format!("{words} sh -ec 'ip link add name near type veth peer name far' 2>/dev/null"));
+    let works = |words: &str| {
+        shell(&format!("{words} sh -ec 'ip link add name near type veth peer name far' 2>/dev/null"))
+    };
     let Some(unshare) =
         ["unshare --net", "unshare --map-root-user --net"].into_iter().find(|words| works(words))
     else {
         let why = "this host allows no network namespaces, or has no ip, unshare and nsenter";
         let what = "Clients that vanish without a FIN have NOT been tested.";
-        // Not by a macro, whose output is shown of tests that fail only.
-        writeln!(std::io::stderr(), "\n******** NOT RUN: {test}: {why}. {what} ********\n").unwrap();
+        say_loudly(&format!("NOT RUN: {test}: {why}. {what}"));
         return;
     };
     let program = env::current_exe().unwrap();

@@ -3,6 +3,7 @@
 use crate::http::{self, Answer};
 use std::{
     fs,
+    io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -141,6 +142,12 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// Says what a test could not do. Not by a macro, whose output is shown of tests that fail only.
+pub fn say_loudly(words: &str) {
+    let line = format!("\n******** {words} ********\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 impl Node {

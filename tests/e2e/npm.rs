@@ -12,19 +12,7 @@ const VARIABLE: &str = "TEST_NODE";
 const PACKAGES: [&str; 2] = ["package.json", "package-lock.json"];
 
 /// A script has an end of its own, so that one that waits in vain fails and does not hang.
-const PRELUDE: &str = r#"
-import assert from "node:assert/strict";
-import { on, once } from "node:events";
-setTimeout(() => { console.error("the script is not done after 30 s"); process.exit(1); }, 30_000).unref();
-const [clients, internal] = process.argv.slice(1);
-const ask = (method, path, body, type = "text/plain") =>
-  fetch(`http://${internal}${path}`, { method, body, headers: body === undefined ? {} : { "content-type": type } });
-async function push(target, body, type) {
-  const answer = await ask("POST", `/v1/users/${target}`, body, type);
-  assert.equal(answer.status, 200);
-  assert.deepEqual((await answer.json()).outcomes.map(({ outcome }) => outcome), ["written"]);
-}
-"#;
+const PRELUDE: &str = include_str!("scripts/prelude.mjs");
 
 static MODULES: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
     Some(folder) => folder.into(),
