@@ -5,6 +5,7 @@
 
 use crate::node::PATIENCE;
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
@@ -19,6 +20,8 @@ use tempfile::TempDir;
 
 /// Names under which distributions have it.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+/// What it says on standard error, in its profile.
+const LOG: &str = "log";
 const OPTIONS: [&str; 11] = [
     "--headless=new",
     // Its sandbox refuses to work for root, and in many containers. The only page is ours.
@@ -87,7 +90,8 @@ impl Page {
         for name in NAMES {
             let mut command = Command::new(name);
             command.args(OPTIONS).arg(&user_data).arg(self.origin());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let log = File::create(profile.path().join(LOG)).unwrap();
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
             // A group of its own, so that its helpers end with it.
             if let Ok(child) = command.process_group(0).spawn() {
                 self.browser = Some((child, profile));
@@ -129,9 +133,13 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        let Some((child, _profile)) = &mut self.browser else { return };
+        let Some((child, profile)) = &mut self.browser else { return };
         let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status();
         let _ = child.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(profile.path().join(LOG)).unwrap_or_default();
+            eprintln!("--- the browser's log ---\n{log}");
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use std::{
 
 /// Names an interpreter that has the packages; `make test` sets it.
 const VARIABLE: &str = "TEST_PYTHON";
+/// Python's clients obey the environment's proxies, which know nothing of our ports.
+const NO_PROXY: (&str, &str) = ("no_proxy", "*");
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/requirements.txt");
 
 static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
@@ -18,7 +20,13 @@ static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(VARIA
 
 /// Runs a script with arguments, and gives what it printed. A script that fails fails the test.
 pub fn run(script: &str, arguments: &[&str]) -> String {
-    let output = Command::new(&*PYTHON).arg("-c").arg(script).args(arguments).stdin(Stdio::null()).output();
+    let output = Command::new(&*PYTHON)
+        .env(NO_PROXY.0, NO_PROXY.1)
+        .arg("-c")
+        .arg(script)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
     text(output.unwrap_or_else(|fault| panic!("{}: {fault}", PYTHON.display())), "the script")
 }
 
@@ -35,7 +43,8 @@ impl Helper {
         let mut words: Vec<&std::ffi::OsStr> = by.iter().map(AsRef::as_ref).collect();
         words.extend([PYTHON.as_os_str(), "-uc".as_ref(), script.as_ref()]);
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(&words[1..]).args(arguments).env(NO_PROXY.0, NO_PROXY.1);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|fault| panic!("{}: {fault}", words[0].display()));
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { child, stdin, lines: BufReader::new(stdout).lines() }
