@@ -177,3 +177,37 @@ fn handshakes_over_the_admission_rate_are_turned_away_and_those_inside_stay() {
     until("a place", || Ws::try_open(Wire::connect(node.clients), "/ws?user=late", &[]).ok());
     beside.assert_unaware(&node, "the flood's end");
 }
+
+#[test]
+fn senders_who_do_not_go_on_lock_nobody_out() {
+    let node = Node::start(&[]);
+    let mut beside = Bystander::of(&node);
+    let begun = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n";
+    let mut stalls = 0;
+    // More than the internal port holds, in three ways: silent, in the middle of a head, idle after a request.
+    for (bytes, what) in [
+        (&b""[..], "silent senders"),
+        (begun, "half heads"),
+        (&[begun, &b"\r\n"[..]].concat(), "idle senders"),
+    ] {
+        let mut all: Vec<Wire> = (0..1_100)
+            .map(|_| {
+                let began = Instant::now();
+                let mut wire = Wire::connect(node.internal);
+                stalls += u32::from(began.elapsed() > Duration::from_millis(900));
+                wire.try_send(bytes);
+                wire
+            })
+            .collect();
+        // Time to read what they sent, after which all are what they seem.
+        std::thread::sleep(Duration::from_millis(100));
+        for _ in 0..10 {
+            beside.assert_unaware(&node, what);
+            assert_eq!(node.ask("GET", "/livez", b"").status, 200, "beside {what}");
+        }
+        all.clear();
+    }
+    // Linux sends a SYN again after a second, where a queue was full. Once may be the machine's.
+    assert!(stalls <= 1, "{stalls} senders were tried again");
+    assert!(!node.log().contains("the internal port is full"), "{}", node.log());
+}
