@@ -3,7 +3,8 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := $(TARGET)/venv
-REQUIREMENTS := tests/e2e/requirements.txt
+MODULES := $(TARGET)/node
+CLIENT_PACKAGES := $(addprefix tests/e2e/,requirements.txt package.json package-lock.json)
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
@@ -38,7 +39,8 @@ run:
 	@exec $(TARGET)/release/holdfast serve --clients $(CLIENTS) --internal $(INTERNAL)
 
 test: $(VENV)/ready
-	TEST_PYTHON='$(abspath $(VENV))/bin/python' $(CARGO) test --workspace --no-fail-fast
+	TEST_PYTHON='$(abspath $(VENV))/bin/python' TEST_NODE='$(abspath $(MODULES))' \
+		$(CARGO) test --workspace --no-fail-fast
 	scripts/autobahn quick '$(TARGET)/debug/holdfast' '$(TARGET)/autobahn'
 
 # Needs CPython 2.7, and says so loudly where there is none.
@@ -74,7 +76,7 @@ fuzz:
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1; \
 	done
 
-# Python with the clients that the end-to-end tests borrow; curl beside it.
-$(VENV)/ready: $(REQUIREMENTS) scripts/install-test-tools
-	scripts/install-test-tools '$(VENV)' '$(REQUIREMENTS)'
+# The clients by others that the end-to-end tests borrow, and what else they need.
+$(VENV)/ready: $(CLIENT_PACKAGES) scripts/install-test-tools
+	scripts/install-test-tools '$(VENV)' '$(MODULES)' tests/e2e
 	touch '$@'
