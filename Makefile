@@ -8,7 +8,7 @@ CLIENT_PACKAGES := $(addprefix tests/e2e/,requirements.txt package.json package-
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
-FUZZ_TARGETS ?= config credentials deflate head proxy sse websocket
+FUZZ_TARGETS ?= config connection credentials deflate head proxy sse websocket
 
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000

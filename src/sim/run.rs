@@ -24,6 +24,8 @@ use std::{
 
 /// How long last bytes, or the peer's answer to a close, are waited for, µs.
 const CLOSING_US: u64 = 3_000_000;
+/// A script takes no more steps than this: what it finds should be short enough to be understood.
+const SCRIPT_STEPS_MAX: u64 = 1_000;
 /// A timer may be a tick late, a ping jittered, a sender told a tick later, …
 const SLACK_US: u64 = 1_000_000;
 
@@ -71,6 +73,16 @@ pub struct Simulation {
 /// When something is not as it must be.
 pub fn run_seed(seed: u64, steps: u64) -> Report {
     run(Choices::seeded(seed), seed, steps)
+}
+
+/// Runs what a fuzzer's bytes say: the first two are a seed for what the node itself draws, the others are choices.
+///
+/// # Panics
+/// As [`run_seed`].
+pub fn run_script(bytes: &[u8]) -> Report {
+    let (seed, script) = bytes.split_at(bytes.len().min(2));
+    let seed = seed.iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte));
+    run(Choices::script(script), seed, SCRIPT_STEPS_MAX)
 }
 
 /// Runs as long as there are choices, at most so many steps.
@@ -272,7 +284,8 @@ impl Simulation {
         }
         let end_us = self.now_us() + (self.plan.life_max_ms() + 2_000) * 1_000;
         while self.now_us() < end_us {
-            self.pass_ms(500);
+            // Shorter than it takes to be thought dead.
+            self.pass_ms(2_000);
             self.attend();
             self.check_times();
         }

@@ -1,11 +1,12 @@
 //! The runs of `make test` and of `make sim`, which sets the environment: `SIM_SEED` (only that one), `SIM_SEEDS` (so many, from
 //! a fresh one on) and `SIM_STEPS`.
 
-use super::run::{Report, run_seed};
-use crate::kit::mutant::Mutant;
+use super::run::{Report, run_script, run_seed};
+use crate::kit::{mutant::Mutant, random::Random};
 use std::{
     collections::BTreeMap,
-    panic,
+    fs, panic,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -15,6 +16,8 @@ const STEPS: u64 = 10_000;
 /// A defect that so many seeds do not find goes unnoticed.
 const MUTANT_SEEDS: u64 = 40;
 const MUTANT_STEPS: u64 = 3_000;
+/// How often each script of the corpus is run, with more of it changed each time.
+const SCRIPT_CHANGES: usize = 20;
 
 fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -86,6 +89,29 @@ fn every_deliberate_defect_is_found() {
         }
     }
     assert_eq!(survivors, [], "nobody noticed");
+}
+
+/// The fuzzer's corpus of scripts, and random changes of it: its first steps without the fuzzer.
+#[test]
+fn scripts_of_the_fuzzer_keep_every_rule() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/connection");
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 5, "the corpus is too small to start from");
+    for (round, file) in files.iter().cycle().take(files.len() * SCRIPT_CHANGES).enumerate() {
+        let mut random = Random::seeded(round as u64);
+        let mut script = fs::read(file).unwrap();
+        // Once as they are.
+        for _ in 0..round / files.len() {
+            let at = random.below(script.len() as u64) as usize;
+            script[at] = random.u64() as u8;
+        }
+        if let Err(cause) = panic::catch_unwind(|| run_script(&script)) {
+            eprintln!("{} changed in round {round}: {}", file.display(), script.escape_ascii());
+            panic::resume_unwind(cause);
+        }
+    }
 }
 
 #[test]
