@@ -42,6 +42,7 @@ use crate::{
 use lent::{Lent, LentRef};
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::IpAddr,
     sync::{
         Arc,
@@ -311,12 +312,14 @@ impl Connection {
         }
     }
 
-    /// The socket failed, or the peer will send nothing more: one that was asked to leave has left, since a stream has no close
-    /// frame to say so.
-    pub fn handle_gone(&mut self) -> Step {
-        Step::Gone(match self.phase {
-            Phase::Leaving | Phase::Closing => self.reason,
-            Phase::Open | Phase::Opening => Reason::ClientGone,
+    /// The socket failed, or (None) the peer will send nothing more: one that was asked to leave has left, since a stream has no
+    /// close frame to say so. Where the kernel gave up for want of acknowledgements, the peer is dead.
+    pub fn handle_gone(&mut self, failure: Option<ErrorKind>) -> Step {
+        use ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        Step::Gone(match (self.phase, failure) {
+            (Phase::Leaving | Phase::Closing, _) => self.reason,
+            (Phase::Open, Some(TimedOut | HostUnreachable | NetworkUnreachable)) => Reason::DeadPeer,
+            (Phase::Open | Phase::Opening, _) => Reason::ClientGone,
         })
     }
 

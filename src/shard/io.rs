@@ -29,14 +29,14 @@ impl<N: Net> Shard<N> {
             let received = self.net.receive(entry.socket, &mut self.scratch);
             let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
             let (step, more) = match received {
-                Ok(0) => (entry.connection.handle_gone(), false),
+                Ok(0) => (entry.connection.handle_gone(None), false),
                 Ok(count) => {
                     let step = entry.connection.handle_bytes(&mut context, &mut self.scratch[..count]);
                     (step, ended || count == self.scratch.len())
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => (entry.connection.handle_gone(), false),
+                Err(error) => (entry.connection.handle_gone(Some(error.kind())), false),
             };
             let accepted = !was_accepted && entry.connection.is_accepted();
             self.settle(now, key, step);
@@ -101,8 +101,8 @@ impl<N: Net> Shard<N> {
                     break;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.with(now, key, |connection, _| connection.handle_gone());
+                Err(error) => {
+                    self.with(now, key, |connection, _| connection.handle_gone(Some(error.kind())));
                     return;
                 }
             }
@@ -206,7 +206,7 @@ impl<N: Net> Shard<N> {
             match self.net.send(entry.socket, out) {
                 Ok(count) => sent = count,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return entry.connection.handle_gone(),
+                Err(error) => return entry.connection.handle_gone(Some(error.kind())),
             }
             self.tools.stats.bytes_out(sent as u64);
         }

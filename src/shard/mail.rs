@@ -95,8 +95,8 @@ impl<N: Net> Shard<N> {
             match self.net.send(entry.socket, prepared.bytes) {
                 Ok(count) => sent = count,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => {
-                    self.with(now, key, |connection, _| connection.handle_gone());
+                Err(error) => {
+                    self.with(now, key, |connection, _| connection.handle_gone(Some(error.kind())));
                     return Some(Outcome::Stale);
                 }
             }

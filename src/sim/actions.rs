@@ -18,7 +18,11 @@ use crate::{
     stats::Pressure,
 };
 use flate2::{Compression, write::DeflateEncoder};
-use std::{io::Write, net::IpAddr, sync::atomic::Ordering};
+use std::{
+    io::{ErrorKind, Write},
+    net::IpAddr,
+    sync::atomic::Ordering,
+};
 
 /// One thing happens.
 pub fn act(run: &mut Simulation) {
@@ -336,8 +340,13 @@ fn flood(run: &mut Simulation) {
 fn let_down(run: &mut Simulation) {
     let Some(number) = any_peer(run) else { return };
     let peer = &mut run.peers[number];
-    match run.choices.below(4) {
+    match run.choices.below(5) {
+        // Found by silence, or by the kernel.
         0 => peer.vanished = true,
+        4 => {
+            peer.vanished = true;
+            run.rig.end(peer.client).fail(ErrorKind::TimedOut);
+        }
         1 => run.rig.end(peer.client).reset(),
         2 => peer.end(),
         _ => {

@@ -87,8 +87,7 @@ impl Ledger {
     /// # Panics
     /// When it was not sent so, not to that client, or was heard before.
     pub fn hear(&mut self, by: Ear, body: &[u8], binary: bool) -> (usize, Option<Lane>) {
-        let number =
-            number_of(body).unwrap_or_else(|| panic!("a message of nobody: {}", body.escape_ascii()));
+        let number = number_of(body).expect("a message that somebody sent");
         let sent = self.sent.get_mut(number).expect("a message that was sent");
         let plain = sent.body.bytes();
         let is_same = match by.stream && !binary {

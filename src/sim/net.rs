@@ -74,8 +74,8 @@ pub struct End {
     pub room: usize,
     /// The client has sent its end.
     pub ended: bool,
-    /// The connection is reset.
-    pub reset: bool,
+    /// The connection has failed.
+    pub failed: Option<ErrorKind>,
     /// The server has shut its side.
     pub shut: bool,
     /// The server has closed.
@@ -128,7 +128,7 @@ impl World {
             down: Vec::new(),
             room: usize::MAX,
             ended: false,
-            reset: false,
+            failed: None,
             shut: false,
             closed: false,
             was_short: false,
@@ -182,9 +182,14 @@ impl End {
         self.ready_to_read = true;
     }
 
-    /// The connection fails under both.
+    /// The client, or something in between, resets the connection.
     pub fn reset(&mut self) {
-        self.reset = true;
+        self.fail(ErrorKind::ConnectionReset);
+    }
+
+    /// The connection fails under both.
+    pub fn fail(&mut self, how: ErrorKind) {
+        self.failed = Some(how);
         self.ready_to_read = true;
     }
 
@@ -212,19 +217,25 @@ impl End {
 
     fn event(&self, readable: bool, writable: bool) -> Event {
         let ended = readable && self.ended;
-        Event::Ready { token: self.token.unwrap_or_default(), readable, ended, writable, failed: self.reset }
+        Event::Ready {
+            token: self.token.unwrap_or_default(),
+            readable,
+            ended,
+            writable,
+            failed: self.failed.is_some(),
+        }
     }
 
     fn look_again(&mut self) {
-        self.ready_to_read |= !self.up.is_empty() || self.ended || self.reset;
+        self.ready_to_read |= !self.up.is_empty() || self.ended || self.failed.is_some();
         self.ready_to_write |= self.watches_writable && self.room > 0;
     }
 
     /// Takes at most `most`, however much room there is.
     fn write(&mut self, bytes: &[u8], most: usize) -> io::Result<usize> {
         assert!(!self.closed && !self.shut, "written after the server's own end");
-        if self.reset {
-            return Err(ErrorKind::ConnectionReset.into());
+        if let Some(how) = self.failed {
+            return Err(how.into());
         }
         let taken = bytes.len().min(self.room).min(most);
         if self.room != usize::MAX {
@@ -401,8 +412,8 @@ impl Net for FakeNet {
         }
         let most = self.cut(buffer.len());
         self.end(socket, |end| {
-            if end.reset {
-                return Err(ErrorKind::ConnectionReset.into());
+            if let Some(how) = end.failed.filter(|_| end.up.is_empty()) {
+                return Err(how.into());
             }
             if end.up.is_empty() && end.ended {
                 return Ok(0);

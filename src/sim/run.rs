@@ -190,7 +190,7 @@ impl Simulation {
             for (socket, phase) in shard.phases() {
                 let end = &world.sockets[socket.0 as usize];
                 assert!(end.up.is_empty(), "what {socket:?} has sent is read ({phase:?})");
-                assert!(!end.reset && !end.ended, "{socket:?} is known to be gone ({phase:?})");
+                assert!(end.failed.is_none() && !end.ended, "{socket:?} is known to be gone ({phase:?})");
             }
         }
         let limits = &self.plan.config.limits;

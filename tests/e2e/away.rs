@@ -90,7 +90,7 @@ fn clients_that_vanish_without_a_word_are_found() {
         assert!(gone.elapsed() < USER_TIMEOUT + SLACK, "the stream is open after {:?}", gone.elapsed());
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(node.metric("holdfast_closes_total{reason=\"client_gone\"}"), 1.0);
+    assert_eq!(node.metric("holdfast_closes_total{reason=\"dead_peer\"}"), 2.0);
     assert_eq!(node.push("away/push", "x"), (404, vec![]));
     node.wait_for_metric("holdfast_lent_bytes", 0.0);
     node.wait_for_metric("holdfast_timers", 2.0);
