@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("directory", &["kit", "model"]),
     ("conn", &["kit", "model", "proto", "stats", "config", "directory"]),
     ("shard", &["kit", "model", "clock", "stats", "directory", "conn"]),
-    ("bridge", &["kit", "model", "stats", "config", "directory"]),
+    ("bridge", &["kit", "model", "clock", "stats", "config", "directory"]),
     ("control", &["kit", "model", "clock", "stats", "config", "directory", "bridge"]),
     (
         "server",
@@ -44,6 +44,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ureq", &["commands/"]),
     ("signal_hook", &["server.rs", "server/"]),
     ("rlimit", &["server/"]),
+    ("redis", &["bridge/store/"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port, `control` may

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod push;
 pub mod registry;
 pub mod router;
+pub mod store;
 
 pub use broadcasts::Broadcasts;
 pub use drain::{DrainPhase, DrainStatus, DrainSwitch};

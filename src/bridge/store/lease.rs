@@ -1,0 +1,111 @@
+//! The bytes of a node's lease.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0 | highest format of records that the node reads |
+//! | 1..9 | incarnation, big-endian |
+//! | 9..17 | end, ms since 1970 by the registry's clock, big-endian; the script that renews fills it in |
+//! | 17.. | JSON: node, address, region, capacity, connections, draining, version |
+//!
+//! A field that is not known is ignored, one that is missing is empty.
+
+use super::record::{Unreadable, take};
+use crate::bridge::registry::Lease;
+use std::borrow::Cow;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    node: Cow<'a, str>,
+    #[serde(borrow, default)]
+    address: Cow<'a, str>,
+    #[serde(borrow, default)]
+    region: Cow<'a, str>,
+    #[serde(default)]
+    capacity: u64,
+    #[serde(default)]
+    connections: u64,
+    #[serde(default)]
+    draining: bool,
+    #[serde(borrow, default)]
+    version: Cow<'a, str>,
+}
+
+/// A lease without its end.
+pub(super) fn bytes(lease: &Lease, format: u8) -> Vec<u8> {
+    let body = Body {
+        node: Cow::Borrowed(&lease.node),
+        address: Cow::Borrowed(&lease.address),
+        region: Cow::Borrowed(&lease.region),
+        capacity: lease.capacity,
+        connections: lease.connections,
+        draining: lease.draining,
+        version: Cow::Borrowed(&lease.version),
+    };
+    let mut out = Vec::with_capacity(256);
+    out.push(format);
+    out.extend(lease.incarnation.to_be_bytes());
+    out.extend([0; 8]);
+    // Strings and numbers into memory: nothing of this can fail.
+    let _ = serde_json::to_writer(&mut out, &body);
+    out
+}
+
+/// The lease, its format and its end.
+pub(super) fn read(bytes: &[u8]) -> Result<(Lease, u8, u64), Unreadable> {
+    let mut rest = bytes;
+    let [format] = take(&mut rest)?;
+    let incarnation = u64::from_be_bytes(take(&mut rest)?);
+    let ends_ms = u64::from_be_bytes(take(&mut rest)?);
+    let body: Body<'_> = serde_json::from_slice(rest).map_err(|_| Unreadable)?;
+    let lease = Lease {
+        node: body.node.into_owned(),
+        address: body.address.into_owned(),
+        region: body.region.into_owned(),
+        incarnation,
+        capacity: body.capacity,
+        connections: body.connections,
+        draining: body.draining,
+        version: body.version.into_owned(),
+    };
+    Ok((lease, format, ends_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> Lease {
+        Lease {
+            node: "a\"é".into(),
+            address: "[::1]:7008".into(),
+            region: "eu".into(),
+            incarnation: u64::MAX - 1,
+            capacity: 1 << 60,
+            connections: 3,
+            draining: true,
+            version: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn a_lease_reads_back() {
+        assert_eq!(read(&bytes(&lease(), 7)), Ok((lease(), 7, 0)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_ignored_and_what_is_missing_is_empty() {
+        let mut later = bytes(&lease(), 9)[..17].to_vec();
+        later.extend(br#"{"zone":{"a":[1]},"node":"b"}"#);
+        let (read, format, _) = read(&later).unwrap();
+        assert_eq!((read.node.as_str(), read.address.as_str(), read.capacity, format), ("b", "", 0, 9));
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        let whole = bytes(&lease(), 1);
+        for cut in 0..whole.len() {
+            assert_eq!(read(&whole[..cut]), Err(Unreadable), "{cut}");
+        }
+    }
+}

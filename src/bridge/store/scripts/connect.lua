@@ -1,0 +1,68 @@
+-- Registers a connection: prunes the dead, and the newer of two connections of one device wins.
+-- KEYS[1] the user's hash. ARGV: 1 nonce, 2 device, 3 record without its times, 4 age ms, 5 life ms,
+-- 6 the registry's time when this was sent, as far as the sender knows, 7 the last moment at which it may be carried out.
+-- Bytes, counted from 1: 11-28 incarnation and connection, 3-28 identity, 29-36 connected, 37-44 expires, 45-52 user.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now > tonumber(ARGV[7]) then
+    return {ARGV[1], KEYS[1], 'late'}
+end
+
+local function expires(record)
+    if #record < 52 then
+        return 0
+    end
+    return (struct.unpack('>I8', record, 37))
+end
+
+-- Numbers byte by byte: Lua compares strings by the locale, and its own numbers have but 53 bits.
+local function exceeds(a, b, first, last)
+    for at = first, last do
+        local x, y = string.byte(a, at), string.byte(b, at)
+        if x ~= y then
+            return x > y
+        end
+    end
+    return nil
+end
+
+local held, last = nil, 0
+local all = redis.call('HGETALL', KEYS[1])
+for at = 1, #all, 2 do
+    local ends = expires(all[at + 1])
+    if all[at] == ARGV[2] then
+        if ends > now and string.sub(all[at + 1], 45, 52) == string.sub(ARGV[3], 45, 52) then
+            held = all[at + 1]
+        end
+    elseif ends <= now then
+        redis.call('HDEL', KEYS[1], all[at])
+    elseif ends > last then
+        last = ends
+    end
+end
+
+-- Neither a request that was long under way nor a clock that was set back makes a connection newer than it is.
+local connected = math.max(0, math.min(now, tonumber(ARGV[6])) - tonumber(ARGV[4]))
+if held and string.sub(held, 3, 28) == string.sub(ARGV[3], 3, 28) then
+    connected = math.min(connected, (struct.unpack('>I8', held, 29)))
+    held = nil
+end
+local ends = now + tonumber(ARGV[5])
+local mine = string.sub(ARGV[3], 1, 28) .. struct.pack('>I8I8', connected, ends) .. string.sub(ARGV[3], 45)
+
+if held then
+    local newer = exceeds(held, mine, 29, 36)
+    if newer == nil then
+        newer = exceeds(held, mine, 11, 28)
+    end
+    if newer == nil then
+        newer = exceeds(held, mine, 3, 10)
+    end
+    if newer then
+        return {ARGV[1], KEYS[1], 'beaten', held}
+    end
+end
+
+redis.call('HSET', KEYS[1], ARGV[2], mine)
+redis.call('PEXPIREAT', KEYS[1], math.max(last, ends))
+return {ARGV[1], KEYS[1], 'stands', held or ''}
