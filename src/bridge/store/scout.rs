@@ -22,8 +22,8 @@ const SENTINEL_EVERY: Duration = Duration::from_secs(1);
 const CLUSTER_EVERY: Duration = Duration::from_secs(5);
 /// While a master is missing.
 const MISSING_EVERY: Duration = Duration::from_millis(200);
-/// However often it is rung for.
-const AT_LEAST: Duration = Duration::from_millis(20);
+/// However often it is rung for: a fleet that has lost a master should not also keep the others busy.
+const AT_LEAST: Duration = Duration::from_millis(100);
 
 type Parts = Vec<(RangeInclusive<u16>, Address)>;
 

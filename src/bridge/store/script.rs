@@ -27,8 +27,8 @@ pub(super) const SOURCES: [&str; 6] = [
 /// The names by which a server knows the scripts, which it gave when they were loaded.
 pub(super) type Digests = [String; SOURCES.len()];
 
-/// Lives and ages are cut to this, ms (some 34 years): sums with the time stay exact in Lua's numbers.
-const SPAN_MAX_MS: u64 = 1 << 40;
+/// Lives and ages are cut to this, ms (some 139 years): sums with the time stay exact in Lua's numbers.
+const SPAN_MAX_MS: u64 = 1 << 42;
 
 #[derive(Clone, Copy)]
 enum Script {
