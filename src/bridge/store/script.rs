@@ -295,3 +295,6 @@ fn write_number(out: &mut Vec<u8>, number: u64) {
     let left = room.len();
     write_bytes(out, &[&digits[..digits.len() - left]]);
 }
+
+#[cfg(test)]
+mod tests;
