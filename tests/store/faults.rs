@@ -158,6 +158,22 @@ fn a_server_that_stops_costs_no_more_than_the_time_out() {
 }
 
 #[test]
+fn a_reply_that_comes_byte_by_byte_holds_nobody_up() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port);
+    let client = Client::ready(&proxy.url(), 1);
+    register(&client, 2);
+    proxy.spoil_next(&[Fault::Dribble(Duration::from_millis(30))]);
+    let (first, behind) = (client.submit(lookup(&user(0))), client.submit(lookup(&user(1))));
+    thread::sleep(Duration::from_millis(500));
+    let later = client.submit(lookup(&user(1)));
+    assert_eq!(client.answer(first), Err(Failure::Timeout));
+    assert_eq!(client.answer(behind), Err(Failure::Timeout));
+    assert_eq!(client.answer(later), Err(Failure::Timeout));
+    wait_for("a new connection", || check_own(&user(1), &client.ask(lookup(&user(1)))).then_some(()));
+}
+
+#[test]
 fn a_full_queue_is_full_and_the_rest_is_answered() {
     let server = Server::start(&[]);
     let mut settings = Settings::new(server.url().parse().unwrap());

@@ -16,6 +16,8 @@ pub enum Fault {
     /// It comes behind the next one.
     Swap,
     Delay(Duration),
+    /// Byte by byte, with so long between them: no read ever waits long.
+    Dribble(Duration),
 }
 
 /// What happens when.
@@ -108,6 +110,12 @@ fn carry_replies(mut from: TcpStream, mut to: TcpStream, plan: &Mutex<Plan>) {
                     continue;
                 }
                 Some(Fault::Delay(time)) => thread::sleep(time),
+                Some(Fault::Dribble(pause)) => {
+                    for byte in out.drain(..) {
+                        thread::sleep(pause);
+                        let _ = to.write_all(&[byte]);
+                    }
+                }
                 _ => {}
             }
             out.extend(held.take().unwrap_or_default());
