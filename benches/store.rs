@@ -149,14 +149,18 @@ fn through_store(server: &Server) {
     };
     (0..WINDOW).for_each(&submit);
     let mut next = WINDOW;
+    // In batches, as a thread does that has others to serve.
     while left_to_answer > 0 {
-        if let Output::Answer { result, .. } = outputs.recv().unwrap() {
-            result.unwrap();
-            left_to_answer -= 1;
-            if next < CONNECTS {
-                submit(next);
-                next += 1;
+        for output in outputs.try_iter() {
+            if let Output::Answer { result, .. } = output {
+                result.unwrap();
+                left_to_answer -= 1;
+                if next < CONNECTS {
+                    submit(next);
+                    next += 1;
+                }
             }
         }
+        thread::sleep(Duration::from_millis(1));
     }
 }

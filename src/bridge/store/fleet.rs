@@ -286,11 +286,12 @@ impl Fleet {
         let mut gained: Vec<Vec<u16>> = Vec::new();
         for (slots, address) in parts {
             let at = new.lanes.iter().position(|lane| lane.address == *address).unwrap_or_else(|| {
-                let lane = old.lane_at(address).cloned().unwrap_or_else(|| {
-                    let lane = Arc::new(Lane::new(address.clone()));
-                    fresh.push(lane.clone());
-                    lane
-                });
+                let lane =
+                    old.lane_at(address).filter(|lane| !lane.has_retired()).cloned().unwrap_or_else(|| {
+                        let lane = Arc::new(Lane::new(address.clone()));
+                        fresh.push(lane.clone());
+                        lane
+                    });
                 new.lanes.push(lane);
                 gained.push(Vec::new());
                 new.lanes.len() - 1

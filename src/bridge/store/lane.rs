@@ -73,7 +73,7 @@ impl Lane {
         let lane = self.clone();
         let carry = move || Carrier::new(lane, fleet).run();
         if thread::Builder::new().name(name).spawn(carry).is_err() {
-            // No thread, no master: what waits is answered by the keeper in time, and the next map tries again.
+            // No thread, no master: what waits is answered by the keeper, and the next map brings another lane.
             lock(&self.queue).phase = Phase::Retired;
         }
     }
@@ -110,6 +110,10 @@ impl Lane {
 
     pub(super) fn is_up(&self) -> bool {
         lock(&self.queue).phase == Phase::Up
+    }
+
+    pub(super) fn has_retired(&self) -> bool {
+        self.phase() == Phase::Retired
     }
 
     /// The slots had another owner before.
