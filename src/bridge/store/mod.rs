@@ -50,6 +50,7 @@
 //! The user of an ACL needs: `EVALSHA`, `SCRIPT LOAD`, `TIME`, `INFO`, the commands in the scripts, and in a Cluster
 //! `CLUSTER SLOTS` and `ASKING`.
 
+mod carrier;
 mod fleet;
 mod keeper;
 mod lane;
