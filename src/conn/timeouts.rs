@@ -67,6 +67,7 @@ impl Connection {
             }
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
+            self.give_back(context.tools);
             // As good as a ping: the next is due in an interval, if the client is still here.
             let next = context.tick.plus_ms(self.ping_interval_ms());
             return (

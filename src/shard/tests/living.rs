@@ -1,6 +1,6 @@
 //! What an open connection does by itself: pings, and the watch over what its client sends.
 
-use crate::model::Reason;
+use crate::model::{Outcome, Reason};
 use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
@@ -152,6 +152,26 @@ fn a_held_message_does_not_put_off_the_next_ping() {
     rig.pass_ms(100);
     let pings = rig.take_frames(client).iter().filter(|frame| **frame == PING).count();
     assert!((1..=3).contains(&pings), "{pings} pings in 10 s");
+    rig.stop();
+}
+
+#[test]
+fn a_message_that_is_late_when_its_connection_is_asked_to_leave_leaves_nothing_behind() {
+    let mut rig = Rig::new(|config| {
+        (config.lifetime.mean_ms, config.lifetime.max_ms) = (10_000, 10_000);
+        config.delivery.timeout_ms = 9_990;
+    });
+    let client = rig.websocket("user=ann");
+    rig.set_room(client, 0);
+    let push = rig.push("ann", "x");
+    // Room comes, and the news of it later than the end of both.
+    rig.world.borrow_mut().events_max = 0;
+    rig.end(client).set_room(usize::MAX);
+    rig.stall_ms(10_000);
+    rig.turn(0);
+    assert_eq!((push.outcome(), rig.goaways(Reason::Lifetime)), (Some(Outcome::Slow), 1));
+    assert_eq!((rig.take_frames(client), rig.lent()), (vec![Frame::text("_CLOSE_")], 0));
+    rig.world.borrow_mut().events_max = usize::MAX;
     rig.stop();
 }
 
