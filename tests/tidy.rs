@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("commands", &["config", "server"]),
-    ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard"]),
+    ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
 
 /// Crates, and where alone they may be named.

@@ -13,9 +13,10 @@ use super::{
     rig::{Client, Rig},
 };
 use crate::{
+    bridge::drain::{DrainPhase, DrainStep},
     conn::Phase,
     kit::random::Random,
-    model::{Handle, Reason},
+    model::{Handle, Reason, mail::ToShard},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,8 +58,8 @@ pub struct Simulation {
     pub active: BTreeSet<usize>,
     /// Connections that were found once, and may be gone.
     pub remembered: Vec<Handle>,
-    /// A drain under way: when it began, and its window.
-    pub drain: Option<(u64, u64)>,
+    /// Everybody is being asked to leave: since when, and over how long, µs and ms.
+    leaving: Option<(u64, u64)>,
     /// How long no shard has run.
     pub stalled_ms: u64,
     /// When there were few descriptors last.
@@ -115,7 +116,7 @@ impl Simulation {
             peers: Vec::new(),
             active: BTreeSet::new(),
             remembered: Vec::new(),
-            drain: None,
+            leaving: None,
             stalled_ms: 0,
             scarce_us: began_us,
             steps: 0,
@@ -131,9 +132,28 @@ impl Simulation {
     pub fn step(&mut self) {
         self.steps += 1;
         actions::act(self);
+        self.advance_drain();
         self.let_run();
         self.attend();
         self.check_times();
+    }
+
+    /// What the server's own thread does several times a second.
+    fn advance_drain(&mut self) {
+        let (now, open) = (self.rig.world.borrow().now(), self.rig.stats.connections());
+        match self.rig.drain.advance(now, open) {
+            DrainStep::Wait | DrainStep::Finish => {}
+            DrainStep::Leave { window_ms } => {
+                self.settle();
+                self.rig.post_to_all(|| ToShard::Drain { window_ms });
+                self.leaving = Some((self.now_us(), window_ms));
+            }
+            DrainStep::Resume => {
+                self.settle();
+                self.rig.post_to_all(|| ToShard::CancelDrain);
+                self.leaving = None;
+            }
+        }
     }
 
     fn let_run(&mut self) {
@@ -228,7 +248,13 @@ impl Simulation {
         self.scarce_us = if scarce { now_us } else { self.scarce_us };
         let accepts = || self.rig.shards.iter().all(|shard| shard.accepts());
         assert!(now_us <= self.scarce_us + slack_us || accepts(), "it accepts when there are descriptors");
-        if let Some((began_us, window_ms)) = self.drain {
+        let drain = self.rig.drain.status();
+        let late = drain.elapsed_ms > drain.deadline_ms + slack_us / 1_000;
+        assert!(
+            !late || matches!(drain.phase, DrainPhase::Done | DrainPhase::Serving),
+            "a drain ends on time"
+        );
+        if let Some((began_us, window_ms)) = self.leaving {
             let asked_us = began_us + window_ms * 1_000 + slack_us;
             let asked = || phases.values().all(|phase| *phase != Phase::Open);
             assert!(now_us < asked_us || asked(), "a drain asks everyone in its window");
@@ -236,7 +262,7 @@ impl Simulation {
             let over_us = asked_us + grace_us + CLOSING_US;
             // Who comes later is refused, and may be slow to hear it.
             let held = || phases.iter().any(|(number, _)| self.accepted_us(*number) < began_us);
-            assert!(now_us < over_us || !held(), "a drain ends on time");
+            assert!(now_us < over_us || !held(), "a drain leaves nobody behind");
         }
     }
 
@@ -285,6 +311,7 @@ impl Simulation {
         let end_us = self.now_us() + (self.plan.life_max_ms() + 2_000) * 1_000;
         while self.now_us() < end_us {
             // Shorter than it takes to be thought dead.
+            self.advance_drain();
             self.pass_ms(2_000);
             self.attend();
             self.check_times();
