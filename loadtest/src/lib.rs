@@ -1,9 +1,10 @@
 //! Clients and senders in numbers for a Holdfast node, which count and compare every byte.
 //!
-//! A [`Fleet`] is the clients: worker threads with an event loop each. A [`Sender`] pushes over the node's internal port. A
-//! [`Ledger`] holds what was sent, with what the node said became of it, against what came. [`run`] is all of it in one
+//! A [`Fleet`] is the clients: worker threads with an event loop each. A [`Sender`] pushes over the node's internal port.
+//! [`Books`] hold what was sent, with what the node said became of it, against what came and what the node counted. [`run`] is all of it in one
 //! go, as `holdfast loadtest` does. Nothing here uses the server's code.
 
+mod books;
 pub mod client;
 pub mod compare;
 mod fleet;
@@ -15,6 +16,7 @@ pub mod report;
 mod run;
 mod worker;
 
+pub use books::{Books, faults};
 pub use client::Protocol;
 pub use fleet::Fleet;
 pub use internal::{Internal, Metrics, Sender, Sent};

@@ -2,13 +2,14 @@
 
 use crate::{
     Manner, Run, Wave,
-    compare::{self, Pair},
+    books::{self, Books},
+    compare::Pair,
     fleet::Fleet,
     internal::{Internal, Metrics, Sender},
     ledger::Ledger,
     plan::{self, Settings},
     report::Report,
-    worker::tally::{Ending, Tally},
+    worker::tally::Tally,
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -76,13 +77,11 @@ pub fn run(mut plan: Plan, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Resu
     plan::raise_descriptors(plan.connections)?;
     let sources = std::mem::take(&mut plan.settings.sources);
     plan.settings.sources = plan::plan_sources(plan.connections, &plan.settings.targets, sources)?;
-    let before = plan.internal.as_ref().map(Internal::metrics).transpose()?;
-    check_capacity(plan.connections, before.as_ref())?;
+    let books = plan.internal.clone().map(Books::open).transpose()?;
+    check_capacity(plan.connections, books.as_ref().map(Books::before))?;
     let run = Run::begin();
     let fleet = Fleet::start(plan.settings.clone(), run).map_err(|error| format!("cannot start: {error}"))?;
-    let mut load =
-        Load { plan, run, fleet, before, ledger: Ledger::default(), mismatches: Vec::new(), stop, say };
-    Ok(load.run())
+    Ok(Load { plan, run, fleet, books, mismatches: Vec::new(), stop, say }.run())
 }
 
 fn check_capacity(connections: u32, metrics: Option<&Metrics>) -> Result<(), String> {
@@ -103,24 +102,25 @@ struct Load<'a> {
     plan: Plan,
     run: Run,
     fleet: Fleet,
-    before: Option<Metrics>,
-    ledger: Ledger,
+    /// None: nothing is asked of the node's internal port.
+    books: Option<Books>,
     mismatches: Vec<String>,
     stop: &'a AtomicBool,
     say: &'a mut dyn FnMut(&str),
 }
 
 impl Load<'_> {
-    fn run(&mut self) -> Report {
+    fn run(mut self) -> Report {
         let began = Instant::now();
         self.ramp();
         let ramp = began.elapsed();
-        let hold_until = Instant::now() + self.plan.hold;
-        if let Some(internal) = self.plan.internal.clone().filter(|_| self.plan.pushes > 0) {
-            self.push(internal);
-        }
-        while Instant::now() < hold_until && !self.is_stopped() {
-            std::thread::sleep(LOOK);
+        // Without clients there is nothing to hold, and what is wrong need not wait to be told.
+        if self.fleet.tally().open.sum() > 0 {
+            let hold_until = Instant::now() + self.plan.hold;
+            self.push();
+            while Instant::now() < hold_until && !self.is_stopped() {
+                std::thread::sleep(LOOK);
+            }
         }
         (self.say)("comparing");
         let mut pairs = Vec::new();
@@ -135,10 +135,10 @@ impl Load<'_> {
             rate: self.plan.rate,
             took: began.elapsed(),
             tally,
-            ledger: std::mem::take(&mut self.ledger),
             pairs,
-            mismatches: std::mem::take(&mut self.mismatches),
             interrupted: self.is_stopped(),
+            ledger: self.books.map_or_else(Ledger::default, |books| books.ledger),
+            mismatches: self.mismatches,
         }
     }
 
@@ -173,24 +173,31 @@ impl Load<'_> {
         }
     }
 
-    fn push(&mut self, internal: Internal) {
+    fn push(&mut self) {
+        let Some(mut books) = self.books.take().filter(|_| self.plan.pushes > 0) else { return };
+        let internal = self.plan.internal.clone().expect("there are books only with an internal port");
         let mut sender = Sender::new(internal, self.run, &self.plan.settings, self.plan.size);
-        let pushed = match self.plan.to {
-            To::Some => self.push_to_some(&mut sender),
-            To::All => self.push_to_all(&mut sender),
-            To::Both => self.push_to_some(&mut sender).and_then(|()| self.push_to_all(&mut sender)),
+        let (some, all) = match self.plan.to {
+            To::Some => (true, false),
+            To::All => (false, true),
+            To::Both => (true, true),
         };
-        if let Err(words) = pushed {
-            self.mismatches.push(words);
+        let mut pushed = Ok(());
+        if some {
+            pushed = self.push_to_some(&mut sender, &mut books);
         }
+        if all && pushed.is_ok() {
+            pushed = self.push_to_all(&mut sender, &mut books);
+        }
+        self.mismatches.extend(pushed.err());
+        self.books = Some(books);
     }
 
     /// Messages to a sample that is spread over all clients, so over both protocols and all shards.
-    fn push_to_some(&mut self, sender: &mut Sender) -> Result<(), String> {
+    fn push_to_some(&mut self, sender: &mut Sender, books: &mut Books) -> Result<(), String> {
         let connections = self.plan.connections;
         let count = ((f64::from(connections) * self.plan.sample).round() as u32).clamp(1, connections);
-        // A stride that has no factor of the fleet's size in it would favour no protocol; the middle of each stretch does as
-        // well, with an offset that differs from stretch to stretch.
+        // One of each stretch of clients, each time another place in it: so both protocols are in the sample.
         let stretch = connections / count;
         let sample: Vec<u32> = (0..count).map(|at| at * stretch + at % stretch.max(1)).collect();
         (self.say)(&format!("pushing {} message(s) to each of {count} users", self.plan.pushes));
@@ -205,56 +212,33 @@ impl Load<'_> {
                     false => self.run.now_us(),
                 };
                 std::thread::sleep(Duration::from_micros(meant_us.saturating_sub(self.run.now_us())));
-                let sent = match self.plan.batch {
-                    0 | 1 => vec![sender.push(batch[0], meant_us)?],
-                    _ => sender.push_batch(batch, meant_us)?,
-                };
+                books.push(sender, batch, meant_us)?;
                 done += batch.len() as u64;
-                self.ledger.sent(sent);
             }
         }
         Ok(())
     }
 
-    fn push_to_all(&mut self, sender: &mut Sender) -> Result<(), String> {
+    fn push_to_all(&mut self, sender: &mut Sender, books: &mut Books) -> Result<(), String> {
         (self.say)(&format!("broadcasting {} message(s)", self.plan.pushes));
         for _ in 0..self.plan.pushes {
             if self.is_stopped() {
                 break;
             }
-            let (sequence, outcomes) = sender.broadcast(self.run.now_us())?;
-            self.ledger.sent_to_all(sequence, &outcomes);
+            books.push_to_all(sender, self.run.now_us())?;
         }
         Ok(())
     }
 
-    /// Waits until everything has come and both books agree, or the time is over; the last look. None: there is no other
-    /// book.
+    /// Waits until all books agree. None: there are none.
     fn settle(&mut self) -> Option<Vec<Pair>> {
-        let (internal, before) = (self.plan.internal.clone()?, self.before.take()?);
-        let deadline = Instant::now() + SETTLE;
-        let last = loop {
-            let tally = self.fleet.tally();
-            self.ledger.received(self.fleet.take_receipts());
-            let late = Instant::now() >= deadline;
-            match internal.metrics() {
-                Err(words) if late => {
-                    self.mismatches.push(words);
-                    break None;
-                }
-                Err(_) => {}
-                Ok(metrics) => {
-                    let pairs = compare::pairs(&tally, &self.ledger, &before, &metrics);
-                    let even = self.ledger.is_even(&tally) && pairs.iter().all(Pair::agrees);
-                    if even || late {
-                        break Some(pairs);
-                    }
-                }
+        match self.books.as_mut()?.settle(&mut self.fleet, SETTLE, 0) {
+            Ok((_, pairs)) => Some(pairs),
+            Err(words) => {
+                self.mismatches.push(words);
+                None
             }
-            std::thread::sleep(LOOK);
-        };
-        self.before = Some(before);
-        last
+        }
     }
 
     fn leave(&mut self) {
@@ -277,18 +261,8 @@ impl Load<'_> {
         for (failure, count) in &tally.failed {
             words.push(format!("{count} connections failed: {}", failure.words()));
         }
-        let bad = [Ending::Lost, Ending::Reset, Ending::Stuck];
-        for ending in bad {
-            let count = tally.ended_by(ending);
-            if count > 0 {
-                words.push(format!("{count} connections were {ending}"));
-            }
-        }
-        if tally.faults > 0 {
-            words.push(format!("{} faults of the node in what it sent; the first:", tally.faults));
-            words.extend(tally.fault_words.iter().cloned());
-        }
-        words.extend(self.ledger.differences(tally, 0));
+        words.extend(books::faults(tally));
+        words.extend(self.books.iter().flat_map(|books| books.ledger.differences(tally, 0)));
         for (when, pairs) in pairs {
             let wrong = pairs.iter().filter(|pair| !pair.agrees());
             words.extend(wrong.map(|pair| format!("{}, {when}", pair.words())));

@@ -330,6 +330,8 @@ impl Worker {
         connection.ending = None;
         connection.asked = false;
         connection.stream_ended = false;
+        // A broadcast that is under way while a client reconnects may reach both of its connections.
+        connection.last_broadcast = connection.last_broadcast.saturating_sub(1);
         self.give_back(key);
         self.enter(key, Phase::Away);
         self.tally.away += 1;

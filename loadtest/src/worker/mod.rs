@@ -276,8 +276,9 @@ impl Worker {
         self.tally.late_us.saturating_record(now.saturating_sub(connection.meant_us).max(1));
         let opened = net::connect(source, target, slow).and_then(|socket| {
             let both = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(key), both)?;
-            Ok(socket)
+            let registered =
+                self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(key), both);
+            registered.map(|()| socket).map_err(|error| Failure::of(&error))
         });
         match opened {
             Ok(socket) => {
@@ -287,7 +288,7 @@ impl Worker {
                 self.enter(key, Phase::Connecting);
                 self.after(key, now + patience, What::GiveUp);
             }
-            Err(error) => self.fail(key, Failure::of(&error)),
+            Err(failure) => self.fail(key, failure),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sockets: how one is made, and the one option that needs the C library.
 #![allow(unsafe_code)]
 
+use super::tally::Failure;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::{
     io,
@@ -16,17 +17,19 @@ const NARROW_BYTES: usize = 4_096;
 ///
 /// # Errors
 /// When the kernel has no port, no descriptor or no route.
-pub fn connect(source: Option<IpAddr>, target: SocketAddr, narrow: bool) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), None)?;
+pub fn connect(source: Option<IpAddr>, target: SocketAddr, narrow: bool) -> Result<TcpStream, Failure> {
+    let failure = |error| Failure::of(&error);
+    let socket =
+        Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), None).map_err(failure)?;
     if let Some(source) = source {
-        bind_without_port(&socket)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        bind_without_port(&socket).map_err(failure)?;
+        socket.bind(&SocketAddr::new(source, 0).into()).map_err(|_| Failure::NoSource)?;
     }
     if narrow {
-        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        socket.set_recv_buffer_size(NARROW_BYTES).map_err(failure)?;
     }
     match socket.connect(&target.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(failure(error)),
         _ => Ok(socket.into()),
     }
 }

@@ -59,7 +59,6 @@ impl Failure {
     pub(super) fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => Failure::NobodyThere,
-            Some(libc::EADDRNOTAVAIL) if error.to_string().contains("bind") => Failure::NoSource,
             Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE | libc::EAGAIN) => Failure::NoPort,
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Failure::NoDescriptor,
             Some(libc::ETIMEDOUT) => Failure::Silence,
