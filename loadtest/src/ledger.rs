@@ -99,14 +99,25 @@ impl Ledger {
         [&self.direct, &self.copies].iter().filter_map(|counts| counts.get(outcome)).sum()
     }
 
-    /// What differs, in sentences. `lossy` connections were reset by their clients: each may have taken what was on its way
-    /// with it, one message for it and one copy of a broadcast.
+    /// Copies and messages that the node wrote and that have not come.
+    pub fn missing(&self, tally: &Tally) -> u64 {
+        let copies =
+            (0..self.broadcasts.len()).map(|at| self.broadcasts[at].0.saturating_sub(copies(tally, at)));
+        self.lost().count() as u64 + copies.sum::<u64>()
+    }
+
+    fn lost(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.awaited.iter().filter(|(_, fate)| **fate == Fate::Comes).map(|(key, _)| *key)
+    }
+
+    /// What differs, in sentences. So many that the node wrote may be missing: a client that resets its connection takes
+    /// what is on its way with it.
     pub fn differences(&self, tally: &Tally, lossy: u64) -> Vec<String> {
         let mut words = Vec::new();
-        let missing = |(_, fate): &(&(u32, u32), &Fate)| **fate == Fate::Comes;
-        let mut lost: Vec<_> = self.awaited.iter().filter(missing).map(|(key, _)| *key).collect();
+        let is_missing = self.missing(tally) > lossy;
+        let mut lost: Vec<_> = self.lost().collect();
         lost.sort_unstable();
-        if lost.len() as u64 > lossy {
+        if is_missing && !lost.is_empty() {
             words.push(format!("{} message(s) that the node wrote did not come", lost.len()));
             tell(&mut words, &lost, |(client, sequence)| {
                 format!("client {client}: message {sequence} did not come")
@@ -128,7 +139,7 @@ impl Ledger {
         for at in 0..self.broadcasts.len().max(tally.copies.len()) {
             let (come, may) = self.broadcasts.get(at).copied().unwrap_or_default();
             let came = copies(tally, at);
-            if came + lossy < come || came > come + may {
+            if is_missing && came < come || came > come + may {
                 words.push(format!("broadcast {at}: {came} copies came, the node wrote {come}"));
             }
         }

@@ -20,5 +20,6 @@ mod proxy;
 mod push;
 mod python;
 mod slow;
+mod soak;
 mod sse;
 mod zuul;

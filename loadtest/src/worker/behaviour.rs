@@ -217,9 +217,11 @@ impl Worker {
         }
     }
 
-    /// A slow client has left edges unread.
+    /// A slow client has left edges unread, and would take too long for the rest through its narrow buffer.
     fn read_on(&mut self, now: u64, key: usize) {
-        if self.connections[key].manner == Manner::Slow {
+        let connection = &self.connections[key];
+        if let Some(socket) = connection.socket.as_ref().filter(|_| connection.manner == Manner::Slow) {
+            net::widen(socket);
             self.read(now, key);
         }
     }
@@ -255,6 +257,10 @@ impl Worker {
             (What::GiveUp, _) => {
                 let lingers = self.connections[key].manner == Manner::Linger;
                 let ending = self.connections[key].ending.filter(|_| lingers);
+                if ending.is_none() {
+                    let manner = self.connections[key].manner;
+                    self.fault(key, &format!("was not let go by the server in time ({manner:?})"));
+                }
                 self.drop_socket(key, ending.unwrap_or(Ending::Stuck));
             }
             (What::Dwelt, _) => self.depart(now, key),

@@ -77,7 +77,7 @@ pub const NOTHING_LENT: u32 = u32::MAX;
 pub struct Connection {
     pub socket: Option<TcpStream>,
     pub client: u32,
-    /// Of the phase; a timer of an earlier one is void.
+    /// Of the phase, no other's; a timer of an earlier one, or of who had the place before, is void.
     pub stamp: u32,
     /// The latest message for this client alone, 0: none.
     pub last_direct: u32,

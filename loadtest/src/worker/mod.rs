@@ -112,6 +112,8 @@ pub struct Worker {
     timers: BinaryHeap<Timer>,
     schedules: VecDeque<Schedule>,
     tally: Tally,
+    /// Phases begun by all connections: the latest stamp.
+    phases: u32,
     /// Nobody comes back any more.
     leaving: bool,
     scratch: Vec<u8>,
@@ -147,6 +149,7 @@ impl Worker {
             timers: BinaryHeap::new(),
             schedules: VecDeque::new(),
             tally: Tally::default(),
+            phases: 0,
             leaving: false,
             scratch: vec![0; SCRATCH_BYTES],
             joined: Vec::new(),
@@ -294,9 +297,10 @@ impl Worker {
 
     /// Begins a phase; timers of the one before are void.
     fn enter(&mut self, key: usize, phase: Phase) {
+        self.phases = self.phases.wrapping_add(1);
         let connection = &mut self.connections[key];
         connection.phase = phase;
-        connection.stamp = connection.stamp.wrapping_add(1);
+        connection.stamp = self.phases;
     }
 
     fn after(&mut self, key: usize, at_us: u64, what: What) {

@@ -13,6 +13,9 @@ use std::{
 /// What a client that reads slowly leaves the kernel for what comes, bytes.
 const NARROW_BYTES: usize = 4_096;
 
+/// What it leaves once it hurries, bytes.
+const WIDE_BYTES: usize = 256 * 1024;
+
 /// Begins to connect, and does not wait.
 ///
 /// # Errors
@@ -55,4 +58,10 @@ fn bind_without_port(socket: &Socket) -> io::Result<()> {
 pub fn reset_on_close(stream: &TcpStream) {
     // A socket that is gone already needs no reset.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Takes back what `narrow` did.
+pub fn widen(stream: &TcpStream) {
+    // A socket that is gone needs no room.
+    let _ = SockRef::from(stream).set_recv_buffer_size(WIDE_BYTES);
 }
