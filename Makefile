@@ -7,9 +7,11 @@ REQUIREMENTS := tests/e2e/requirements.txt
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
+LEAK_CONNECTIONS ?= 1000000
+SOAK_SECONDS ?= 600
 FUZZ_TARGETS ?= config credentials deflate head proxy sse websocket
 
-.PHONY: help run test autobahn check bench fuzz
+.PHONY: help run test autobahn check bench fuzz leak soak
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -17,6 +19,8 @@ help:
 	@echo 'make autobahn  every case of the WebSocket test suite (many minutes)'
 	@echo 'make check     formatting, lints, documentation, house rules, licences'
 	@echo 'make bench     measure'
+	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
+	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
 	@echo 'make fuzz      fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo
 	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
@@ -51,6 +55,13 @@ check:
 
 bench:
 	$(CARGO) bench
+
+# The tests of the same names, which `make test` runs for some seconds on a debug build, at length on a release build.
+leak:
+	LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) $(CARGO) test --release --test e2e leak:: -- --nocapture
+
+soak:
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test e2e soak:: -- --nocapture
 
 # New inputs go to fuzz/found, so that the corpus stays what was chosen for it.
 fuzz:

@@ -5,7 +5,7 @@ use crate::{
     fleet::Fleet,
     internal::{Internal, Metrics, Sender},
     ledger::Ledger,
-    worker::tally::{Ending, Tally},
+    worker::tally::Tally,
 };
 use std::time::{Duration, Instant};
 
@@ -94,14 +94,11 @@ impl Books {
 /// What the clients themselves have to complain of.
 pub fn faults(tally: &Tally) -> Vec<String> {
     let mut words = Vec::new();
-    for ending in [Ending::Lost, Ending::Reset, Ending::Stuck] {
-        let count = tally.ended_by(ending);
-        if count > 0 {
-            words.push(format!("{count} connections were {ending}"));
-        }
-    }
     if tally.faults > 0 {
-        words.push(format!("{} faults in what the node sent; the first of them:", tally.faults));
+        words.push(format!(
+            "{} faults of the node in what it sent and how it ended connections; the first of them:",
+            tally.faults
+        ));
         words.extend(tally.fault_words.iter().cloned());
     }
     words

@@ -1,7 +1,7 @@
 //! The clients of a run: threads of workers, told what to do and asked what they counted.
 
 use crate::{
-    Run,
+    clock::Run,
     plan::Settings,
     worker::{
         Command, Wave, Worker,
@@ -119,3 +119,6 @@ impl Drop for Fleet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The node's internal port: pushes with their outcomes, metrics, drains.
 
 use crate::{
-    Run,
-    ledger::Fate,
+    clock::Run,
+    ledger::{Fate, Sent},
     message::{self, Message, To},
     plan::{DEVICE, Settings},
 };
@@ -138,25 +138,12 @@ impl Metrics {
     }
 }
 
-/// One message for one client, and what the node said became of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sent {
-    /// The client's number.
-    pub client: u32,
-    /// The message's.
-    pub sequence: u32,
-    /// What the node said, `written` or another outcome; the error's word when it was refused.
-    pub outcome: String,
-    /// What that means for the client.
-    pub fate: Fate,
-}
-
 /// Pushes to the clients of one run.
 pub struct Sender {
     internal: Internal,
     run: Run,
     prefix: String,
-    /// Size of a body, bytes; at least what its first line needs.
+    /// Size of a body, bytes.
     size: usize,
     sequences: HashMap<u32, u32>,
     broadcasts: u32,

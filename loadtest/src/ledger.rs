@@ -1,9 +1,6 @@
 //! What was sent, with what the node said became of it, against what came.
 
-use crate::{
-    internal::Sent,
-    worker::tally::{Receipt, Tally},
-};
+use crate::worker::tally::{Receipt, Tally};
 use std::collections::{BTreeMap, HashMap};
 
 /// Differences of one kind that are told one by one; all are counted.
@@ -29,6 +26,19 @@ impl Fate {
             _ => Fate::Stays,
         }
     }
+}
+
+/// One message for one client, and what the node said became of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// The client's number.
+    pub client: u32,
+    /// The message's.
+    pub sequence: u32,
+    /// What the node said, `written` or another outcome; the error's word when it was refused.
+    pub outcome: String,
+    /// What that means for the client.
+    pub fate: Fate,
 }
 
 /// Books of one run. Messages for one client and copies of broadcasts are kept apart.

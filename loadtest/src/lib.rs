@@ -6,6 +6,7 @@
 
 mod books;
 pub mod client;
+mod clock;
 pub mod compare;
 mod fleet;
 mod internal;
@@ -18,9 +19,10 @@ mod worker;
 
 pub use books::{Books, faults};
 pub use client::Protocol;
+pub use clock::Run;
 pub use fleet::Fleet;
-pub use internal::{Internal, Metrics, Sender, Sent};
-pub use ledger::{Fate, Ledger};
+pub use internal::{Internal, Metrics, Sender};
+pub use ledger::{Fate, Ledger, Sent};
 pub use plan::{DEVICE, Settings, parse_sources, plan_sources, raise_descriptors};
 pub use report::Report;
 pub use run::{Plan, To, run};
@@ -28,26 +30,3 @@ pub use worker::{
     Manner, Wave,
     tally::{ByProtocol, Ending, Failure, GOAWAY_SLICE_US, Receipt, Tally},
 };
-
-use std::time::Instant;
-
-/// One run: what tells its messages from all others, and the moment from which its times count.
-#[derive(Clone, Copy, Debug)]
-pub struct Run {
-    /// In every message.
-    pub id: u64,
-    /// When it began.
-    pub epoch: Instant,
-}
-
-impl Run {
-    /// A run that begins now.
-    pub fn begin() -> Self {
-        Self { id: fastrand::u64(..), epoch: Instant::now() }
-    }
-
-    /// Microseconds since it began.
-    pub fn now_us(&self) -> u64 {
-        self.epoch.elapsed().as_micros() as u64
-    }
-}

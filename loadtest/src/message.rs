@@ -30,9 +30,12 @@ const MARK: &str = "hf1";
 /// A line of filler, with its end. A body of several lines also tries the lines of an event.
 const LINE: usize = 61;
 
-/// Appends a body of `size` bytes, or of as many as its first line needs.
+/// The least size of a body, bytes: its first words fit in whatever the numbers are, so that filler proves the size.
+pub const SIZE_MIN: usize = 80;
+
+/// Appends a body of `size` bytes, at least [`SIZE_MIN`].
 pub fn write(out: &mut Vec<u8>, run: u64, message: &Message, size: usize) {
-    let begin = out.len();
+    let (begin, size) = (out.len(), size.max(SIZE_MIN));
     // Writing to a Vec can not fail.
     let _ = match message.to {
         To::Client(client) => write!(out, "{MARK} {run:016x} {client}"),
@@ -107,7 +110,10 @@ mod tests {
         let long = body(&message, 300);
         assert_eq!(long.len(), 300);
         assert!(long.contains(&b'\n') && long.is_ascii());
-        assert_eq!(body(&message, 0), b"hf1 000000000000feed 7 3 1000000 0");
+        let short = body(&message, 0);
+        assert!(short.starts_with(b"hf1 000000000000feed 7 3 1000000 80") && short.len() == SIZE_MIN);
+        let longest = Message { to: To::Client(u32::MAX), sequence: u32::MAX, meant_us: 1 << 50 };
+        assert_eq!(body(&longest, 0).len(), SIZE_MIN);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! What a run has to say: as text for people and as JSON for machines.
 
-use crate::{compare::Pair, ledger::Ledger, worker::tally::Tally};
+use crate::{
+    compare::Pair,
+    ledger::Ledger,
+    worker::tally::{Failure, Tally},
+};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
@@ -101,7 +105,7 @@ impl Report {
     pub fn json(&self) -> Value {
         let tally = &self.tally;
         let named = |map: &BTreeMap<_, u64>| -> Value {
-            map.iter().map(|(key, count): (&crate::Failure, _)| (format!("{key:?}"), json!(count))).collect()
+            map.iter().map(|(key, count): (&Failure, _)| (format!("{key:?}"), json!(count))).collect()
         };
         let pairs = self.pairs.iter().map(|(when, pairs)| {
             let each =

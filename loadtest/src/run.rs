@@ -1,15 +1,15 @@
 //! The run of `holdfast loadtest`: connect, hold, push to some and to all, compare, leave, compare again.
 
 use crate::{
-    Manner, Run, Wave,
     books::{self, Books},
+    clock::Run,
     compare::Pair,
     fleet::Fleet,
     internal::{Internal, Metrics, Sender},
     ledger::Ledger,
     plan::{self, Settings},
     report::Report,
-    worker::tally::Tally,
+    worker::{Manner, Wave, tally::Tally},
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -91,8 +91,8 @@ pub struct Args {
     /// Messages of one request to /v1/messages; 1: each by /v1/users/{user}/push
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     batch: u16,
-    /// Size of a message, bytes; about 40 are the least
-    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=8_388_608))]
+    /// Size of a message, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(80..=8_388_608))]
     size: u32,
 
     /// Write the report as JSON, too

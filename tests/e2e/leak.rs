@@ -16,7 +16,7 @@ const CONNECTIONS: u32 = 20_000;
 /// Connections a second; they stay for some hundred milliseconds each.
 const RATE: f64 = if cfg!(debug_assertions) { 4_000.0 } else { 10_000.0 };
 /// More at one moment than the rest ever holds: memory follows the peak.
-const PEAK: u32 = 12_000;
+const PEAK: u32 = 16_000;
 /// What may be held more than before: a handful of pages that something else has asked for.
 const ALLOCATED_BYTES_MAX: f64 = 256.0 * 1024.0;
 /// What the process may have grown by: the allocator keeps some free pages.
@@ -118,11 +118,10 @@ fn many_short_connections_leave_nothing_behind() {
     });
     let mut first = 0;
     fight(&mut load, &mut first);
-    peak(&mut load, &mut first);
-    storm(&mut load, &mut first, (count / 20).max(5_000));
+    let most_before = peak(&mut load, &mut first).max(storm(&mut load, &mut first, (count / 20).max(5_000)));
     let before = settled(&mut load);
     let began = Instant::now();
-    storm(&mut load, &mut first, count);
+    let most_after = storm(&mut load, &mut first, count);
     let took = began.elapsed();
     // Pages go back a little later.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -136,6 +135,7 @@ fn many_short_connections_leave_nothing_behind() {
     for (at, what) in WHAT.iter().enumerate() {
         eprintln!("{what:<20}{:>14}{:>14}", before[at], after[at]);
     }
+    eprintln!("{:<20}{most_before:>14}{most_after:>14}", "most at once");
     let grown = growth(&before, &after);
     assert!(grown.is_empty(), "grown: {}", grown.join("; "));
     nobody_is_known(&load, first);
@@ -155,18 +155,21 @@ fn wave(first: u32, count: u32, rate: f64, manner: Manner, dwell_ms: u64) -> Wav
     Wave { first, count, rate, manner, dwell: Duration::from_millis(dwell_ms) }
 }
 
-fn peak(load: &mut Load, first: &mut u32) {
+/// Says how many were open at once.
+fn peak(load: &mut Load, first: &mut u32) -> u64 {
     load.fleet.open(wave(*first, PEAK, f64::INFINITY, Manner::Stay, 0));
-    load.wait("a peak", |tally| tally.is_settled());
+    let most = load.wait("a peak", |tally| tally.is_settled()).open.sum();
     load.push_to_all();
     load.fleet.leave(Duration::from_millis(200));
     load.wait("the end of the peak", |tally| tally.open.sum() == 0);
     *first += PEAK;
+    most
 }
 
-/// Every way at once, each at its share of the rate, with messages under way.
-fn storm(load: &mut Load, first: &mut u32, count: u32) {
-    let began = Instant::now();
+/// Every way at once, each at its share of the rate, with messages under way. Says how many were there at once, open or
+/// about to be.
+fn storm(load: &mut Load, first: &mut u32, count: u32) -> u64 {
+    let (began, mut most) = (Instant::now(), 0);
     let mut parts = Vec::new();
     for (way, share, dwell_ms) in PARTS {
         let (count, rate) = (count / 1_000 * share, RATE * f64::from(share) / 1e3);
@@ -220,8 +223,9 @@ fn storm(load: &mut Load, first: &mut u32, count: u32) {
         }
         load.push_to_all();
         let tally = load.fleet.tally();
+        most = most.max(tally.open.sum() + tally.in_flight);
         if tally.is_settled() && tally.open.sum() == 0 {
-            return;
+            return most;
         }
         let deadline = f64::from(count) / RATE * 4.0 + 60.0;
         assert!(began.elapsed().as_secs_f64() < deadline, "it does not end: {tally:#?}");

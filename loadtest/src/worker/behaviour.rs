@@ -17,7 +17,7 @@ use crate::{
 use std::{net::Shutdown, time::Duration};
 
 /// How often a slow client reads, us.
-const LOOK_US: u64 = 2_000_000;
+const LOOK_US: u64 = 1_000_000;
 /// How long a lingering client keeps a connection that the server has closed, us: longer than the server waits.
 const LINGER_US: u64 = 3_500_000;
 /// The code of a client that has nothing to complain of (RFC 6455 7.4.1).
@@ -257,10 +257,6 @@ impl Worker {
             (What::GiveUp, _) => {
                 let lingers = self.connections[key].manner == Manner::Linger;
                 let ending = self.connections[key].ending.filter(|_| lingers);
-                if ending.is_none() {
-                    let manner = self.connections[key].manner;
-                    self.fault(key, &format!("was not let go by the server in time ({manner:?})"));
-                }
                 self.drop_socket(key, ending.unwrap_or(Ending::Stuck));
             }
             (What::Dwelt, _) => self.depart(now, key),
@@ -320,8 +316,13 @@ impl Worker {
         if matches!(connection.phase, Phase::Connecting | Phase::Asking) {
             return self.fail(key, Failure::CutOff);
         }
+        if matches!(ending, Ending::Lost | Ending::Reset | Ending::Stuck) {
+            let manner = connection.manner;
+            self.fault(key, &format!("was {ending} (manner: {manner:?})"));
+        }
         *self.tally.open.at(protocol) -= 1;
         *self.tally.endings.entry(ending).or_default() += 1;
+        let connection = &mut self.connections[key];
         let asked_back = match ending {
             Ending::Server(code) => !NEVER_BACK.contains(&code),
             Ending::Left => connection.asked,

@@ -9,8 +9,8 @@ mod net;
 pub mod tally;
 
 use crate::{
-    Run,
     client::{Protocol, head},
+    clock::Run,
     plan::{DEVICE, Settings},
 };
 pub use connection::Manner;

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// What a client that reads slowly leaves the kernel for what comes, bytes.
-const NARROW_BYTES: usize = 4_096;
+const NARROW_BYTES: usize = 16 * 1024;
 
 /// What it leaves once it hurries, bytes.
 const WIDE_BYTES: usize = 256 * 1024;

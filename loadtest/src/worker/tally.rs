@@ -142,7 +142,7 @@ const FAULTS_KEPT: usize = 10;
 pub const GOAWAY_SLICE_US: u64 = 100_000;
 
 /// What was counted since the fleet started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tally {
     /// Connections begun, reconnects included.
     pub started: u64,
@@ -186,6 +186,29 @@ pub struct Tally {
     pub delivery_us: Histogram<u64>,
     /// How late this program itself was to begin a connection, us.
     pub late_us: Histogram<u64>,
+}
+
+/// The counts; lists and histograms would fill pages.
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally")
+            .field("started", &self.started)
+            .field("opened", &self.opened)
+            .field("open", &self.open)
+            .field("in_flight", &self.in_flight)
+            .field("planned", &self.planned)
+            .field("away", &self.away)
+            .field("refused", &self.refused)
+            .field("failed", &self.failed)
+            .field("endings", &self.endings)
+            .field("goaways", &self.goaways)
+            .field("reconnected", &self.reconnected)
+            .field("direct", &self.direct)
+            .field("broadcast", &self.broadcast)
+            .field("faults", &self.faults)
+            .field("fault_words", &self.fault_words)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Up to ten minutes, with two significant digits.
