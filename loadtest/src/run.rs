@@ -18,6 +18,8 @@ use std::{
 
 /// How long books may take to agree after the last event.
 const SETTLE: Duration = Duration::from_secs(15);
+/// The same once they have failed to.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two lines about progress.
@@ -124,9 +126,11 @@ impl Load<'_> {
         }
         (self.say)("comparing");
         let mut pairs = Vec::new();
-        pairs.extend(self.settle().map(|numbers| ("while they were open", numbers)));
+        pairs.extend(self.settle(SETTLE).map(|numbers| ("while they were open", numbers)));
+        let agreed = pairs.iter().all(|(_, numbers)| numbers.iter().all(Pair::agrees));
         self.leave();
-        pairs.extend(self.settle().map(|numbers| ("after they had left", numbers)));
+        let within = if agreed { SETTLE } else { SETTLE_AGAIN };
+        pairs.extend(self.settle(within).map(|numbers| ("after they had left", numbers)));
         let tally = self.fleet.tally();
         self.judge(&tally, &pairs);
         Report {
@@ -231,8 +235,8 @@ impl Load<'_> {
     }
 
     /// Waits until all books agree. None: there are none.
-    fn settle(&mut self) -> Option<Vec<Pair>> {
-        match self.books.as_mut()?.settle(&mut self.fleet, SETTLE, 0) {
+    fn settle(&mut self, within: Duration) -> Option<Vec<Pair>> {
+        match self.books.as_mut()?.settle(&mut self.fleet, within, 0) {
             Ok((_, pairs)) => Some(pairs),
             Err(words) => {
                 self.mismatches.push(words);

@@ -15,6 +15,7 @@ mod leak;
 mod lifetime;
 mod limits;
 mod load;
+mod loadtest;
 mod node;
 mod proxy;
 mod push;
