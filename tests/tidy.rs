@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Layers from the lowest up, each with those that it imports.
+type Layers = &'static [(&'static str, &'static [&'static str])];
+
 /// Each layer, and the layers below that it imports. What is not listed is not allowed, and what is listed is used.
-const LAYERS: &[(&str, &[&str])] = &[
+const LAYERS: Layers = &[
     ("kit", &[]),
     ("model", &["kit"]),
     ("proto", &[]),
@@ -27,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// The same of the load generator's own modules.
-const LOAD_LAYERS: &[(&str, &[&str])] = &[
+const LOAD_LAYERS: Layers = &[
     ("clock", &[]),
     ("message", &[]),
     ("client", &["message"]),
@@ -43,7 +46,7 @@ const LOAD_LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders of sources with their layers.
-const TREES: [(&str, &[(&str, &[&str])]); 2] = [("src", LAYERS), ("loadtest/src", LOAD_LAYERS)];
+const TREES: [(&str, Layers); 2] = [("src", LAYERS), ("loadtest/src", LOAD_LAYERS)];
 
 /// Crates, and where alone they may be named.
 const CRATES: &[(&str, &[&str])] = &[
@@ -323,7 +326,7 @@ fn imports_point_downward() {
     assert_none("layers", &faults.collect::<Vec<_>>());
 }
 
-fn upward_imports(folder: &str, layers: &[(&str, &[&str])]) -> Vec<String> {
+fn upward_imports(folder: &str, layers: Layers) -> Vec<String> {
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut faults = Vec::new();
     let known: BTreeMap<&str, &[&str]> = layers.iter().copied().collect();

@@ -216,7 +216,7 @@ fn share(text: &str) -> Result<f64, &'static str> {
 /// A rate; 0 stands for no limit.
 fn rate(text: &str) -> Result<f64, &'static str> {
     match text.parse::<f64>() {
-        Ok(rate) if rate == 0.0 => Ok(f64::INFINITY),
+        Ok(0.0) => Ok(f64::INFINITY),
         Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
         _ => Err("expected a number a second, or 0 for no limit"),
     }
