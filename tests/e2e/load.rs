@@ -73,6 +73,14 @@ impl Load {
     }
 }
 
+/// How many messages that the node wrote may be lost: each client that reset its connection may have taken one with it. What
+/// the kernel held for a slow client is gone when the node has given up on it.
+pub fn lossy(tally: &Tally) -> u64 {
+    const HELD: u64 = 50;
+    let given_up = tally.ended_by(Ending::Reset) + tally.ended_by(Ending::Lost);
+    tally.ended_by(Ending::Aborted) + HELD * given_up
+}
+
 /// So many different clients, from all over.
 fn some(count: u32) -> Vec<u32> {
     let stretch = CLIENTS / count;

@@ -316,8 +316,10 @@ impl Worker {
         if matches!(connection.phase, Phase::Connecting | Phase::Asking) {
             return self.fail(key, Failure::CutOff);
         }
-        if matches!(ending, Ending::Lost | Ending::Reset | Ending::Stuck) {
-            let manner = connection.manner;
+        // A server may give up on a client that reads too slowly to hear that it shall go.
+        let manner = connection.manner;
+        let is_harsh = matches!(ending, Ending::Lost | Ending::Reset) && manner != Manner::Slow;
+        if is_harsh || ending == Ending::Stuck {
             self.fault(key, &format!("was {ending} (manner: {manner:?})"));
         }
         *self.tally.open.at(protocol) -= 1;
