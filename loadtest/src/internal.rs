@@ -27,6 +27,13 @@ pub struct Internal {
     token: Option<String>,
 }
 
+/// Without its token.
+impl std::fmt::Debug for Internal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Internal").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 impl Internal {
     /// The port at this address; the token may be that of any role that suffices.
     pub fn new(address: SocketAddr, token: Option<String>) -> Self {

@@ -65,12 +65,6 @@ pub struct Plan {
     pub size: usize,
 }
 
-impl std::fmt::Debug for Internal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Internal")
-    }
-}
-
 /// Does it. `stop` ends it early and in order; `say` hears about progress.
 ///
 /// # Errors
