@@ -3,15 +3,19 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := $(TARGET)/venv
-REQUIREMENTS := tests/e2e/requirements.txt
+MODULES := $(TARGET)/node
+CLIENT_PACKAGES := $(addprefix tests/e2e/,requirements.txt package.json package-lock.json)
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
 LEAK_CONNECTIONS ?= 1000000
 SOAK_SECONDS ?= 600
-FUZZ_TARGETS ?= config credentials deflate head proxy sse websocket
+FUZZ_TARGETS ?= config connection credentials deflate head proxy sse websocket
 
-.PHONY: help run test autobahn check bench fuzz leak soak
+SIM_RUNS ?= 1000
+SIM_STEPS ?= 20000
+
+.PHONY: help run test autobahn check bench leak soak sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -21,6 +25,7 @@ help:
 	@echo 'make bench     measure'
 	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
 	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
+	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults; make sim SEED=n repeats one'
 	@echo 'make fuzz      fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo
 	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
@@ -38,7 +43,8 @@ run:
 	@exec $(TARGET)/release/holdfast serve --clients $(CLIENTS) --internal $(INTERNAL)
 
 test: $(VENV)/ready
-	TEST_PYTHON='$(abspath $(VENV))/bin/python' $(CARGO) test --workspace --no-fail-fast
+	TEST_PYTHON='$(abspath $(VENV))/bin/python' TEST_NODE='$(abspath $(MODULES))' \
+		$(CARGO) test --workspace --no-fail-fast
 	scripts/autobahn quick '$(TARGET)/debug/holdfast' '$(TARGET)/autobahn'
 
 # Needs CPython 2.7, and says so loudly where there is none.
@@ -63,6 +69,11 @@ leak:
 soak:
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test e2e soak:: -- --nocapture
 
+# One seed where SEED is given, else as many as SIM_RUNS from a fresh one on. Each prints its seed.
+sim:
+	SIM_STEPS=$(SIM_STEPS) $(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SIM_RUNS)) \
+		$(CARGO) test --profile sim --lib sim::tests::whatever_happens -- --nocapture
+
 # New inputs go to fuzz/found, so that the corpus stays what was chosen for it.
 fuzz:
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || \
@@ -76,7 +87,7 @@ fuzz:
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1; \
 	done
 
-# Python with the clients that the end-to-end tests borrow; curl beside it.
-$(VENV)/ready: $(REQUIREMENTS) scripts/install-test-tools
-	scripts/install-test-tools '$(VENV)' '$(REQUIREMENTS)'
+# The clients by others that the end-to-end tests borrow, and what else they need.
+$(VENV)/ready: $(CLIENT_PACKAGES) scripts/install-test-tools
+	scripts/install-test-tools '$(VENV)' '$(MODULES)' tests/e2e
 	touch '$@'

@@ -15,4 +15,7 @@ pub mod model;
 pub mod proto;
 pub mod server;
 pub mod shard;
+#[cfg(any(test, feature = "sim"))]
+#[allow(missing_docs, reason = "equipment of tests, whose names say what they are")]
+pub mod sim;
 pub mod stats;

@@ -23,7 +23,7 @@ use crate::{
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory},
     model::mail::ToShard,
-    shard::ShardThread,
+    shard::{ShardThread, listen},
     stats::{BuildInfo, NodeStats},
 };
 use memory::MemoryWatch;
@@ -283,7 +283,7 @@ impl Node {
 }
 
 fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).map_err(|error| {
+    listen::bind_internal(address).map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => "; is another node running? choose another port with --internal",
             _ => "",

@@ -27,6 +27,7 @@ const LAYERS: Layers = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("commands", &["config", "server"]),
+    ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard"]),
 ];
 
 /// The same of the load generator's own modules.
@@ -59,7 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["control/"]),
     ("httparse", &["proto/"]),
     ("tungstenite", &["proto/"]),
-    ("flate2", &["proto/"]),
+    ("flate2", &["proto/", "sim/"]),
     ("jsonwebtoken", &["conn/auth/"]),
     ("clap", &["commands/"]),
     ("ureq", &["commands/"]),

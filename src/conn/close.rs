@@ -2,6 +2,7 @@
 
 use super::{Connection, Context, Phase, Step, Tools, flag};
 use crate::{
+    kit::mutant::Mutant,
     model::{Outcome, Reason},
     proto::{sse, ws},
 };
@@ -38,6 +39,10 @@ impl Connection {
                 });
             }
             Phase::Leaving => {
+                if Mutant::GoawayTwice.is_on() {
+                    self.phase = Phase::Open;
+                    return self.goaway(context, reason);
+                }
                 if end.is_before(self.ends_at) {
                     self.ends_at = end;
                     self.reason = reason;
@@ -70,7 +75,9 @@ impl Connection {
         self.write_control(context, |is_sse, out| match is_sse {
             true => {
                 sse::write_close(out, code, text);
-                out.extend_from_slice(sse::LAST_CHUNK);
+                if !Mutant::LastChunkForgotten.is_on() {
+                    out.extend_from_slice(sse::LAST_CHUNK);
+                }
             }
             false => ws::write_close(out, code, text),
         });

@@ -30,6 +30,7 @@ pub use settings::Settings;
 use crate::{
     directory::{Addresses, Blocks, Dedup, Directory, RecordRef},
     kit::{
+        mutant::Mutant,
         random::Random,
         time::{Now, Tick},
         token_bucket::TokenBucket,
@@ -41,6 +42,7 @@ use crate::{
 use lent::{Lent, LentRef};
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::IpAddr,
     sync::{
         Arc,
@@ -310,12 +312,14 @@ impl Connection {
         }
     }
 
-    /// The socket failed, or the peer will send nothing more: one that was asked to leave has left, since a stream has no close
-    /// frame to say so.
-    pub fn handle_gone(&mut self) -> Step {
-        Step::Gone(match self.phase {
-            Phase::Leaving | Phase::Closing => self.reason,
-            Phase::Open | Phase::Opening => Reason::ClientGone,
+    /// The socket failed, or (None) the peer will send nothing more: one that was asked to leave has left, since a stream has no
+    /// close frame to say so. Where the kernel gave up for want of acknowledgements, the peer is dead.
+    pub fn handle_gone(&mut self, failure: Option<ErrorKind>) -> Step {
+        use ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        Step::Gone(match (self.phase, failure) {
+            (Phase::Leaving | Phase::Closing, _) => self.reason,
+            (Phase::Open, Some(TimedOut | HostUnreachable | NetworkUnreachable)) => Reason::DeadPeer,
+            (Phase::Open | Phase::Opening, _) => Reason::ClientGone,
         })
     }
 
@@ -360,16 +364,17 @@ impl Connection {
         self.unregister(context);
         if self.is(flag::ADDRESS)
             && let Some(address) = context.tools.addresses.remove(&context.handle.key.index)
+            && !Mutant::AddressNotGivenBack.is_on()
         {
             context.tools.shared.addresses.leave(address);
         }
-        if context.tools.settings.push_rate.is_some() {
+        if context.tools.settings.push_rate.is_some() && !Mutant::BucketNotGivenBack.is_on() {
             context.tools.push_buckets.remove(&context.handle.key.index);
         }
         if self.phase == Phase::Opening {
             context.tools.opening -= 1;
         }
-        if self.is(flag::ACCEPTED) {
+        if self.is(flag::ACCEPTED) && !Mutant::PlaceNotGivenBack.is_on() {
             context.tools.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(mut lent) = context.tools.lents.take(&mut self.lent) {
@@ -379,7 +384,7 @@ impl Connection {
 
     /// From now on no lookup finds it.
     fn unregister(&mut self, context: &Context<'_>) {
-        if self.record != RecordRef::NONE {
+        if self.record != RecordRef::NONE && !Mutant::RecordNotRemoved.is_on() {
             context.tools.directory.unregister(self.record, context.handle);
             self.record = RecordRef::NONE;
         }
@@ -400,6 +405,9 @@ impl Connection {
 
     /// Gives back what is lent when nothing in it is needed any more.
     fn give_back(&mut self, tools: &mut Tools) {
+        if Mutant::LentIdly.is_on() {
+            return;
+        }
         if self.phase != Phase::Opening && tools.lents.needs_nothing(self.lent) {
             tools.lents.take(&mut self.lent);
         }

@@ -3,7 +3,7 @@
 //! Owns the rule of what happens when a message does not fit.
 
 use crate::{
-    kit::{completion::Ticket, time::Tick},
+    kit::{completion::Ticket, mutant::Mutant, time::Tick},
     model::{Lane, LanePolicy, Outcome},
 };
 use bytes::Bytes;
@@ -111,6 +111,7 @@ impl Outbox {
         };
         let older_bytes = older.map_or(0, |at| self.items[at].bytes().len());
         let others = self.items.len() - usize::from(older.is_some());
+        let limit = if Mutant::OutboxWithoutLimit.is_on() { usize::MAX } else { limit };
         if others > 0 && self.waiting - older_bytes + message.bytes.len() > limit {
             return match message.policy {
                 LanePolicy::Close => Queued::Close(message),
@@ -179,9 +180,13 @@ impl Outbox {
         let mut first = true;
         let waiting = &mut self.waiting;
         self.items.retain_mut(|item| {
-            let stays = std::mem::take(&mut first) && begun;
+            let stays = std::mem::take(&mut first) && begun && !Mutant::BegunMessageDropped.is_on();
+            let stays = stays || Mutant::LateMessageStillWritten.is_on();
             let Item::Message(message) = item else { return true };
             if !message.deadline.reached(now) {
+                return true;
+            }
+            if stays && Mutant::LateSenderNotTold.is_on() {
                 return true;
             }
             let late = message.late();
@@ -224,7 +229,7 @@ impl Outbox {
 
     /// Where a message of this key waits whose first byte has not gone.
     fn find_collapsed(&self, key: u64) -> Option<usize> {
-        let begun = usize::from(self.gone > 0);
+        let begun = usize::from(self.gone > 0 && !Mutant::BegunMessageReplaced.is_on());
         let same = |item: &Item| matches!(item, Item::Message(message) if message.collapse == Some(key));
         self.items.iter().skip(begun).position(same).map(|at| begun + at)
     }

@@ -5,7 +5,7 @@ use super::{
     outbox::{Outgoing, Queued},
 };
 use crate::{
-    kit::{completion::Ticket, token_bucket::TokenBucket},
+    kit::{completion::Ticket, mutant::Mutant, token_bucket::TokenBucket},
     model::{Body, Message, Outcome, Reason},
     proto::{sse, ws},
     stats::Pressure,
@@ -30,7 +30,7 @@ impl Connection {
         context: &mut Context<'_>,
         message: &'m Message,
     ) -> Result<Prepared<'m>, Outcome> {
-        if !self.takes_messages() {
+        if !self.takes_messages() && !Mutant::MessageAfterClose.is_on() {
             return Err(Outcome::Stale);
         }
         if message.is_expired(context.now.unix_ms) {
@@ -77,7 +77,7 @@ impl Connection {
             dies_by_expiry,
         });
         let outbox = &mut self.lent(context.tools, context.handle).outbox;
-        if outbox.is_empty() && gone > 0 {
+        if outbox.is_empty() && gone > 0 && !Mutant::BegunMessageBeginsAnew.is_on() {
             outbox.push_begun(outgoing, gone);
             return Step::Stay;
         }

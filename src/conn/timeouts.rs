@@ -5,7 +5,7 @@
 
 use super::{Connection, Context, Phase, Step, Tools, flag, handshake};
 use crate::{
-    kit::time::Tick,
+    kit::{mutant::Mutant, time::Tick},
     model::{Protocol, Reason},
     proto::{sse, ws},
 };
@@ -47,6 +47,7 @@ impl Connection {
             lent.outbox.expire(context.tick);
         }
         let step = match self.phase {
+            Phase::Opening | Phase::Closing if self.never_ends() => Step::Stay,
             Phase::Opening if self.ends_at.reached(context.tick) => self.handle_handshake_timeout(context),
             Phase::Closing if self.ends_at.reached(context.tick) => Step::Gone(self.reason),
             Phase::Opening | Phase::Closing => Step::Stay,
@@ -56,18 +57,22 @@ impl Connection {
     }
 
     fn handle_open_timeout(&mut self, context: &mut Context<'_>, late_ms: u64) -> (Step, Tick) {
-        if self.is(flag::EXPIRES) && self.expires_at.reached(context.tick) {
+        let token_ends = self.is(flag::EXPIRES) && !Mutant::TokenEndForgotten.is_on();
+        if token_ends && self.expires_at.reached(context.tick) {
             return (self.close(context, Reason::TokenExpired), self.deadline(context.tools));
         }
-        if self.ends_at.reached(context.tick) {
+        if self.ends_at.reached(context.tick) && !self.never_ends() {
             if self.phase == Phase::Leaving {
                 return (self.close(context, self.reason), self.deadline(context.tools));
             }
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
             // As good as a ping: the next is due in an interval, if the client is still here.
-            let interval_ms = u64::from(self.ping_s) * 1_000;
-            return (Step::Stay, self.deadline(context.tools).earlier(context.tick.plus_ms(interval_ms)));
+            let next = context.tick.plus_ms(self.ping_interval_ms());
+            return (
+                Step::Stay,
+                self.deadline(context.tools).earlier(self.next_look(context, late_ms, next)),
+            );
         }
         let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
         let next_ping = match saved {
@@ -92,31 +97,50 @@ impl Connection {
 
     /// Sends a ping, unless bytes that wait are as good as one. Says when the next is due.
     fn ping(&mut self, context: &mut Context<'_>, late_ms: u64) -> Tick {
-        let interval_ms = u64::from(self.ping_s) * 1_000;
-        if context.tools.lents.get(self.lent).is_none_or(|lent| lent.outbox.is_empty()) {
+        let interval_ms = self.ping_interval_ms();
+        let waits = context.tools.lents.get(self.lent).is_some_and(|lent| !lent.outbox.is_empty());
+        if !waits && !Mutant::PingForgotten.is_on() {
             self.write_control(context, |is_sse, out| match is_sse {
                 true => sse::write_ping(out),
                 false => ws::write_frame(out, ws::Op::Ping, b"", false),
             });
         }
         let early_ms = context.tools.random.between(0, interval_ms / PING_JITTER_SHARE);
-        let next = context.tick.plus_ms(interval_ms - early_ms);
+        self.next_look(context, late_ms, context.tick.plus_ms(interval_ms - early_ms))
+    }
+
+    /// When to look at it again, its next ping being due at `next`. A WebSocket that has missed a ping is looked at when its time
+    /// is over, not at the ping after; one whose time was over when the loop was late, after as long again.
+    fn next_look(&self, context: &Context<'_>, late_ms: u64, next: Tick) -> Tick {
         if self.is(flag::SSE) {
             return next;
         }
-        // One that has missed a ping is looked at when its time is over, not at the ping after; one whose time was over
-        // when the loop was late, after as long again.
-        let dead_at = self.last_seen.plus_ms(interval_ms * DEAD_AFTER_INTERVALS);
+        let dead_at = self.last_seen.plus_ms(self.ping_interval_ms() * DEAD_AFTER_INTERVALS);
         let look_at =
             if dead_at.reached(context.tick) { context.tick.plus_ms(late_ms).plus(1) } else { dead_at };
         next.earlier(look_at)
+    }
+
+    fn ping_interval_ms(&self) -> u64 {
+        u64::from(self.ping_s) * 1_000
     }
 
     /// Whether a WebSocket has been silent too long. What the loop itself was late by is not held against the client, and as
     /// long again is left for reading what has come meanwhile. An event stream never answers: there the kernel's own time-out finds a dead peer.
     fn is_dead(&self, context: &Context<'_>, late_ms: u64) -> bool {
         let silent_ms = context.tick.ms_since(self.last_seen);
-        let allowed_ms = u64::from(self.ping_s) * 1_000 * DEAD_AFTER_INTERVALS + 2 * late_ms;
-        self.protocol() == Protocol::Websocket && silent_ms >= allowed_ms
+        let allowed_ms = self.ping_interval_ms() * DEAD_AFTER_INTERVALS + 2 * late_ms;
+        let late = silent_ms >= allowed_ms && !Mutant::DeadPeerKept.is_on();
+        self.protocol() == Protocol::Websocket && late
+    }
+
+    /// Whether a defect keeps it in its phase.
+    fn never_ends(&self) -> bool {
+        match self.phase {
+            Phase::Opening => Mutant::HandshakeTimeoutForgotten.is_on(),
+            Phase::Open => Mutant::LifetimeForgotten.is_on(),
+            Phase::Leaving => Mutant::GraceForgotten.is_on(),
+            Phase::Closing => Mutant::CloseTimeoutForgotten.is_on(),
+        }
     }
 }

@@ -101,9 +101,14 @@ impl Watch {
         self.enter(Phase::Answered);
     }
 
-    /// Whether no request is under way.
+    /// Whether it is between requests.
     pub fn is_idle(&self) -> bool {
         self.is_in(Phase::Idle)
+    }
+
+    /// Whether no request is under way: none that has a whole head.
+    pub fn has_no_request(&self) -> bool {
+        self.is_idle() || self.is_in(Phase::Head)
     }
 
     /// Since which second.
@@ -243,10 +248,12 @@ mod tests {
         assert_eq!(overdue_after(&watch), Some(QUIET_S_MAX));
         watch.on_read();
         assert_eq!(overdue_after(&watch), Some(HEAD_S_MAX));
+        assert!(!watch.is_idle() && watch.has_no_request());
         clock.advance();
         watch.on_read();
         assert_eq!(watch.since(), 1, "more of a head does not buy more time");
         watch.on_request();
+        assert!(!watch.has_no_request());
         assert_eq!((watch.since(), overdue_after(&watch)), (2, Some(BODY_S_MAX)));
         watch.on_body_read();
         assert_eq!(overdue_after(&watch), None);

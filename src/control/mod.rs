@@ -48,8 +48,8 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// Connections to the internal port at once. When one more comes, the one that has been without a request longest is
-/// closed for it; when every one has a request, the new one is closed.
+/// Connections to the internal port at once. When one more comes, the one that has been in the middle of a head longest is
+/// closed for it, else the one that has been without a request longest; when every one has a request, the new one is closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// The largest request head, bytes; then 431.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -204,8 +204,10 @@ impl Port {
         if self.open.len() < CONNECTIONS_MAX {
             return true;
         }
-        let idle = self.open.iter().enumerate().filter(|(_, open)| open.watch.is_idle());
-        let longest = idle.min_by_key(|(_, open)| open.watch.since()).map(|(at, _)| at);
+        let idle = self.open.iter().enumerate().filter(|(_, open)| open.watch.has_no_request());
+        // A head comes in one piece from those who mean to go on: who is still in the middle of one goes first.
+        let longest =
+            idle.min_by_key(|(_, open)| (open.watch.is_idle(), open.watch.since())).map(|(at, _)| at);
         longest.map(|at| self.open.swap_remove(at).task.abort()).is_some()
     }
 

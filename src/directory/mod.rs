@@ -17,7 +17,10 @@ pub use blocks::Blocks;
 pub use dedup::Dedup;
 pub use record::Route;
 
-use crate::model::{Handle, Protocol};
+use crate::{
+    kit::mutant::Mutant,
+    model::{Handle, Protocol},
+};
 use foldhash::fast::RandomState;
 use partition::Partition;
 use std::{
@@ -112,6 +115,7 @@ impl Directory {
         let mut partition = self.lock(at);
         let (index, displaced) = partition.register(arrival)?;
         let evicted = match self.per_user_max {
+            _ if Mutant::UserLimitForgotten.is_on() => None,
             0 => None,
             max => partition.evict_oldest(arrival.user, arrival.handle, max),
         };

@@ -3,6 +3,7 @@
 //! - [`arena`]: short byte strings packed in pages that never move
 //! - [`completion`]: outcomes of posted requests, each with its place reserved beforehand
 //! - [`mailbox`]: a bounded mailbox with priority lanes and coalesced wakes, on which nobody waits for room
+//! - [`mutant`]: deliberate defects, which tests switch on and the server does not have
 //! - [`random`]: seeded randomness
 //! - [`slab`]: generational slots in chunks that never move
 //! - [`time`]: coarse monotonic time as an argument
@@ -12,6 +13,7 @@
 pub mod arena;
 pub mod completion;
 pub mod mailbox;
+pub mod mutant;
 pub mod random;
 pub mod slab;
 pub mod time;

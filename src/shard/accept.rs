@@ -8,6 +8,7 @@ use super::{
 use crate::{
     conn::{Connection, Step},
     kit::{
+        mutant::Mutant,
         time::{Now, Tick},
         wheel::Timer,
     },
@@ -25,7 +26,8 @@ const NO_DESCRIPTOR_PAUSE_MS: u64 = 100;
 
 impl<N: Net> Shard<N> {
     pub(super) fn accept_some(&mut self, now: Now) {
-        if self.accept_after.is_some_and(|after| after.reached(now.tick())) {
+        let over = self.accept_after.is_some_and(|after| after.reached(now.tick()));
+        if over && !Mutant::AcceptPausedForEver.is_on() {
             self.accept_after = None;
         }
         for listener in 0..self.accepting.len() {

@@ -3,7 +3,7 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{slab::Key, time::Now},
+    kit::{mutant::Mutant, slab::Key, time::Now},
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
@@ -29,14 +29,14 @@ impl<N: Net> Shard<N> {
             let received = self.net.receive(entry.socket, &mut self.scratch);
             let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
             let (step, more) = match received {
-                Ok(0) => (entry.connection.handle_gone(), false),
+                Ok(0) => (entry.connection.handle_gone(None), false),
                 Ok(count) => {
                     let step = entry.connection.handle_bytes(&mut context, &mut self.scratch[..count]);
                     (step, ended || count == self.scratch.len())
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => (entry.connection.handle_gone(), false),
+                Err(error) => (entry.connection.handle_gone(Some(error.kind())), false),
             };
             let accepted = !was_accepted && entry.connection.is_accepted();
             self.settle(now, key, step);
@@ -50,7 +50,8 @@ impl<N: Net> Shard<N> {
                 return;
             }
         }
-        if self.table.get_mut(key).is_some_and(|entry| entry.connection.set_more_to_read(true)) {
+        let more = self.table.get_mut(key).is_some_and(|entry| entry.connection.set_more_to_read(true));
+        if more && !Mutant::UnreadForgotten.is_on() {
             self.unread.push_back(key);
         }
     }
@@ -100,8 +101,8 @@ impl<N: Net> Shard<N> {
                     break;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.with(now, key, |connection, _| connection.handle_gone());
+                Err(error) => {
+                    self.with(now, key, |connection, _| connection.handle_gone(Some(error.kind())));
                     return;
                 }
             }
@@ -136,7 +137,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn watch(&mut self, key: Key) {
         let Some(entry) = self.table.get_mut(key) else { return };
         let lent = self.tools.lents.get(entry.connection.lent_ref());
-        let waits = lent.is_some_and(|lent| !lent.outbox.is_empty());
+        let waits = lent.is_some_and(|lent| !lent.outbox.is_empty()) && !Mutant::RoomNotAskedFor.is_on();
         if let Some(on) = entry.connection.change_watch(waits) {
             // It fails only for a socket that is gone, which is reported as an event.
             let _ = self.net.watch_writable(entry.socket, key.to_token(), on);
@@ -149,10 +150,12 @@ impl<N: Net> Shard<N> {
         let (protocol, socket) = (entry.connection.protocol(), entry.socket);
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         entry.connection.release(&mut context);
-        self.wheel.cancel(&mut self.table, key.index);
+        if !Mutant::TimerOutlivesItsConnection.is_on() {
+            self.wheel.cancel(&mut self.table, key.index);
+        }
         self.table.remove(key);
         self.net.close(socket);
-        if accepted {
+        if accepted && !Mutant::CloseNotCounted.is_on() {
             self.tools.stats.closed(protocol, reason);
         } else if phase == crate::conn::Phase::Opening {
             self.tools.stats.handshake_refused(reason);
@@ -165,7 +168,7 @@ impl<N: Net> Shard<N> {
         self.tools.lents.publish(&mut self.published_buffers, &self.tools.shared.buffers);
         for _ in 0..SHEDS_PER_TURN {
             let used = self.tools.shared.buffers.load(std::sync::atomic::Ordering::Relaxed);
-            if used <= self.tools.settings.buffer_bytes {
+            if used <= self.tools.settings.buffer_bytes || Mutant::BuffersWithoutLimit.is_on() {
                 return;
             }
             let Some(key) = self.tools.lents.largest().and_then(|slot| self.table.key_at(slot)) else {
@@ -199,11 +202,11 @@ impl<N: Net> Shard<N> {
         let Some(entry) = self.table.get_mut(key) else { return step };
         let lent = self.tools.lents.get(entry.connection.lent_ref());
         let mut sent = 0;
-        if lent.is_none_or(|lent| lent.outbox.is_empty()) {
+        if lent.is_none_or(|lent| lent.outbox.is_empty()) || Mutant::ControlCutsIn.is_on() {
             match self.net.send(entry.socket, out) {
                 Ok(count) => sent = count,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => return entry.connection.handle_gone(),
+                Err(error) => return entry.connection.handle_gone(Some(error.kind())),
             }
             self.tools.stats.bytes_out(sent as u64);
         }
@@ -227,6 +230,9 @@ impl<N: Net> Shard<N> {
     /// Connections that an event put out of their place: ours are closed now, others' by letter.
     fn displace(&mut self, now: Now) {
         while let Some((handle, reason)) = self.tools.displaced.pop() {
+            if Mutant::DisplacedNotClosed.is_on() {
+                continue;
+            }
             if handle.shard == self.index {
                 self.with(now, handle.key, |connection, context| connection.close(context, reason));
             } else {

@@ -1,4 +1,5 @@
-//! The client port's listeners: one per shard and address, options set once and inherited by every connection.
+//! The client port's listeners: one per shard and address, options set once and inherited by every connection. And the
+//! internal port's, which has nothing of these but the length of its queue.
 
 use super::net_mio::{listener_of, set_defer_accept};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -45,6 +46,19 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         };
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
     })
+}
+
+/// The internal port's listener. The standard library's would queue 128 senders; who comes beyond that, in a burst, is tried
+/// again by his kernel a second later.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Listeners that a supervisor opened before this process began (`LISTEN_FDS`, sd_listen_fds(3)), so that a restart

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     conn::Step,
-    kit::{completion::Ticket, mailbox::Full, slab::Key, time::Now},
+    kit::{completion::Ticket, mailbox::Full, mutant::Mutant, slab::Key, time::Now},
     model::{
         Message, Outcome, Reason,
         mail::{ToShard, post_control},
@@ -95,8 +95,8 @@ impl<N: Net> Shard<N> {
             match self.net.send(entry.socket, prepared.bytes) {
                 Ok(count) => sent = count,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(_) => {
-                    self.with(now, key, |connection, _| connection.handle_gone());
+                Err(error) => {
+                    self.with(now, key, |connection, _| connection.handle_gone(Some(error.kind())));
                     return Some(Outcome::Stale);
                 }
             }
@@ -120,7 +120,10 @@ impl<N: Net> Shard<N> {
         self.undelivered.retain(|&(handle, reason)| {
             let letter = ToShard::Close { key: handle.key, reason, goaway: false };
             match shards.get(usize::from(handle.shard)) {
-                Some(shard) => matches!(post_control(shard, letter), Err(Full(_))) && !shard.is_closed(),
+                Some(shard) => {
+                    let is_full = matches!(post_control(shard, letter), Err(Full(_)));
+                    is_full && !shard.is_closed() && !Mutant::DisplacedLetterLost.is_on()
+                }
                 None => false,
             }
         });

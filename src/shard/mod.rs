@@ -8,6 +8,8 @@
 //! ```
 
 mod accept;
+#[cfg(any(test, feature = "sim"))]
+pub mod audit;
 mod io;
 pub mod listen;
 mod mail;
@@ -168,7 +170,8 @@ impl<N: Net> Shard<N> {
             Event::Ready { token, readable, ended, writable, failed } => {
                 let key = Key::from_token(token);
                 if failed {
-                    self.with(now, key, |connection, _| connection.handle_gone());
+                    // What it has left to say comes first, then how it failed.
+                    self.read(now, key, true);
                     return;
                 }
                 if writable {

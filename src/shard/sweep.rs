@@ -8,6 +8,7 @@ use crate::{
     conn::Step,
     kit::{
         completion::Hold,
+        mutant::Mutant,
         time::{Now, Tick},
     },
     model::{Outcome, Reason, mail::Broadcast},
@@ -100,7 +101,7 @@ impl<N: Net> Shard<N> {
     /// When a paced sweep goes on.
     pub(super) fn next_sweep(&self, tick: Tick) -> Option<Tick> {
         let any = self.leaving.is_some() || !self.broadcasts.is_empty();
-        any.then(|| tick.plus_ms(PACE_MS))
+        (any && !Mutant::SweepNotWaitedFor.is_on()).then(|| tick.plus_ms(PACE_MS))
     }
 
     fn sweep_broadcast(&mut self, now: Now, sweep: &mut BroadcastSweep) -> bool {
@@ -110,8 +111,9 @@ impl<N: Net> Shard<N> {
         }
         let broadcast = sweep.broadcast.clone();
         let more = self.slice(now, &mut sweep.pace, |shard, slot| {
+            let forgotten = Mutant::BroadcastForgetsSome.is_on() && slot % 8 == 7;
             let takes = shard.table.at(slot).is_some_and(|entry| entry.connection.takes_messages());
-            let Some(key) = shard.table.key_at(slot).filter(|_| takes) else { return };
+            let Some(key) = shard.table.key_at(slot).filter(|_| takes && !forgotten) else { return };
             let outcome = shard.deliver(now, key, &broadcast.message, || broadcast.tally.ticket());
             if let Some(outcome) = outcome {
                 sweep.counts[outcome as usize] += 1;
@@ -130,6 +132,9 @@ impl<N: Net> Shard<N> {
     fn sweep_goaways(&mut self, now: Now) -> bool {
         let Some(mut leaving) = self.leaving.take() else { return false };
         let more = self.slice(now, &mut leaving.pace, |shard, slot| {
+            if Mutant::DrainForgetsSome.is_on() && slot % 8 == 7 {
+                return;
+            }
             if let Some(key) = shard.table.key_at(slot) {
                 shard.with(now, key, |connection, context| {
                     connection.goaway(context, Reason::Drain);

@@ -1,10 +1,11 @@
-//! Clients that others wrote, as users have them: Python's websockets, curl; and a server of one's own authenticator.
+//! Clients that others wrote, as users have them: Python's websockets (both of its interfaces), npm's ws and eventsource, curl;
+//! and a server of one's own authenticator. Browsers are in `chromium`.
 
 use crate::{
     client::{Sse, get},
     http::Wire,
     node::{Node, PATIENCE, until},
-    python,
+    npm, python,
 };
 use std::{
     io::{BufRead, BufReader, Lines},
@@ -13,58 +14,19 @@ use std::{
 };
 
 /// Connects, echoes with and without compression, is pushed to by HTTP, and closes.
-const WEBSOCKETS: &str = r#"
-import sys, urllib.request
-from websockets.sync.client import connect
-
-clients, internal = sys.argv[1:]
-
-def push(user, body, content_type):
-    headers = {"Content-Type": content_type}
-    request = urllib.request.Request(f"http://{internal}/v1/users/{user}/push", body, headers, method="POST")
-    return urllib.request.urlopen(request, timeout=20).status
-
-for compression in (None, "deflate"):
-    with connect(f"ws://{clients}/ws?user=ada", compression=compression, open_timeout=20) as ws:
-        names = [extension.name for extension in ws.protocol.extensions]
-        assert names == ([] if compression is None else ["permessage-deflate"]), names
-        for text in ("", "hello", "ünï 🚀", "again and again " * 2000):
-            ws.send(text)
-            assert ws.recv(timeout=20) == text
-        ws.send([b"frag", b"ments", b"\x00\xff"])
-        assert ws.recv(timeout=20) == b"fragments\x00\xff"
-        assert ws.ping().wait(20)
-        for body in ("short", "a large one that repeats itself; " * 3000):
-            assert push("ada", body.encode(), "text/plain") == 200
-            assert ws.recv(timeout=20) == body
-        assert push("ada", bytes(range(256)), "application/octet-stream") == 200
-        assert ws.recv(timeout=20) == bytes(range(256))
-    assert ws.close_code == 1000, ws.close_code
-print("done")
-"#;
+const WEBSOCKETS: &str = include_str!("scripts/websockets_sync.py");
 
 /// Is displaced by a second connection of the same device, and is told a code that says so.
-const DISPLACED: &str = r#"
-import sys
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
+const DISPLACED: &str = include_str!("scripts/websockets_displaced.py");
 
-clients = sys.argv[1]
-first = connect(f"ws://{clients}/ws?user=ada&device=tab", open_timeout=20)
-second = connect(f"ws://{clients}/ws?user=ada&device=tab", open_timeout=20)
-try:
-    first.recv(timeout=20)
-    raise SystemExit("not displaced")
-except ConnectionClosed as closed:
-    assert (closed.rcvd.code, closed.rcvd.reason) == (4001, "displaced"), closed
-second.close()
-try:
-    connect(f"ws://{clients}/ws", open_timeout=20)
-    raise SystemExit("nobody was let in")
-except InvalidStatus as refused:
-    assert refused.response.status_code == 401, refused
-print("done")
-"#;
+/// The same by asyncio, on many connections at once; and back by itself after a goaway, as the library means it: by its loop.
+const ASYNCIO: &str = include_str!("scripts/websockets_asyncio.py");
+
+/// Echoes and is pushed to, compressed and not; is pinged; obeys a goaway, ignores one, is displaced, drained and refused.
+const NPM_WS: &str = include_str!("scripts/ws.mjs");
+
+/// Reads every kind of event, comes back by itself after an end, and stays away where it is told to.
+const NPM_EVENTSOURCE: &str = include_str!("scripts/eventsource.mjs");
 
 struct Curl(Child);
 
@@ -98,6 +60,36 @@ fn pythons_websockets_speaks_with_it_compressed_and_not() {
 fn pythons_websockets_hears_why_it_is_closed_or_refused() {
     let node = Node::start(&[]);
     assert_eq!(python::run(DISPLACED, &[&node.clients.to_string()]).trim(), "done");
+}
+
+#[test]
+fn pythons_asyncio_websockets_come_in_numbers_and_come_back() {
+    let node = Node::start(&["clients.echo_all=true"]);
+    let said = python::run(ASYNCIO, &[&node.clients.to_string(), &node.internal.to_string()]);
+    assert_eq!(said.trim(), "done");
+    node.wait_for_metric("holdfast_connections{protocol=\"websocket\"}", 0.0);
+    assert_eq!(node.metric("holdfast_closes_total{reason=\"displaced\"}"), 1.0);
+    assert_eq!(node.metric("holdfast_goaways_total{reason=\"operator\"}"), 2.0);
+}
+
+#[test]
+fn npms_ws_speaks_obeys_and_hears_why() {
+    let node = Node::start(&[
+        "clients.echo_all=true",
+        "clients.ping_min=1s",
+        "lifetime.grace=500ms",
+        "drain.delay=0s",
+        "drain.window=0s",
+    ]);
+    let said = npm::run(NPM_WS, &[&node.clients.to_string(), &node.internal.to_string()]);
+    assert_eq!(said.trim(), "done");
+}
+
+#[test]
+fn npms_eventsource_hears_everything_and_comes_back_unless_it_is_told_not_to() {
+    let node = Node::start(&["lifetime.grace=200ms", "drain.delay=0s", "drain.window=0s"]);
+    let said = npm::run(NPM_EVENTSOURCE, &[&node.clients.to_string(), &node.internal.to_string()]);
+    assert_eq!(said.trim(), "done");
 }
 
 #[test]

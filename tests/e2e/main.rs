@@ -3,10 +3,16 @@
 //! Each test starts a node of its own on ports that the kernel picks, with times compressed, and waits for what it
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
+mod away;
+mod browser;
+mod bystander;
+mod chromium;
 mod client;
 mod clients;
+mod crowd;
 mod devices;
 mod drain;
+mod floods;
 mod frames;
 mod handshake;
 mod hostile;
@@ -17,6 +23,7 @@ mod limits;
 mod load;
 mod loadtest;
 mod node;
+mod npm;
 mod proxy;
 mod push;
 mod python;

@@ -3,6 +3,7 @@
 use crate::http::{self, Answer};
 use std::{
     fs,
+    io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(5);
+const ANY_PORT: &str = "127.0.0.1:0";
 /// Lines of a node's log that a failed test shows.
 const LOG_LINES: usize = 40;
 
@@ -32,7 +34,7 @@ pub struct Plan {
     program: PathBuf,
     sets: Vec<String>,
     shards: usize,
-    client_ports: usize,
+    clients_at: Vec<String>,
     /// Shell words before the program, such as `ulimit -n 300; exec`.
     prelude: Option<String>,
     stdin: Stdio,
@@ -45,7 +47,7 @@ impl Plan {
             program: env!("CARGO_BIN_EXE_holdfast").into(),
             sets: sets.iter().map(|&set| set.to_owned()).collect(),
             shards: 1,
-            client_ports: 1,
+            clients_at: vec![ANY_PORT.to_owned()],
             prelude: None,
             stdin: Stdio::null(),
         }
@@ -58,7 +60,13 @@ impl Plan {
 
     /// So many client addresses.
     pub fn client_ports(mut self, count: usize) -> Self {
-        self.client_ports = count;
+        self.clients_at = vec![ANY_PORT.to_owned(); count];
+        self
+    }
+
+    /// Another client address than loopback's.
+    pub fn clients_at(mut self, address: &str) -> Self {
+        self.clients_at = vec![address.to_owned()];
         self
     }
 
@@ -87,8 +95,8 @@ impl Plan {
         };
         without_our_environment(&mut command);
         command.arg("serve");
-        for _ in 0..self.client_ports {
-            command.args(["--clients", "127.0.0.1:0"]);
+        for address in &self.clients_at {
+            command.args(["--clients", address]);
         }
         command.args(["--internal", "127.0.0.1:0", "--node-id", "node-1"]);
         command.arg("--shards").arg(self.shards.to_string()).arg("--ready-file").arg(&ready);
@@ -134,6 +142,12 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// Says what a test could not do. Not by a macro, whose output is shown of tests that fail only.
+pub fn say_loudly(words: &str) {
+    let line = format!("\n******** {words} ********\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 impl Node {

@@ -1,13 +1,16 @@
 //! A Python with the packages of `requirements.txt`, for clients that others wrote.
 
 use std::{
+    io::{BufRead, BufReader, Lines, Write},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
     sync::LazyLock,
 };
 
 /// Names an interpreter that has the packages; `make test` sets it.
 const VARIABLE: &str = "TEST_PYTHON";
+/// Python's clients obey the environment's proxies, which know nothing of our ports.
+const NO_PROXY: (&str, &str) = ("no_proxy", "*");
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/requirements.txt");
 
 static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(VARIABLE) {
@@ -17,8 +20,55 @@ static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(VARIA
 
 /// Runs a script with arguments, and gives what it printed. A script that fails fails the test.
 pub fn run(script: &str, arguments: &[&str]) -> String {
-    let output = Command::new(&*PYTHON).arg("-c").arg(script).args(arguments).stdin(Stdio::null()).output();
+    let output = Command::new(&*PYTHON)
+        .env(NO_PROXY.0, NO_PROXY.1)
+        .arg("-c")
+        .arg(script)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
     text(output.unwrap_or_else(|fault| panic!("{}: {fault}", PYTHON.display())), "the script")
+}
+
+/// A script that runs beside the test, told by lines and answering by lines; killed when it goes out of scope.
+pub struct Helper {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Helper {
+    /// Starts it, by another program if there is one, such as `unshare --net`, which becomes it.
+    pub fn start(by: &[&str], script: &str, arguments: &[&str]) -> Self {
+        let mut words: Vec<&std::ffi::OsStr> = by.iter().map(AsRef::as_ref).collect();
+        words.extend([PYTHON.as_os_str(), "-uc".as_ref(), script.as_ref()]);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(arguments).env(NO_PROXY.0, NO_PROXY.1);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|fault| panic!("{}: {fault}", words[0].display()));
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, stdin, lines: BufReader::new(stdout).lines() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").unwrap();
+    }
+
+    /// Its next line. It has time-outs of its own, so that this ends.
+    pub fn line(&mut self) -> String {
+        self.lines.next().expect("a line of the helper's, not its end").unwrap()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Makes one beside the build, once for all runs.

@@ -1,10 +1,11 @@
 //! Ends: the last word arrives, what was begun is finished before it, and the peer has a while to hear it.
 
-use super::{
+use crate::model::{Outcome, Reason};
+use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
 };
-use crate::model::{Outcome, Reason};
+use std::io::ErrorKind;
 
 /// Longer than the server waits for last bytes.
 const LINGER_MS: u64 = 3_100;
@@ -220,17 +221,35 @@ fn an_event_stream_ends_with_its_last_chunk() {
 
 #[test]
 fn a_client_that_is_gone_is_counted_so() {
-    type Leave = fn(&mut super::fake_net::End);
-    let ways: [Leave; 2] = [|end| end.end(), |end| end.reset()];
-    for leave in ways {
+    type Leave = fn(&mut crate::sim::net::End);
+    let ways: [(Leave, Reason); 3] = [
+        (|end| end.end(), Reason::ClientGone),
+        (|end| end.reset(), Reason::ClientGone),
+        (|end| end.fail(ErrorKind::TimedOut), Reason::DeadPeer),
+    ];
+    for (leave, reason) in ways {
         let mut rig = Rig::new(|_| {});
         let client = rig.websocket("user=ann");
         leave(&mut rig.end(client));
         rig.settle();
         assert!(rig.is_closed(client));
-        assert_eq!(rig.closes(Reason::ClientGone), 1);
+        assert_eq!(rig.closes(reason), 1);
         rig.stop();
     }
+}
+
+#[test]
+fn what_a_client_said_before_its_connection_failed_is_heard() {
+    let mut rig = Rig::new(|_| {});
+    let client = rig.websocket("user=ann");
+    {
+        let mut end = rig.end(client);
+        end.send(&wire::close(1000));
+        end.reset();
+    }
+    rig.settle();
+    assert_eq!((rig.closes(Reason::ClientClosed), rig.closes(Reason::ClientGone)), (1, 0));
+    rig.stop();
 }
 
 #[test]

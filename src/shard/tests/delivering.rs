@@ -1,6 +1,6 @@
 //! Messages: written at once where there is room, else held, in order, for as long as their lane and their life allow.
 
-use super::{
+use crate::sim::{
     rig::{Push, Rig},
     wire::{self, Frame},
 };

@@ -1,6 +1,6 @@
 //! From accept to an answer: however the bytes are cut, and within its time.
 
-use super::{
+use crate::sim::{
     rig::{Client, Rig},
     wire,
 };

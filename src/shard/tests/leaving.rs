@@ -1,10 +1,10 @@
 //! Goaways: one to each connection, for the earliest of its reasons, and then the end.
 
-use super::{
+use crate::model::{Outcome, Reason};
+use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
 };
-use crate::model::{Outcome, Reason};
 
 const GRACE_MS: u64 = 4_000;
 

@@ -1,10 +1,10 @@
 //! What an open connection does by itself: pings, and the watch over what its client sends.
 
-use super::{
+use crate::model::Reason;
+use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
 };
-use crate::model::Reason;
 
 const PING: Frame = Frame { op: wire::PING, payload: Vec::new() };
 
@@ -61,6 +61,21 @@ fn a_websocket_that_is_silent_for_two_intervals_is_dead() {
     assert!((1..=3).contains(&pings.len()) && pings.iter().all(|frame| *frame == PING), "{pings:?}");
     rig.pass_ms(30);
     assert_eq!(rig.take_frames(client)[0].close_code(), Some(1001));
+    rig.pass_ms(3_100);
+    assert_eq!(rig.closes(Reason::DeadPeer), 1);
+    rig.stop();
+}
+
+#[test]
+fn a_websocket_that_is_asked_to_leave_is_dead_no_later() {
+    let mut rig = Rig::new(|config| {
+        config.clients.ping_ms = 50_000;
+        (config.lifetime.mean_ms, config.lifetime.max_ms) = (90_000, 90_000);
+        config.lifetime.grace_ms = 60_000;
+    });
+    rig.websocket("user=ann");
+    rig.pass_ms(99_980);
+    assert_eq!((rig.goaways(Reason::Lifetime), rig.closes(Reason::DeadPeer)), (1, 0));
     rig.pass_ms(3_100);
     assert_eq!(rig.closes(Reason::DeadPeer), 1);
     rig.stop();

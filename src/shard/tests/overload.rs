@@ -1,6 +1,6 @@
 //! Too much of something: what gives way, and that it recovers.
 
-use super::{rig::Rig, wire};
+use crate::sim::{rig::Rig, wire};
 use crate::{
     model::{Outcome, Reason},
     stats::Pressure,

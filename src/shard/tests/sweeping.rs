@@ -1,10 +1,10 @@
 //! Broadcasts and drains: everyone is reached, once, and in time.
 
-use super::{
+use crate::model::{Outcome, Reason, mail::ToShard};
+use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
 };
-use crate::model::{Outcome, Reason, mail::ToShard};
 
 fn open_many(rig: &mut Rig, count: usize) -> Vec<Client> {
     let shards = rig.shards.len();

@@ -1,12 +1,12 @@
 //! A device that connects again: the newer connection wins, wherever the older one is.
 
-use super::{
-    rig::{Client, Rig},
-    wire::{self, Frame},
-};
 use crate::model::{
     Outcome, Reason,
     mail::{CONTROL_LANE, ToShard},
+};
+use crate::sim::{
+    rig::{Client, Rig},
+    wire::{self, Frame},
 };
 use std::time::Duration;
 

@@ -97,9 +97,14 @@ pub fn events_until_cut(mut bytes: &[u8]) -> Vec<String> {
 
 /// A request to open a WebSocket.
 pub fn upgrade(query: &str) -> Vec<u8> {
+    upgrade_with(query, "")
+}
+
+/// A request to open a WebSocket, with further header lines.
+pub fn upgrade_with(query: &str, headers: &str) -> Vec<u8> {
     format!(
         "GET /ws?{query} HTTP/1.1\r\nHost: push\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     )
     .into_bytes()
 }

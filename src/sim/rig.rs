@@ -1,28 +1,28 @@
 //! A node of real shards on the fake network, stepped by hand. After every turn its invariants are checked.
 
 use super::{
-    fake_net::{Bell, End, FakeNet, World},
+    net::{Bell, End, FakeNet, World},
     wire::{self, Frame},
 };
 use crate::{
     config::{Config, Distribution},
     conn::{
-        Phase, Settings, Shared, Tools,
+        Settings, Shared, Tools,
         auth::{Authenticator, Handshake, Identity, Verdict},
-        flag,
-        lent::{Lent, Lents},
+        lent::Lents,
     },
     directory::{Dedup, Directory},
     kit::{
         completion::{Batch, Tally},
         mailbox::{self, Sender},
         random::Random,
+        token_bucket::TokenBucket,
     },
     model::{
         Body, Handle, Lane, Message, Outcome, Reason,
         mail::{Broadcast, CONTROL_LANE, ToShard, mailbox_lane},
     },
-    shard::{Parts, Shard},
+    shard::{Parts, Shard, audit::Audit},
     stats::{BuildInfo, NodeStats},
 };
 use std::{
@@ -46,8 +46,12 @@ pub struct Rig {
     pub shared: Arc<Shared>,
     pub directory: Arc<Directory>,
     bells: Vec<Arc<Bell>>,
+    /// How long each shard said that it may sleep.
     waits: Vec<Option<Duration>>,
+    /// Until when that is, µs; a new shard has not slept yet.
+    wakes_us: Vec<u64>,
     pushes: Vec<Push>,
+    grace_us: u64,
 }
 
 /// A connection's client.
@@ -62,6 +66,12 @@ impl Push {
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.answer(0)
     }
+}
+
+/// Each shard's share of the node's admission rate.
+fn admission(config: &Config, now_us: u64) -> Option<TokenBucket> {
+    let rate = config.limits.handshakes_per_second as f64 / config.node.shards as f64;
+    (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), now_us))
 }
 
 /// Believes `?user=`, and `?issued=` and `?expires=` in seconds since 1970.
@@ -91,6 +101,12 @@ impl Rig {
         (config.lifetime.mean_ms, config.lifetime.max_ms) = (86_400_000, 86_400_000);
         config.limits.memory_percent = 0;
         change(&mut config);
+        Self::build(&config, letters, 1)
+    }
+
+    /// A node of this configuration; the seed decides what its connections draw.
+    pub fn build(config: &Config, letters: usize, seed: u64) -> Self {
+        let shards = config.node.shards;
         let world = Rc::new(RefCell::new(World::new(shards)));
         let shared = Arc::new(Shared::default());
         shared.capacity.store(config.limits.connections, Ordering::Relaxed);
@@ -101,7 +117,9 @@ impl Rig {
         let boxes = bells.iter().map(|bell| mailbox::mailbox(&capacities, bell.clone()));
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = boxes.unzip();
         let dedup = Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max));
-        let settings = Arc::new(Settings::new(&config));
+        let settings = Arc::new(Settings::new(config));
+        let now_us = world.borrow().micros;
+        let grace_us = config.lifetime.grace_ms * 1_000;
         let node = receivers.into_iter().enumerate().map(|(index, mail)| {
             let net = FakeNet { world: world.clone(), shard: index, mail: bells[index].clone() };
             let tools = Tools {
@@ -110,13 +128,13 @@ impl Rig {
                 directory: directory.clone(),
                 shared: shared.clone(),
                 stats: stats.shard(index).clone(),
-                random: Random::seeded(index as u64 + 1),
+                random: Random::seeded(seed.wrapping_add(index as u64)),
                 lents: Lents::default(),
                 deflater: Default::default(),
                 inflater: Default::default(),
                 out: Vec::new(),
                 displaced: Vec::new(),
-                admission: None,
+                admission: admission(config, now_us),
                 push_buckets: HashMap::new(),
                 addresses: HashMap::new(),
                 opening: 0,
@@ -133,8 +151,20 @@ impl Rig {
             })
         });
         let shards: Vec<_> = node.collect();
-        let waits = vec![None; shards.len()];
-        Self { world, shards, mailboxes, stats, shared, directory, bells, waits, pushes: Vec::new() }
+        let (waits, wakes_us) = (vec![None; shards.len()], vec![0; shards.len()]);
+        Self {
+            world,
+            shards,
+            mailboxes,
+            stats,
+            shared,
+            directory,
+            bells,
+            waits,
+            wakes_us,
+            pushes: Vec::new(),
+            grace_us,
+        }
     }
 
     /// One turn of one shard.
@@ -142,7 +172,10 @@ impl Rig {
         let mut events = Vec::new();
         let polled = self.shards[shard].poll(&mut events, Some(Duration::ZERO));
         polled.expect("the fake network never fails to poll");
-        self.waits[shard] = self.shards[shard].turn(&events);
+        let wait = self.shards[shard].turn(&events);
+        let now_us = self.world.borrow().micros;
+        self.waits[shard] = wait;
+        self.wakes_us[shard] = wait.map_or(u64::MAX, |wait| now_us.saturating_add(wait.as_micros() as u64));
         self.check();
     }
 
@@ -155,23 +188,25 @@ impl Rig {
                 None => return,
             }
         }
-        panic!("the node does not come to rest");
+        let why = |shard| {
+            let events = self.world.borrow().has_events(shard, self.shards[shard].accepts());
+            (events, self.waits[shard], self.bells[shard].is_rung())
+        };
+        let why: Vec<_> = (0..self.shards.len()).map(why).collect();
+        panic!("the node does not come to rest: events, wait, bell of each shard {why:?}");
     }
 
-    /// Time passes: shards sleep exactly as long as they said they may.
+    /// Time passes: shards sleep exactly as long as they said they may, or until there is an event.
     pub fn pass_ms(&mut self, ms: u64) {
-        let end = self.world.borrow().micros + ms * 1_000;
-        self.turn_all();
+        let end_us = self.world.borrow().micros + ms * 1_000;
         loop {
             self.settle();
-            let now = self.world.borrow().micros;
-            let wait = self.waits.iter().flatten().min().map_or(u64::MAX, |wait| wait.as_micros() as u64);
-            let next = now.saturating_add(wait).min(end);
-            if next <= now {
+            let now_us = self.world.borrow().micros;
+            if now_us >= end_us {
                 return;
             }
-            self.world.borrow_mut().micros = next;
-            self.turn_all();
+            let wake_us = self.wakes_us.iter().copied().min().unwrap_or(u64::MAX);
+            self.world.borrow_mut().micros = wake_us.clamp(now_us, end_us);
         }
     }
 
@@ -298,8 +333,13 @@ impl Rig {
 
     /// Begins a broadcast of a text, without a turn.
     pub fn broadcast(&mut self, text: &str, spread_ms: u64) -> Arc<Broadcast> {
+        self.broadcast_message(self.text(text), spread_ms)
+    }
+
+    /// Begins a broadcast, without a turn.
+    pub fn broadcast_message(&mut self, message: Message, spread_ms: u64) -> Arc<Broadcast> {
         let tally = Tally::new(Outcome::ALL.len());
-        let broadcast = Arc::new(Broadcast::new(Arc::new(self.text(text)), spread_ms, tally.clone()));
+        let broadcast = Arc::new(Broadcast::new(Arc::new(message), spread_ms, tally.clone()));
         self.post_to_all(|| ToShard::Broadcast(broadcast.clone(), tally.hold()));
         broadcast
     }
@@ -333,7 +373,12 @@ impl Rig {
 
     /// How many connections have been lent something.
     pub fn lent(&self) -> usize {
-        self.shards.iter().map(|shard| shard.tools.lents.lent_to()).sum()
+        (0..self.shards.len()).map(|shard| self.check_shard(shard).lent_to).sum()
+    }
+
+    /// How long a client that was asked to leave may take, µs.
+    pub fn grace_us(&self) -> u64 {
+        self.grace_us
     }
 
     pub fn wait(&self, shard: usize) -> Option<Duration> {
@@ -357,9 +402,10 @@ impl Rig {
     }
 
     fn is_busy(&self, shard: usize) -> bool {
-        let accepts = self.shards[shard].accept_after.is_none();
-        let events = self.world.borrow().has_events(shard, accepts);
-        events || self.waits[shard] == Some(Duration::ZERO) || self.bells[shard].is_rung()
+        let accepts = self.shards[shard].accepts();
+        let world = self.world.borrow();
+        let awake = self.wakes_us[shard] <= world.micros || self.bells[shard].is_rung();
+        awake || world.has_events(shard, accepts)
     }
 
     fn sum(&self, of: impl Fn(usize) -> u64) -> u64 {
@@ -367,70 +413,26 @@ impl Rig {
     }
 
     fn check(&self) {
-        for shard in 0..self.shards.len() {
-            self.check_shard(shard);
+        let audits: Vec<Audit> = (0..self.shards.len()).map(|shard| self.check_shard(shard)).collect();
+        let sum = |of: fn(&Audit) -> usize| audits.iter().map(of).sum::<usize>();
+        assert_eq!(self.shared.open.load(Ordering::Relaxed), sum(|audit| audit.accepted), "open connections");
+        assert_eq!(self.shared.buffers.load(Ordering::Relaxed), sum(|audit| audit.lent_bytes), "buffers");
+        if self.shards.iter().all(Shard::has_no_letters) {
+            let takers = sum(|audit| audit.takers);
+            assert_eq!(self.directory.connections(), takers, "the directory is who takes messages");
         }
-        let open: u64 = self.sum(|shard| self.stats.shard(shard).open_now());
-        assert_eq!(self.shared.open.load(Ordering::Relaxed) as u64, open);
-        let settled = |shard: &Shard<FakeNet>| shard.mail.is_empty() && shard.undelivered.is_empty();
-        if self.shards.iter().all(settled) {
-            let takers = self.shards.iter().flat_map(Shard::entries);
-            let takers = takers.filter(|entry| entry.connection.takes_messages()).count();
-            assert_eq!(
-                self.directory.connections(),
-                takers,
-                "the directory is the connections that take messages"
-            );
-        }
-        let buffers: usize = self.shards.iter().map(|shard| shard.tools.lents.bytes()).sum();
-        assert_eq!(self.shared.buffers.load(Ordering::Relaxed), buffers);
     }
 
-    fn check_shard(&self, index: usize) {
+    fn check_shard(&self, index: usize) -> Audit {
         let (shard, stats) = (&self.shards[index], self.stats.shard(index));
+        let world = self.world.borrow();
+        let audit = shard.audit(|socket| world.sockets[socket.0 as usize].watches_writable());
         let closes: u64 = Reason::ALL.into_iter().map(|reason| stats.closed_for(reason)).sum();
         assert_eq!(stats.accepted_total(), stats.open_now() + closes, "accepted = open + closes by reason");
-        let accepted = shard.entries().filter(|entry| entry.connection.is_accepted()).count();
-        assert_eq!(stats.open_now(), accepted as u64);
-        let opening = shard.entries().filter(|entry| entry.connection.phase() == Phase::Opening).count();
-        assert_eq!(shard.tools.opening, opening);
-        assert_eq!(shard.wheel.len(), shard.table.len(), "each connection has one timer");
-        let world = self.world.borrow();
-        if !shard.stopped {
-            assert_eq!(world.open_sockets(index), shard.table.len(), "each connection has one socket");
+        assert_eq!(stats.open_now(), audit.accepted as u64, "the gauge of open connections");
+        if !shard.is_stopped() {
+            assert_eq!(world.open_sockets(index), audit.connections, "each connection has one socket");
         }
-        let (mut lent, mut bytes) = (0, 0);
-        for entry in shard.entries() {
-            let connection = &entry.connection;
-            assert!(entry.timer.is_armed());
-            let deadline = connection.deadline(&shard.tools);
-            assert!(!deadline.is_before(entry.timer.due()), "a deadline that no timer serves");
-            let own = shard.tools.lents.get(connection.lent_ref());
-            let waits = own.is_some_and(|lent| !lent.outbox.is_empty());
-            if connection.takes_messages() {
-                assert_eq!(
-                    own.is_some(),
-                    !shard.tools.lents.needs_nothing(connection.lent_ref()),
-                    "nothing is lent idly"
-                );
-            }
-            if connection.is(flag::REGISTERED) {
-                assert_eq!(world.sockets[entry.socket.0 as usize].watches_writable(), waits);
-            }
-            lent += usize::from(own.is_some());
-            bytes += own.map_or(0, held_bytes);
-        }
-        assert_eq!((shard.tools.lents.lent_to(), shard.tools.lents.bytes()), (lent, bytes), "lent buffers");
-    }
-}
-
-fn held_bytes(lent: &Lent) -> usize {
-    let partial = lent.partial.as_ref().map_or(0, |partial| partial.bytes());
-    size_of::<Lent>() + lent.head.capacity() + partial + lent.outbox.held_bytes()
-}
-
-impl Shard<FakeNet> {
-    pub(super) fn entries(&self) -> impl Iterator<Item = &crate::shard::Entry> {
-        (0..self.table.high_water()).filter_map(|slot| self.table.at(slot))
+        audit
     }
 }

@@ -1,0 +1,98 @@
+//! Clients that vanish without a word, as a phone does in a tunnel: in a network of the test's own, whose link is cut.
+//!
+//! Needs network namespaces. Where there are none, this is said, and nothing is tested.
+
+use crate::{
+    bystander::Bystander,
+    node::{Plan, say_loudly},
+    python::Helper,
+};
+use std::{
+    env,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Set in the run of this program within a namespace.
+const INSIDE: &str = "E2E_NETWORK_NAMESPACE";
+const NODE_ADDRESS: &str = "10.99.0.1";
+/// Linux ends a connection whose bytes are not acknowledged for TCP_USER_TIMEOUT, which is 30 s; it looks when it sends again.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much later than due things may be on a machine that is busy.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// A WebSocket whose library answers pings, and an event stream that is read; both until the end.
+const CLIENT: &str = include_str!("scripts/away.py");
+
+/// Runs commands of the distribution's, of which some lie where only the administrator looks.
+fn shell(words: &str) -> bool {
+    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
+    Command::new("sh").args(["-ec", words]).env("PATH", path).stdin(Stdio::null()).status().unwrap().success()
+}
+
+/// Runs one test of this program in a network namespace of its own.
+fn in_a_namespace(test: &str) {
+    let works = |words: &str| {
+        shell(&format!("{words} sh -ec 'ip link add name near type veth peer name far' 2>/dev/null"))
+    };
+    let Some(unshare) =
+        ["unshare --net", "unshare --map-root-user --net"].into_iter().find(|words| works(words))
+    else {
+        let why = "this host allows no network namespaces, or has no ip, unshare and nsenter";
+        let what = "Clients that vanish without a FIN have NOT been tested.";
+        say_loudly(&format!("NOT RUN: {test}: {why}. {what}"));
+        return;
+    };
+    let program = env::current_exe().unwrap();
+    let mut words = unshare.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg(program).args([test, "--exact", "--nocapture"]).env(INSIDE, "1");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let [said, error] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{error}");
+}
+
+#[test]
+fn clients_that_vanish_without_a_word_are_found() {
+    if env::var_os(INSIDE).is_none() {
+        return in_a_namespace("away::clients_that_vanish_without_a_word_are_found");
+    }
+    assert!(shell(&format!(
+        "ip link set lo up; ip link add name near type veth peer name far
+         ip addr add {NODE_ADDRESS}/24 dev near; ip link set near up"
+    )));
+    let node = Plan::new(&["clients.ping_min=1s", "node.insecure=true"]).clients_at("0.0.0.0:0").start();
+    let mut beside = Bystander::of(&node);
+    let mut client =
+        Helper::start(&["unshare", "--net"], CLIENT, &[&format!("{NODE_ADDRESS}:{}", node.clients.port())]);
+    assert_eq!(client.line(), "started");
+    let there = format!("nsenter --net --target {}", client.pid());
+    assert!(shell(&format!(
+        "ip link set far netns {}; {there} ip addr add 10.99.0.2/24 dev far; {there} ip link set far up",
+        client.pid()
+    )));
+    client.tell("connect");
+    assert_eq!(client.line(), "open");
+    node.wait_for_metric("holdfast_connections{protocol=\"sse\"}", 2.0);
+    // As long as pings are answered it lives on, past two intervals.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(node.push("away/push?device=ws", "still there").0, 200);
+    assert_eq!(client.line(), "still there");
+    assert!(shell(&format!("{there} ip link set far down")));
+    let gone = Instant::now();
+    // Nobody says so: to the node they are there for a while, and what is pushed goes into the kernel.
+    assert_eq!(node.push("away/push", "into the void").1.len(), 2);
+    node.wait_for_metric("holdfast_closes_total{reason=\"dead_peer\"}", 1.0);
+    assert!(gone.elapsed() < Duration::from_secs(4) + SLACK, "{:?}", gone.elapsed());
+    assert_eq!(node.push("away/push?device=ws", "x").0, 404);
+    beside.assert_unaware(&node, "a WebSocket that vanished");
+    while node.metric("holdfast_connections{protocol=\"sse\"}") > 1.0 {
+        assert!(gone.elapsed() < USER_TIMEOUT + SLACK, "the stream is open after {:?}", gone.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(node.metric("holdfast_closes_total{reason=\"dead_peer\"}"), 2.0);
+    assert_eq!(node.push("away/push", "x"), (404, vec![]));
+    node.wait_for_metric("holdfast_lent_bytes", 0.0);
+    node.wait_for_metric("holdfast_timers", 2.0);
+    beside.assert_unaware(&node, "a stream that vanished");
+}
