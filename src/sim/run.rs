@@ -312,7 +312,7 @@ impl Simulation {
         while self.now_us() < end_us {
             // Shorter than it takes to be thought dead.
             self.advance_drain();
-            self.pass_ms(2_000);
+            self.pass_ms(1_000);
             self.attend();
             self.check_times();
         }
