@@ -111,6 +111,9 @@ fn request(run: &mut Simulation, peer: &mut Peer, trusted: bool) -> Vec<u8> {
         bytes.splice(..0, b"PROXY TCP4 10.0.0.1 10.0.0.2 4711 7001\r\n".iter().copied());
     }
     if peer.manner.lies && choices.once_in(2) {
+        // It may now say anything, of its token and its pings as well.
+        peer.expires_us = None;
+        peer.ping_us = plan.config.clients.ping_max_ms * 1_000;
         spoil(run, &mut bytes);
     }
     bytes
