@@ -1,10 +1,10 @@
 //! `holdfast loadtest`: clients and senders in numbers against a running node, every message compared.
 
-use super::{FAILED, USAGE, fail, print};
-use crate::config::{Secret, duration::parse_query_ms};
+use super::{FAILED, USAGE, client::NodeAddress, fail, print};
+use crate::config::duration::parse_query_ms;
 use holdfast_loadtest::{Internal, Plan, Settings, To, parse_sources, run};
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -14,7 +14,8 @@ use std::{
 /// whole, and to nobody else.
 ///
 /// It compares its counts with the node's /metrics, before and after the clients leave. The node must take the user from a
-/// header (auth.mode = "header") and have no other clients meanwhile. Ctrl-C ends the run in order, with a report.
+/// header (auth.mode = "header") and have no other clients meanwhile; a token must be of role admin, since broadcasts need
+/// it. Ctrl-C ends the run in order, with a report.
 /// Exit 0: all as it must be; 1: not, with a sentence for each number that differs; 2: bad usage.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -22,15 +23,8 @@ pub struct Args {
     /// Client address of the node; repeat it for several ports
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7001")]
     clients: Vec<SocketAddr>,
-    /// Internal address of the node, for pushes and metrics
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7008")]
-    internal: SocketAddr,
-    /// Token of the internal port, of role admin (broadcasts need it) [env: HOLDFAST_INTERNAL_TOKEN]
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
-    /// File that holds the token
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeAddress,
     /// Only connect and hold: no pushes, nothing asked of the internal port, nothing compared
     #[arg(long)]
     connect_only: bool,
@@ -161,10 +155,13 @@ enum Bad {
 }
 
 fn plan(args: &Args) -> Result<Plan, Bad> {
-    if args.clients.iter().any(|address| address.port() == 0) || args.internal.port() == 0 {
-        return Err(Bad::Usage("--clients and --internal need the node's real ports, not 0"));
+    if args.clients.iter().any(|address| address.port() == 0) {
+        return Err(Bad::Usage("--clients needs the node's real ports, not 0"));
     }
-    let token = token(args).map_err(Bad::Other)?;
+    let internal = match args.connect_only {
+        true => None,
+        false => Some(Internal::new(internal(&args.node)?, args.node.token().map_err(Bad::Other)?)),
+    };
     let settings = Settings {
         targets: args.clients.clone(),
         sources: args.source.clone().map_or_else(Vec::new, |sources| sources.0),
@@ -180,7 +177,7 @@ fn plan(args: &Args) -> Result<Plan, Bad> {
     };
     Ok(Plan {
         settings,
-        internal: (!args.connect_only).then(|| Internal::new(args.internal, token)),
+        internal,
         connections: args.connections,
         rate: args.rate,
         hold: args.hold,
@@ -197,15 +194,16 @@ fn plan(args: &Args) -> Result<Plan, Bad> {
     })
 }
 
-fn token(args: &Args) -> Result<Option<String>, String> {
-    if let Some(path) = &args.token_file {
-        let read = Secret::from_file(path);
-        let secret =
-            read.map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
-        return Ok(Some(secret.reveal().to_owned()));
+/// Where the node's internal port is, by number.
+fn internal(node: &NodeAddress) -> Result<SocketAddr, Bad> {
+    let name = node.address();
+    let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
+    match found {
+        Ok(Some(address)) if address.port() > 0 => Ok(address),
+        Ok(Some(_)) => Err(Bad::Usage("--internal needs the node's real port, not 0")),
+        Ok(None) => Err(Bad::Other(format!("{name} has no address"))),
+        Err(error) => Err(Bad::Other(format!("--internal {name}: {error}"))),
     }
-    let from_environment = || std::env::var("HOLDFAST_INTERNAL_TOKEN").ok().filter(|token| !token.is_empty());
-    Ok(args.token.clone().or_else(from_environment))
 }
 
 fn share(text: &str) -> Result<f64, &'static str> {
