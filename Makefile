@@ -8,12 +8,14 @@ CLIENT_PACKAGES := $(addprefix tests/e2e/,requirements.txt package.json package-
 CLIENTS ?= 127.0.0.1:7001
 INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
+LEAK_CONNECTIONS ?= 1000000
+SOAK_SECONDS ?= 600
 FUZZ_TARGETS ?= config connection credentials deflate head proxy sse websocket
 
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
 
-.PHONY: help run test autobahn check bench sim fuzz
+.PHONY: help run test autobahn check bench leak soak sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -21,6 +23,8 @@ help:
 	@echo 'make autobahn  every case of the WebSocket test suite (many minutes)'
 	@echo 'make check     formatting, lints, documentation, house rules, licences'
 	@echo 'make bench     measure'
+	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
+	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
 	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults; make sim SEED=n repeats one'
 	@echo 'make fuzz      fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo
@@ -57,6 +61,13 @@ check:
 
 bench:
 	$(CARGO) bench
+
+# The tests of the same names, which `make test` runs for some seconds on a debug build, at length on a release build.
+leak:
+	LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) $(CARGO) test --release --test e2e leak:: -- --nocapture
+
+soak:
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test e2e soak:: -- --nocapture
 
 # One seed where SEED is given, else as many as SIM_RUNS from a fresh one on. Each prints its seed.
 sim:

@@ -203,7 +203,7 @@ fn usage_errors_exit_with_two_and_help_with_zero() {
     }
     let help = run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["serve", "send", "devices", "drain", "config", "version"] {
+    for command in ["serve", "send", "devices", "drain", "loadtest", "config", "version"] {
         assert!(help.out.contains(&format!("  {command} ")), "{command} in {}", help.out);
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.out.contains("Usage: holdfast"), "{command}: {}", own.out);

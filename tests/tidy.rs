@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Layers from the lowest up, each with those that it imports.
+type Layers = &'static [(&'static str, &'static [&'static str])];
+
 /// Each layer, and the layers below that it imports. What is not listed is not allowed, and what is listed is used.
-const LAYERS: &[(&str, &[&str])] = &[
+const LAYERS: Layers = &[
     ("kit", &[]),
     ("model", &["kit"]),
     ("proto", &[]),
@@ -24,8 +27,27 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("commands", &["config", "server"]),
-    ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard"]),
+    ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
+
+/// The same of the load generator's own modules.
+const LOAD_LAYERS: Layers = &[
+    ("clock", &[]),
+    ("message", &[]),
+    ("client", &["message"]),
+    ("plan", &["client"]),
+    ("worker", &["clock", "message", "client", "plan"]),
+    ("fleet", &["clock", "plan", "worker"]),
+    ("ledger", &["worker"]),
+    ("internal", &["clock", "message", "plan", "ledger"]),
+    ("compare", &["client", "worker", "ledger", "internal"]),
+    ("books", &["worker", "fleet", "ledger", "internal", "compare"]),
+    ("report", &["worker", "ledger", "compare"]),
+    ("run", &["clock", "plan", "worker", "fleet", "ledger", "internal", "compare", "books", "report"]),
+];
+
+/// Folders of sources with their layers.
+const TREES: [(&str, Layers); 2] = [("src", LAYERS), ("loadtest/src", LOAD_LAYERS)];
 
 /// Crates, and where alone they may be named.
 const CRATES: &[(&str, &[&str])] = &[
@@ -42,9 +64,24 @@ const CRATES: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["conn/auth/"]),
     ("clap", &["commands/"]),
     ("ureq", &["commands/"]),
-    ("signal_hook", &["server.rs", "server/"]),
+    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs"]),
     ("rlimit", &["server/"]),
     ("redis", &["bridge/store/"]),
+    ("holdfast_loadtest", &["commands/loadtest.rs"]),
+];
+
+/// The same in the load generator, which shares no code with the server: neither the server's own nor its codec.
+const LOAD_CRATES: &[(&str, &[&str])] = &[
+    ("holdfast", &[]),
+    ("tungstenite", &[]),
+    ("clap", &[]),
+    ("mio", &["worker/", "fleet.rs"]),
+    ("socket2", &["worker/net.rs"]),
+    ("libc", &["worker/net.rs", "worker/tally.rs"]),
+    ("httparse", &["client/"]),
+    ("sha1", &["client/"]),
+    ("ureq", &["internal.rs"]),
+    ("rlimit", &["plan.rs"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port, `control` may
@@ -55,7 +92,14 @@ const CLOCKS: &[(&str, &[&str])] = &[
     ("thread::sleep", &["commands/"]),
 ];
 
-const UNSAFE_IN: &[&str] = &["kit/", "shard/net_mio.rs", "main.rs"];
+/// The same in the load generator. Its workers are given the run's clock.
+const LOAD_CLOCKS: &[(&str, &[&str])] = &[
+    ("Instant::now", &["clock.rs", "fleet.rs", "books.rs", "run.rs"]),
+    ("SystemTime::now", &[]),
+    ("thread::sleep", &["fleet.rs", "books.rs", "run.rs"]),
+];
+
+const UNSAFE_IN: &[&str] = &["kit/", "shard/net_mio.rs", "main.rs", "worker/net.rs"];
 const FILE_LINES_MAX: usize = 800;
 const FILE_LINES_AIM: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -112,7 +156,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Everything there is, including tests, benches and examples.
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "examples", "benches"].into_iter().flat_map(sources).collect()
+    ["src", "tests", "examples", "benches", "loadtest/src"].into_iter().flat_map(sources).collect()
 }
 
 fn without_test_module(code: &str) -> &str {
@@ -280,11 +324,16 @@ fn assert_none(what: &str, faults: &[String]) {
 
 #[test]
 fn imports_point_downward() {
+    let faults = TREES.iter().flat_map(|(folder, layers)| upward_imports(folder, layers));
+    assert_none("layers", &faults.collect::<Vec<_>>());
+}
+
+fn upward_imports(folder: &str, layers: Layers) -> Vec<String> {
     let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut faults = Vec::new();
-    let known: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
-    for source in sources("src").iter().filter(|source| !matches!(source.path.as_str(), "lib.rs" | "main.rs"))
-    {
+    let known: BTreeMap<&str, &[&str]> = layers.iter().copied().collect();
+    let is_root = |source: &Source| matches!(source.path.as_str(), "lib.rs" | "main.rs");
+    for source in sources(folder).iter().filter(|source| !is_root(source)) {
         let layer = source.layer();
         let Some(allowed) = known.get(layer) else {
             faults.push(format!("{}: {layer} is in no layer; add it to the table", source.path));
@@ -300,24 +349,27 @@ fn imports_point_downward() {
             seen.entry(layer.to_owned()).or_default().insert(import);
         }
     }
-    for (layer, allowed) in LAYERS {
+    for (layer, allowed) in layers {
         let used = seen.get(*layer).cloned().unwrap_or_default();
         let unused = allowed.iter().filter(|import| !used.contains(**import));
         faults.extend(
             unused.map(|import| format!("{layer} does not import {import}: take it out of the table")),
         );
     }
-    assert_none("layers", &faults);
+    faults
 }
 
 #[test]
 fn the_table_of_layers_is_in_order() {
-    let order: Vec<&str> = LAYERS.iter().map(|(layer, _)| *layer).collect();
-    for (at, (layer, allowed)) in LAYERS.iter().enumerate() {
-        for import in *allowed {
-            let below = order.iter().position(|name| name == import).unwrap();
-            assert!(below < at, "{layer} imports {import}, which is not below it");
+    for (folder, layers) in TREES {
+        let order: Vec<&str> = layers.iter().map(|(layer, _)| *layer).collect();
+        for (at, (layer, allowed)) in layers.iter().enumerate() {
+            for import in *allowed {
+                let below = order.iter().position(|name| name == import).unwrap();
+                assert!(below < at, "{layer} imports {import}, which is not below it");
+            }
         }
+        assert_eq!(modules(folder), order.into_iter().map(str::to_owned).collect());
     }
     let allowed_of = |layer: &str| LAYERS.iter().find(|(name, _)| *name == layer).unwrap().1;
     for layer in ["bridge", "control"] {
@@ -325,19 +377,45 @@ fn the_table_of_layers_is_in_order() {
             assert!(!allowed_of(layer).contains(&forbidden), "{layer} never imports {forbidden}");
         }
     }
-    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    let modules: BTreeSet<&str> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    assert_eq!(modules, order.into_iter().collect());
+}
+
+/// The modules that a crate's root names.
+fn modules(folder: &str) -> BTreeSet<String> {
+    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join("lib.rs");
+    let text = fs::read_to_string(lib).unwrap();
+    let name = |line: &str| {
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        Some(line.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+#[test]
+fn the_load_generator_shares_nothing_with_the_server() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest");
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let dependency = |line: &&str| {
+        let name = line.split(['=', '.']).next().unwrap_or("").trim();
+        matches!(name, "holdfast" | "tungstenite")
+            || line.contains("package") && line.contains("\"holdfast\"")
+    };
+    assert_eq!(manifest.lines().find(dependency), None);
+    for source in sources("loadtest/src") {
+        for detour in ["#[path", "include!", "include_str!"] {
+            assert!(!source.code.contains(detour), "{}: {detour}", source.path);
+        }
+    }
 }
 
 #[test]
 fn crates_that_do_io_stay_where_they_belong() {
     let mut faults = Vec::new();
-    for source in sources("src") {
-        for (name, places) in CRATES {
-            if names_crate(&source.shipped, name) && !source.is_in(places) {
-                faults.push(format!("{}: {name} belongs in {}", source.path, places.join(", ")));
+    for (folder, crates) in [("src", CRATES), ("loadtest/src", LOAD_CRATES)] {
+        for source in sources(folder) {
+            for (name, places) in crates {
+                if names_crate(&source.shipped, name) && !source.is_in(places) {
+                    faults.push(format!("{folder}/{}: {name} belongs in {places:?}", source.path));
+                }
             }
         }
     }
@@ -347,6 +425,13 @@ fn crates_that_do_io_stay_where_they_belong() {
 #[test]
 fn clocks_are_read_in_one_place() {
     let mut faults = Vec::new();
+    for source in sources("loadtest/src") {
+        for (word, places) in LOAD_CLOCKS {
+            if source.shipped.contains(word) && !source.is_in(places) {
+                faults.push(format!("loadtest/src/{}: {word}", source.path));
+            }
+        }
+    }
     for source in sources("src") {
         for (word, places) in CLOCKS {
             if source.shipped.contains(word) && !source.is_in(places) {
@@ -399,7 +484,7 @@ fn files_say_what_they_are_and_are_not_long() {
 #[test]
 fn functions_fit_into_a_head() {
     let mut faults = Vec::new();
-    for source in sources("src").iter().chain(&sources("examples")) {
+    for source in ["src", "loadtest/src", "examples"].iter().flat_map(|folder| sources(folder)) {
         for (line, name, length) in functions(&source.shipped) {
             if length > FUNCTION_LINES_MAX {
                 faults.push(format!("{}:{line}: {name} has {length} lines", source.path));

@@ -67,7 +67,7 @@ impl NodeAddress {
     /// # Errors
     /// When the token's file cannot be read.
     pub fn client(&self, wait: Duration) -> Result<Client, String> {
-        let token = self.find_token()?;
+        let token = self.token()?;
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -78,12 +78,20 @@ impl NodeAddress {
             .timeout_global(Some(TIMEOUT + wait))
             .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")))
             .build();
+        Ok(Client { agent: agent.into(), address: self.address(), token })
+    }
+
+    /// `host:port`; the flag wins over the environment.
+    pub fn address(&self) -> String {
         let address = self.internal.clone().or_else(|| variable("HOLDFAST_INTERNAL_LISTEN"));
-        Ok(Client { agent: agent.into(), address: address.unwrap_or_else(|| "127.0.0.1:7008".into()), token })
+        address.unwrap_or_else(|| "127.0.0.1:7008".into())
     }
 
     /// Flags win over the environment; the environment's token wins over its file.
-    fn find_token(&self) -> Result<Option<String>, String> {
+    ///
+    /// # Errors
+    /// When the token's file cannot be read.
+    pub fn token(&self) -> Result<Option<String>, String> {
         let from_file = |path: &PathBuf| {
             let read = crate::config::Secret::from_file(path);
             let text = read.map(|secret| Some(secret.reveal().to_owned()));

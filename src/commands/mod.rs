@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod devices;
 mod drain;
+mod loadtest;
 mod node_args;
 mod send;
 mod serve;
@@ -44,6 +45,7 @@ enum Command {
     Send(send::Args),
     Devices(devices::Args),
     Drain(drain::Args),
+    Loadtest(loadtest::Args),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -64,6 +66,7 @@ pub fn main() -> i32 {
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
         Command::Drain(args) => drain::main(&args),
+        Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }

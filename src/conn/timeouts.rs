@@ -67,8 +67,11 @@ impl Connection {
             }
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
-            // As good as a ping: the next is due in an interval, if the client is still here.
-            let next = context.tick.plus_ms(self.ping_interval_ms());
+            self.give_back(context.tools);
+            // When its ping would have been due is not known any more: no later than this.
+            let ping_by = self.last_seen.plus_ms(self.ping_interval_ms());
+            let in_an_interval = context.tick.plus_ms(self.ping_interval_ms());
+            let next = if ping_by.reached(context.tick) { in_an_interval } else { ping_by };
             return (
                 Step::Stay,
                 self.deadline(context.tools).earlier(self.next_look(context, late_ms, next)),
@@ -95,11 +98,13 @@ impl Connection {
         (Step::Stay, next_ping.earlier(deadline))
     }
 
-    /// Sends a ping, unless bytes that wait are as good as one. Says when the next is due.
+    /// Sends a ping. Says when the next is due. For an event stream bytes that wait are as good as one; a WebSocket's client
+    /// answers nothing else, so that it is owed one however much it is sent.
     fn ping(&mut self, context: &mut Context<'_>, late_ms: u64) -> Tick {
         let interval_ms = self.ping_interval_ms();
         let waits = context.tools.lents.get(self.lent).is_some_and(|lent| !lent.outbox.is_empty());
-        if !waits && !Mutant::PingForgotten.is_on() {
+        let spared = waits && self.is(flag::SSE) || Mutant::PingForgotten.is_on();
+        if !spared {
             self.write_control(context, |is_sse, out| match is_sse {
                 true => sse::write_ping(out),
                 false => ws::write_frame(out, ws::Op::Ping, b"", false),

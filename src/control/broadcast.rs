@@ -63,7 +63,7 @@ pub async fn start(
     if in_time {
         app.control.broadcasts.reap(&app.control.stats);
     }
-    Ok(json(StatusCode::OK, &report(app, &id, &broadcast)))
+    Ok(json(StatusCode::OK, &report(app, &id, &broadcast, in_time)))
 }
 
 /// Ends a broadcast: connections that it has not reached are left out. `id` is still percent-encoded.
@@ -83,10 +83,11 @@ pub fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>, Refus
     Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "id": id })))
 }
 
-fn report(app: &App, id: &str, broadcast: &mail::Broadcast) -> serde_json::Value {
+fn report(app: &App, id: &str, broadcast: &mail::Broadcast, complete: bool) -> serde_json::Value {
     let count = |outcome: Outcome| (outcome.label().to_owned(), broadcast.tally.count(outcome).into());
     let outcomes: serde_json::Map<_, _> = Outcome::ALL.into_iter().map(count).collect();
-    serde_json::json!({ "id": id, "nodes": app.control.router.registry().nodes().len(), "outcomes": outcomes })
+    let nodes = app.control.router.registry().nodes().len();
+    serde_json::json!({ "id": id, "nodes": nodes, "complete": complete, "outcomes": outcomes })
 }
 
 fn not_started(why: NotStarted) -> Refusal {

@@ -118,7 +118,13 @@ pub fn spawn(listener: TcpListener, control: Control) -> io::Result<ControlThrea
         tokio::net::TcpListener::from_std(listener)?
     };
     let (stop, stopped) = oneshot::channel();
-    let port = Port { app: app.clone(), http: http(), seconds: Arc::new(Seconds::start()), open: Vec::new() };
+    let port = Port {
+        app: app.clone(),
+        http: http(),
+        seconds: Arc::new(Seconds::start()),
+        open: Vec::new(),
+        turned_away: 0,
+    };
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || runtime.block_on(port.run(listener, stopped)))?;
@@ -151,6 +157,8 @@ struct Port {
     http: http1::Builder,
     seconds: Arc<Seconds>,
     open: Vec<Open>,
+    /// Senders for whom there was no room within this second.
+    turned_away: u64,
 }
 
 struct Open {
@@ -185,7 +193,7 @@ impl Port {
 
     fn serve(&mut self, stream: TcpStream, peer: SocketAddr) {
         if !self.make_room() {
-            tracing::warn!(%peer, "the internal port is full: each of its connections has a request under way");
+            self.turned_away += 1;
             return;
         }
         // An error here is that of a connection which is gone; the first read says so too.
@@ -211,7 +219,8 @@ impl Port {
         longest.map(|at| self.open.swap_remove(at).task.abort()).is_some()
     }
 
-    /// Once a second: cuts off who is overdue, and counts what was answered after its sender had left.
+    /// Once a second: cuts off who is overdue, counts what was answered after its sender had left, and says who found no room:
+    /// a flood of senders must not become a flood of lines.
     fn sweep(&mut self) {
         let now = self.seconds.advance();
         self.open.retain(|open| {
@@ -220,6 +229,13 @@ impl Port {
             }
             !open.task.is_finished()
         });
+        let turned_away = std::mem::take(&mut self.turned_away);
+        if turned_away > 0 {
+            tracing::warn!(
+                turned_away,
+                "the internal port is full: each of its connections has a request under way"
+            );
+        }
         self.app.control.router.reap();
         self.app.control.broadcasts.reap(&self.app.control.stats);
     }

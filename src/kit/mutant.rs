@@ -3,47 +3,61 @@
 //! Owns their names. Outside of tests and the simulation there are none: [`Mutant::is_on`] is then false when compiled, and
 //! costs nothing.
 
-/// A defect that somebody could make. Each is one condition in the code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the names say it, and the places where they stand")]
-pub enum Mutant {
-    TimerArmedTwice,
-    TimerOutlivesItsConnection,
-    GenerationNotChecked,
-    RecordOfAnotherRemoved,
-    RecordNotRemoved,
-    LentIdly,
-    OutboxWithoutLimit,
-    BuffersWithoutLimit,
-    UserLimitForgotten,
-    PlaceNotGivenBack,
-    AddressNotGivenBack,
-    BucketNotGivenBack,
-    CloseNotCounted,
-    GoawayTwice,
-    LifetimeForgotten,
-    GraceForgotten,
-    TokenEndForgotten,
-    HandshakeTimeoutForgotten,
-    CloseTimeoutForgotten,
-    PingForgotten,
-    DeadPeerKept,
-    DisplacedNotClosed,
-    DisplacedLetterLost,
-    MessageAfterClose,
-    ControlCutsIn,
-    BegunMessageBeginsAnew,
-    BegunMessageReplaced,
-    BegunMessageDropped,
-    LateMessageStillWritten,
-    LateSenderNotTold,
-    RoomNotAskedFor,
-    UnreadForgotten,
-    AcceptPausedForEver,
-    DrainForgetsSome,
-    BroadcastForgetsSome,
-    SweepNotWaitedFor,
-    LastChunkForgotten,
+/// Names each defect once.
+macro_rules! mutants {
+    ($($name:ident)*) => {
+        /// A defect that somebody could make. Each is one condition in the code.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[allow(missing_docs, reason = "the names say it, and the places where they stand")]
+        pub enum Mutant {
+            $($name,)*
+        }
+
+        impl Mutant {
+            /// Every defect.
+            pub const ALL: &[Mutant] = &[$(Mutant::$name),*];
+        }
+    };
+}
+
+mutants! {
+    TimerArmedTwice
+    TimerOutlivesItsConnection
+    GenerationNotChecked
+    RecordOfAnotherRemoved
+    RecordNotRemoved
+    LentIdly
+    OutboxWithoutLimit
+    BuffersWithoutLimit
+    UserLimitForgotten
+    PlaceNotGivenBack
+    AddressNotGivenBack
+    BucketNotGivenBack
+    CloseNotCounted
+    GoawayTwice
+    LifetimeForgotten
+    GraceForgotten
+    TokenEndForgotten
+    HandshakeTimeoutForgotten
+    CloseTimeoutForgotten
+    PingForgotten
+    DeadPeerKept
+    DisplacedNotClosed
+    DisplacedLetterLost
+    MessageAfterClose
+    ControlCutsIn
+    BegunMessageBeginsAnew
+    BegunMessageReplaced
+    BegunMessageDropped
+    LateMessageStillWritten
+    LateSenderNotTold
+    RoomNotAskedFor
+    UnreadForgotten
+    AcceptPausedForEver
+    DrainForgetsSome
+    BroadcastForgetsSome
+    SweepNotWaitedFor
+    LastChunkForgotten
 }
 
 #[cfg(any(test, feature = "sim"))]
@@ -56,50 +70,6 @@ mod switch {
     }
 
     impl Mutant {
-        /// Every defect.
-        pub const ALL: [Mutant; 37] = {
-            use Mutant::*;
-            [
-                TimerArmedTwice,
-                TimerOutlivesItsConnection,
-                GenerationNotChecked,
-                RecordOfAnotherRemoved,
-                RecordNotRemoved,
-                LentIdly,
-                OutboxWithoutLimit,
-                BuffersWithoutLimit,
-                UserLimitForgotten,
-                PlaceNotGivenBack,
-                AddressNotGivenBack,
-                BucketNotGivenBack,
-                CloseNotCounted,
-                GoawayTwice,
-                LifetimeForgotten,
-                GraceForgotten,
-                TokenEndForgotten,
-                HandshakeTimeoutForgotten,
-                CloseTimeoutForgotten,
-                PingForgotten,
-                DeadPeerKept,
-                DisplacedNotClosed,
-                DisplacedLetterLost,
-                MessageAfterClose,
-                ControlCutsIn,
-                BegunMessageBeginsAnew,
-                BegunMessageReplaced,
-                BegunMessageDropped,
-                LateMessageStillWritten,
-                LateSenderNotTold,
-                RoomNotAskedFor,
-                UnreadForgotten,
-                AcceptPausedForEver,
-                DrainForgetsSome,
-                BroadcastForgetsSome,
-                SweepNotWaitedFor,
-                LastChunkForgotten,
-            ]
-        };
-
         /// Whether this thread runs with this defect.
         pub fn is_on(self) -> bool {
             ON.get() == Some(self)

@@ -61,7 +61,7 @@ impl<N: Net> Shard<N> {
         let lent = self.tools.lents.get(connection.lent_ref());
         if connection.takes_messages() {
             let needed = !self.tools.lents.needs_nothing(connection.lent_ref());
-            assert_eq!(lent.is_some(), needed, "nothing is lent idly");
+            assert_eq!(lent.is_some(), needed, "nothing is lent idly: {connection:?}");
         }
         let waits = lent.is_some_and(|lent| !lent.outbox.is_empty());
         if connection.is(flag::REGISTERED) {

@@ -8,6 +8,7 @@ use super::{
     wire::{self, BINARY, PING, PONG, TEXT},
 };
 use crate::{
+    bridge::drain::DrainOrigin,
     config::ProxyProtocol,
     conn::Phase,
     kit::slab::Key,
@@ -37,7 +38,7 @@ pub fn act(run: &mut Simulation) {
         82..85 => run_short(run),
         85 => move_wall_clock(run),
         86 => drain(run),
-        91 if run.drain.is_some() => drain(run),
+        91 if run.rig.drain.is_draining() => drain(run),
         87..89 => push_to_the_past(run),
         _ => {}
     }
@@ -110,6 +111,9 @@ fn request(run: &mut Simulation, peer: &mut Peer, trusted: bool) -> Vec<u8> {
         bytes.splice(..0, b"PROXY TCP4 10.0.0.1 10.0.0.2 4711 7001\r\n".iter().copied());
     }
     if peer.manner.lies && choices.once_in(2) {
+        // It may now say anything, of its token and its pings as well.
+        peer.expires_us = None;
+        peer.ping_us = plan.config.clients.ping_max_ms * 1_000;
         spoil(run, &mut bytes);
     }
     bytes
@@ -386,13 +390,8 @@ fn move_wall_clock(run: &mut Simulation) {
 }
 
 fn drain(run: &mut Simulation) {
-    run.settle();
-    if run.drain.take().is_some() {
-        run.rig.post_to_all(|| ToShard::CancelDrain);
-    } else if run.choices.once_in(2) {
-        let window_ms = run.choices.pick(&[0, 500, 10_000]);
-        run.rig.post_to_all(|| ToShard::Drain { window_ms });
-        run.drain = Some((run.now_us(), window_ms));
+    let (now, open) = (run.rig.world.borrow().now(), run.rig.stats.connections());
+    if !run.rig.drain.cancel() && run.choices.once_in(2) {
+        run.rig.drain.start(DrainOrigin::Api, now, open);
     }
-    run.settle();
 }

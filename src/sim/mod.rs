@@ -9,6 +9,7 @@
 //! [`run`] puts them together.
 
 pub mod actions;
+mod checks;
 pub mod choices;
 pub mod faults;
 pub mod ledger;

@@ -181,8 +181,10 @@ impl Peer {
         if self.vanished || end.failed.is_some() || end.ended || end.closed {
             return;
         }
+        // All of it or some, but never nothing: a client that answers is not thought dead.
         let most = self.unsent.len();
-        let count = if choices.once_in(4) { choices.below(most as u64 + 1) as usize } else { most };
+        let count = if choices.once_in(4) { 1 + choices.below(most as u64) as usize } else { most };
+        let count = count.min(most);
         if count > 0 {
             let bytes: Vec<u8> = self.unsent.drain(..count).collect();
             end.send(&bytes);

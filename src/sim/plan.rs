@@ -71,6 +71,9 @@ fn draw_config(choices: &mut Choices) -> Config {
     config.delivery.timeout_ms = choices.pick(&[5_000, 1_000, 200]);
     config.dedup.window_ms = choices.pick(&[60_000, 2_000, 0]);
     config.dedup.max = choices.pick(&[1_000, 4]);
+    config.drain.delay_ms = choices.pick(&[0, 1_000]);
+    config.drain.window_ms = choices.pick(&[10_000, 500, 0]);
+    config.drain.rate = choices.pick(&[1_000, 10]);
     draw_limits(&mut config, choices);
     config
 }

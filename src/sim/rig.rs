@@ -5,6 +5,7 @@ use super::{
     wire::{self, Frame},
 };
 use crate::{
+    bridge::DrainSwitch,
     config::{Config, Distribution},
     conn::{
         Settings, Shared, Tools,
@@ -45,6 +46,7 @@ pub struct Rig {
     pub stats: Arc<NodeStats>,
     pub shared: Arc<Shared>,
     pub directory: Arc<Directory>,
+    pub drain: DrainSwitch,
     bells: Vec<Arc<Bell>>,
     /// How long each shard said that it may sleep.
     waits: Vec<Option<Duration>>,
@@ -108,7 +110,8 @@ impl Rig {
     pub fn build(config: &Config, letters: usize, seed: u64) -> Self {
         let shards = config.node.shards;
         let world = Rc::new(RefCell::new(World::new(shards)));
-        let shared = Arc::new(Shared::default());
+        let drain = DrainSwitch::new(config.drain, config.lifetime.grace_ms);
+        let shared = Arc::new(Shared { draining: drain.flag(), ..Shared::default() });
         shared.capacity.store(config.limits.connections, Ordering::Relaxed);
         let stats = Arc::new(NodeStats::new(shards, &config.lanes, BuildInfo::current()));
         let directory = Arc::new(Directory::new(config.limits.connections_per_user));
@@ -159,6 +162,7 @@ impl Rig {
             stats,
             shared,
             directory,
+            drain,
             bells,
             waits,
             wakes_us,

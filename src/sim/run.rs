@@ -1,7 +1,7 @@
 //! One run: a node of real shards, model clients, a sender, an operator and a kernel that misbehaves.
 //!
 //! A step is one thing that happens, then some turns or some time, then every client's turn, then the checks: what the rig
-//! checks after each turn of a shard, what each client checks of every byte, and here what time has to do with.
+//! checks after each turn of a shard, what each client checks of every byte, and what `checks` adds.
 
 use super::{
     actions,
@@ -13,21 +13,14 @@ use super::{
     rig::{Client, Rig},
 };
 use crate::{
-    conn::Phase,
+    bridge::drain::DrainStep,
     kit::random::Random,
-    model::{Handle, Reason},
+    model::{Handle, Reason, mail::ToShard},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// How long last bytes, or the peer's answer to a close, are waited for, µs.
-const CLOSING_US: u64 = 3_000_000;
 /// A script takes no more steps than this: what it finds should be short enough to be understood.
 const SCRIPT_STEPS_MAX: u64 = 1_000;
-/// A timer may be a tick late, a ping jittered, a sender told a tick later, …
-const SLACK_US: u64 = 1_000_000;
 
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -57,12 +50,12 @@ pub struct Simulation {
     pub active: BTreeSet<usize>,
     /// Connections that were found once, and may be gone.
     pub remembered: Vec<Handle>,
-    /// A drain under way: when it began, and its window.
-    pub drain: Option<(u64, u64)>,
+    /// Everybody is being asked to leave: since when, and over how long, µs and ms.
+    pub leaving: Option<(u64, u64)>,
     /// How long no shard has run.
     pub stalled_ms: u64,
     /// When there were few descriptors last.
-    scarce_us: u64,
+    pub scarce_us: u64,
     steps: u64,
     began_us: u64,
 }
@@ -115,7 +108,7 @@ impl Simulation {
             peers: Vec::new(),
             active: BTreeSet::new(),
             remembered: Vec::new(),
-            drain: None,
+            leaving: None,
             stalled_ms: 0,
             scarce_us: began_us,
             steps: 0,
@@ -131,9 +124,28 @@ impl Simulation {
     pub fn step(&mut self) {
         self.steps += 1;
         actions::act(self);
+        self.advance_drain();
         self.let_run();
         self.attend();
         self.check_times();
+    }
+
+    /// What the server's own thread does several times a second.
+    fn advance_drain(&mut self) {
+        let (now, open) = (self.rig.world.borrow().now(), self.rig.stats.connections());
+        match self.rig.drain.advance(now, open) {
+            DrainStep::Wait | DrainStep::Finish => {}
+            DrainStep::Leave { window_ms } => {
+                self.settle();
+                self.rig.post_to_all(|| ToShard::Drain { window_ms });
+                self.leaving = Some((self.now_us(), window_ms));
+            }
+            DrainStep::Resume => {
+                self.settle();
+                self.rig.post_to_all(|| ToShard::CancelDrain);
+                self.leaving = None;
+            }
+        }
     }
 
     fn let_run(&mut self) {
@@ -182,98 +194,6 @@ impl Simulation {
         }
     }
 
-    /// What must be so when no shard has anything left to do.
-    fn check_rest(&self) {
-        let world = self.rig.world.borrow();
-        for (index, shard) in self.rig.shards.iter().enumerate() {
-            assert!(!shard.accepts() || world.backlog(index) == 0, "nobody waits to be accepted");
-            for (socket, phase) in shard.phases() {
-                let end = &world.sockets[socket.0 as usize];
-                assert!(end.up.is_empty(), "what {socket:?} has sent is read ({phase:?})");
-                assert!(end.failed.is_none() && !end.ended, "{socket:?} is known to be gone ({phase:?})");
-            }
-        }
-        let limits = &self.plan.config.limits;
-        let used = self.rig.shared.buffers.load(Ordering::Relaxed);
-        assert!(used <= limits.buffer_bytes, "{used} bytes of buffers");
-        let open = self.rig.shared.open.load(Ordering::Relaxed);
-        assert!(open <= limits.connections, "{open} connections");
-        if limits.connections_per_user > 0 {
-            for user in 0..self.plan.users {
-                let mut count = 0;
-                self.rig.directory.lookup(&format!("u{user}"), |_| count += 1);
-                assert!(count <= limits.connections_per_user, "{count} connections of u{user}");
-            }
-        }
-    }
-
-    /// What must not take longer than it may.
-    fn check_times(&mut self) {
-        let now_us = self.now_us();
-        let slack_us = SLACK_US + 4 * self.plan.stall_max_ms * 1_000;
-        let timeout_us = self.plan.config.delivery.timeout_ms * 1_000;
-        let mut phases: BTreeMap<usize, Phase> = BTreeMap::new();
-        for shard in &self.rig.shards {
-            phases.extend(shard.phases().map(|(socket, phase)| (socket.0 as usize, phase)));
-        }
-        let takes = |number: usize| matches!(phases.get(&number), Some(Phase::Open | Phase::Leaving));
-        let rig = &self.rig;
-        // Nobody has the number of a connection that was gone before.
-        let sent_to = |client: Client| rig.world.borrow().sockets.get(client.0).map_or(0, |end| end.sent);
-        self.ledger.check_answered(now_us, timeout_us + slack_us, sent_to, takes);
-        for (&number, &phase) in &phases {
-            self.check_peer(number, phase, now_us, slack_us);
-        }
-        let scarce = self.rig.world.borrow().descriptors < 1_000;
-        self.scarce_us = if scarce { now_us } else { self.scarce_us };
-        let accepts = || self.rig.shards.iter().all(|shard| shard.accepts());
-        assert!(now_us <= self.scarce_us + slack_us || accepts(), "it accepts when there are descriptors");
-        if let Some((began_us, window_ms)) = self.drain {
-            let asked_us = began_us + window_ms * 1_000 + slack_us;
-            let asked = || phases.values().all(|phase| *phase != Phase::Open);
-            assert!(now_us < asked_us || asked(), "a drain asks everyone in its window");
-            let grace_us = self.rig.grace_us() + self.plan.config.limits.handshake_timeout_ms * 1_000;
-            let over_us = asked_us + grace_us + CLOSING_US;
-            // Who comes later is refused, and may be slow to hear it.
-            let held = || phases.iter().any(|(number, _)| self.accepted_us(*number) < began_us);
-            assert!(now_us < over_us || !held(), "a drain ends on time");
-        }
-    }
-
-    fn check_peer(&self, number: usize, phase: Phase, now_us: u64, slack_us: u64) {
-        let peer = &self.peers[number];
-        let age_us = now_us - self.accepted_us(number);
-        assert!(
-            age_us <= self.plan.life_max_ms() * 1_000 + slack_us,
-            "it outlives its life, {age_us} us old: {peer:?}"
-        );
-        match phase {
-            Phase::Opening => {
-                let most_us = self.plan.config.limits.handshake_timeout_ms * 1_000 + slack_us;
-                assert!(age_us <= most_us, "a handshake takes for ever: {peer:?}");
-            }
-            Phase::Open | Phase::Leaving => {
-                if let Some(expires_us) = peer.expires_us {
-                    assert!(now_us <= expires_us + slack_us, "it outlives its token: {peer:?}");
-                }
-                let quiet_us = now_us - peer.told_us;
-                let prompt = peer.manner.is_prompt() && !peer.vanished && phase == Phase::Open;
-                assert!(
-                    !prompt || quiet_us <= peer.ping_us + slack_us,
-                    "not pinged for {quiet_us} us: {peer:?}"
-                );
-                let silent_us = now_us - peer.said_us.max(self.accepted_us(number));
-                let dead = !peer.stream && silent_us > 2 * peer.ping_us + slack_us;
-                assert!(!dead, "dead, and held after {silent_us} us: {peer:?}");
-            }
-            Phase::Closing => {}
-        }
-    }
-
-    fn accepted_us(&self, number: usize) -> u64 {
-        self.rig.world.borrow().sockets[number].accepted_us.unwrap_or_default()
-    }
-
     /// No more faults: what is left ends by itself, everybody reads what was written, and the sums are right.
     pub fn finish(mut self) -> Report {
         {
@@ -285,7 +205,8 @@ impl Simulation {
         let end_us = self.now_us() + (self.plan.life_max_ms() + 2_000) * 1_000;
         while self.now_us() < end_us {
             // Shorter than it takes to be thought dead.
-            self.pass_ms(2_000);
+            self.advance_drain();
+            self.pass_ms(1_000);
             self.attend();
             self.check_times();
         }

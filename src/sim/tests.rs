@@ -2,7 +2,10 @@
 //! a fresh one on) and `SIM_STEPS`.
 
 use super::run::{Report, run_script, run_seed};
-use crate::kit::{mutant::Mutant, random::Random};
+use crate::{
+    kit::{mutant::Mutant, random::Random},
+    model::{Outcome, Reason},
+};
 use std::{
     collections::BTreeMap,
     fs, panic,
@@ -18,6 +21,39 @@ const MUTANT_SEEDS: u64 = 40;
 const MUTANT_STEPS: u64 = 3_000;
 /// How often each script of the corpus is run, with more of it changed each time.
 const SCRIPT_CHANGES: usize = 20;
+
+/// What so many steps meet many times: a simulation that did not would prove little.
+const COMMON: [Reason; 19] = [
+    Reason::AdmissionRate,
+    Reason::BadRequest,
+    Reason::Blocked,
+    Reason::BufferPressure,
+    Reason::ClientClosed,
+    Reason::ClientGone,
+    Reason::DeadPeer,
+    Reason::Displaced,
+    Reason::Drain,
+    Reason::Draining,
+    Reason::Full,
+    Reason::HandshakeTimeout,
+    Reason::Lifetime,
+    Reason::NoDescriptor,
+    Reason::Operator,
+    Reason::ProtocolError,
+    Reason::SlowClient,
+    Reason::TokenExpired,
+    Reason::UserLimit,
+];
+/// All that a shard gives.
+const OUTCOMES: [Outcome; 7] = [
+    Outcome::Written,
+    Outcome::Stale,
+    Outcome::Slow,
+    Outcome::RateLimited,
+    Outcome::Expired,
+    Outcome::Duplicate,
+    Outcome::Failed,
+];
 
 fn variable(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -66,6 +102,12 @@ fn whatever_happens_every_rule_is_kept() {
         add(&mut all.outcomes, &report.outcomes);
     }
     println!("{all:#?}");
+    if all.steps >= STEPS * FIXED.end {
+        let reasons = COMMON.into_iter().filter(|reason| !all.reasons.contains_key(reason.label()));
+        assert_eq!(reasons.collect::<Vec<_>>(), [], "never met");
+        let outcomes = OUTCOMES.into_iter().filter(|outcome| !all.outcomes.contains_key(outcome.label()));
+        assert_eq!(outcomes.collect::<Vec<_>>(), [], "never met");
+    }
 }
 
 fn add(sums: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>) {
@@ -78,7 +120,7 @@ fn add(sums: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64
 #[test]
 fn every_deliberate_defect_is_found() {
     let mut survivors = Vec::new();
-    for mutant in Mutant::ALL {
+    for &mutant in Mutant::ALL {
         let found = (0..MUTANT_SEEDS).find(|&seed| {
             let run = || mutant.with(|| run_seed(seed, MUTANT_STEPS));
             panic::catch_unwind(run).is_err()

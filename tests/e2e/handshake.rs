@@ -155,7 +155,7 @@ fn without_an_identity_it_is_401() {
     let node = Node::start(&[]);
     assert_refused(&node, &upgrade("/ws", &[]), 401);
     assert_refused(&node, &get("/sse", &[]), 401);
-    assert_eq!(node.metric("holdfast_handshakes_total{result=\"auth_failed\"}"), 2.0);
+    node.wait_for_metric("holdfast_handshakes_total{result=\"auth_failed\"}", 2.0);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_slow_head_is_408() {
     let began = Instant::now();
     let answer = assert_refused(&node, b"GET /ws?user=ada HTTP/1.1\r\nHost: x\r\n", 408);
     assert!(began.elapsed() >= Duration::from_millis(250), "{answer:?}");
-    assert_eq!(node.metric("holdfast_handshakes_total{result=\"handshake_timeout\"}"), 1.0);
+    node.wait_for_metric("holdfast_handshakes_total{result=\"handshake_timeout\"}", 1.0);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn handshakes_over_the_admission_rate_are_told_to_come_back_later() {
     }
     // Five at once, and five more for each second that the loop took.
     assert!(open.len() >= 5 && refusals >= 1, "{} open, {refusals} refused", open.len());
-    assert_eq!(node.metric("holdfast_handshakes_total{result=\"admission_rate\"}"), f64::from(refusals));
+    node.wait_for_metric("holdfast_handshakes_total{result=\"admission_rate\"}", f64::from(refusals));
     let stream = refused(&node, &get("/sse?user=late", &[]));
     assert_eq!(stream.status, 200);
     // The rate lets others in later.

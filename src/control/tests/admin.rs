@@ -20,6 +20,7 @@ fn a_broadcast_is_counted() {
     let json = answer.json();
     assert_eq!((&json["id"], &json["nodes"]), (&json!("news"), &json!(1)));
     assert_eq!((&json["outcomes"]["written"], &json["outcomes"]["slow"]), (&json!(2), &json!(1)));
+    assert_eq!(json["complete"], true);
     assert_eq!(json["outcomes"].as_object().unwrap().len(), Outcome::ALL.len());
     assert_eq!((node.count(Outcome::Written), node.count(Outcome::Slow)), (2, 1));
     assert_eq!(node.ask(&["POST /v1/broadcast?scope=world"], "x").error().0, 400);
@@ -33,6 +34,7 @@ fn a_broadcast_that_is_not_through_is_answered_in_time_and_can_be_stopped() {
     node.script.lock().unwrap().hold_broadcasts = true;
     let answer = node.ask(&["POST /v1/broadcast?id=a%2Fb&timeout=50ms"], "hello");
     assert_eq!((answer.status, &answer.json()["outcomes"]["written"]), (200, &json!(0)));
+    assert_eq!(answer.json()["complete"], false);
     assert_eq!(node.ask(&["POST /v1/broadcast?id=a%2Fb"], "hello").error(), (409, "same_id".into()));
     assert_eq!(node.status(&["DELETE /v1/broadcasts/a%2Fb"], ""), 202);
 }

@@ -1,6 +1,6 @@
 //! What an open connection does by itself: pings, and the watch over what its client sends.
 
-use crate::model::Reason;
+use crate::model::{Outcome, Reason};
 use crate::sim::{
     rig::{Client, Rig},
     wire::{self, Frame},
@@ -127,15 +127,58 @@ fn an_event_stream_is_pinged_and_never_dead_for_its_silence() {
 }
 
 #[test]
-fn bytes_that_wait_are_as_good_as_a_ping() {
+fn for_a_stream_bytes_that_wait_are_as_good_as_a_ping_and_a_websocket_is_pinged_behind_them() {
+    let mut rig = with_ping(10_000);
+    let (client, stream) = (rig.websocket("user=ann"), rig.event_stream("user=bob"));
+    for (client, user) in [(client, "ann"), (stream, "bob")] {
+        rig.set_room(client, 1);
+        rig.push(user, "begun");
+    }
+    rig.pass_ms(10_100);
+    for client in [client, stream] {
+        rig.set_room(client, usize::MAX);
+    }
+    assert_eq!(rig.take_frames(client), [Frame::text("begun"), PING]);
+    let heard = rig.take_text(stream);
+    assert!(heard.contains("begun") && !heard.contains("ping"), "{heard}");
+    rig.stop();
+}
+
+#[test]
+fn a_client_for_which_something_always_waits_is_asked_whether_it_lives() {
     let mut rig = with_ping(10_000);
     let client = rig.websocket("user=ann");
-    rig.set_room(client, 1);
-    rig.push("ann", "begun");
-    rig.pass_ms(15_000);
-    rig.set_room(client, usize::MAX);
-    assert_eq!(rig.take_frames(client), [Frame::text("begun")]);
+    for _ in 0..120 {
+        rig.set_room(client, 0);
+        rig.push("ann", "x");
+        rig.pass_ms(500);
+        rig.set_room(client, usize::MAX);
+        if rig.take_frames(client).contains(&PING) {
+            rig.send(client, &wire::frame(wire::PONG, b""));
+        }
+    }
+    assert_eq!(rig.closes(Reason::DeadPeer), 0);
     rig.stop();
+}
+
+#[test]
+fn a_client_that_answers_is_not_dead_for_having_been_asked_to_leave() {
+    for life_ms in (8_000..40_000).step_by(500) {
+        let mut rig = Rig::new(|config| {
+            config.clients.ping_ms = 10_000;
+            (config.lifetime.mean_ms, config.lifetime.max_ms) = (life_ms, life_ms);
+            config.lifetime.grace_ms = 60_000;
+        });
+        let client = rig.websocket("user=ann");
+        for _ in 0..(life_ms + 59_000) / 2_000 {
+            rig.pass_ms(2_000);
+            if rig.take_frames(client).contains(&PING) {
+                rig.send(client, &wire::frame(wire::PONG, b""));
+            }
+        }
+        assert_eq!((rig.goaways(Reason::Lifetime), rig.closes(Reason::DeadPeer)), (1, 0), "{life_ms}");
+        rig.stop();
+    }
 }
 
 #[test]
@@ -152,6 +195,26 @@ fn a_held_message_does_not_put_off_the_next_ping() {
     rig.pass_ms(100);
     let pings = rig.take_frames(client).iter().filter(|frame| **frame == PING).count();
     assert!((1..=3).contains(&pings), "{pings} pings in 10 s");
+    rig.stop();
+}
+
+#[test]
+fn a_message_that_is_late_when_its_connection_is_asked_to_leave_leaves_nothing_behind() {
+    let mut rig = Rig::new(|config| {
+        (config.lifetime.mean_ms, config.lifetime.max_ms) = (10_000, 10_000);
+        config.delivery.timeout_ms = 9_990;
+    });
+    let client = rig.websocket("user=ann");
+    rig.set_room(client, 0);
+    let push = rig.push("ann", "x");
+    // Room comes, and the news of it later than the end of both.
+    rig.world.borrow_mut().events_max = 0;
+    rig.end(client).set_room(usize::MAX);
+    rig.stall_ms(10_000);
+    rig.turn(0);
+    assert_eq!((push.outcome(), rig.goaways(Reason::Lifetime)), (Some(Outcome::Slow), 1));
+    assert_eq!((rig.take_frames(client), rig.lent()), (vec![Frame::text("_CLOSE_")], 0));
+    rig.world.borrow_mut().events_max = usize::MAX;
     rig.stop();
 }
 

@@ -1,0 +1,105 @@
+//! All books of a run in one place: what was sent, what came, and what the node counted meanwhile.
+
+use crate::{
+    compare::{self, Pair},
+    fleet::Fleet,
+    internal::{Internal, Metrics, Sender},
+    ledger::Ledger,
+    worker::tally::Tally,
+};
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The books of one fleet, which has its node for itself.
+pub struct Books {
+    internal: Internal,
+    before: Metrics,
+    /// What was sent and what came.
+    pub ledger: Ledger,
+}
+
+impl Books {
+    /// Opens them: what the node has counted before is not ours.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn open(internal: Internal) -> Result<Self, String> {
+        Ok(Self { before: internal.metrics()?, internal, ledger: Ledger::default() })
+    }
+
+    /// The node's metrics when they were opened.
+    pub fn before(&self) -> &Metrics {
+        &self.before
+    }
+
+    /// Pushes a message to each of these clients, and books it.
+    ///
+    /// # Errors
+    /// When the node does not answer as it must.
+    pub fn push(&mut self, sender: &mut Sender, clients: &[u32], meant_us: u64) -> Result<(), String> {
+        let sent = match clients {
+            [client] => vec![sender.push(*client, meant_us)?],
+            _ => sender.push_batch(clients, meant_us)?,
+        };
+        self.ledger.sent(sent);
+        Ok(())
+    }
+
+    /// Pushes a message to everybody, and books it.
+    ///
+    /// # Errors
+    /// When the node does not answer as it must.
+    pub fn push_to_all(&mut self, sender: &mut Sender, meant_us: u64) -> Result<(), String> {
+        let (sequence, outcomes) = sender.broadcast(meant_us)?;
+        self.ledger.sent_to_all(sequence, &outcomes);
+        Ok(())
+    }
+
+    /// Waits until everything has come and all books agree, or the time is over: the last look. `lossy` is for
+    /// [`Ledger::differences`].
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn settle(
+        &mut self,
+        fleet: &mut Fleet,
+        within: Duration,
+        lossy: u64,
+    ) -> Result<(Tally, Vec<Pair>), String> {
+        let deadline = Instant::now() + within;
+        loop {
+            let tally = fleet.tally();
+            self.ledger.received(fleet.take_receipts());
+            let metrics = self.internal.metrics()?;
+            let pairs = compare::pairs(&tally, &self.ledger, &self.before, &metrics);
+            let even = self.ledger.differences(&tally, lossy).is_empty() && pairs.iter().all(Pair::agrees);
+            if even || Instant::now() >= deadline {
+                return Ok((tally, pairs));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Everything that a look showed and that is not as it must be, in sentences.
+    pub fn differences(&self, tally: &Tally, pairs: &[Pair], lossy: u64) -> Vec<String> {
+        let mut words = faults(tally);
+        words.extend(self.ledger.differences(tally, lossy));
+        words.extend(pairs.iter().filter(|pair| !pair.agrees()).map(Pair::words));
+        words
+    }
+}
+
+/// What the clients themselves have to complain of.
+pub fn faults(tally: &Tally) -> Vec<String> {
+    let mut words = Vec::new();
+    if tally.faults > 0 {
+        words.push(format!(
+            "{} faults of the node in what it sent and how it ended connections; the first of them:",
+            tally.faults
+        ));
+        words.extend(tally.fault_words.iter().cloned());
+    }
+    words
+}

@@ -1,0 +1,24 @@
+//! What tells one run from all others, and the clock that its times count by.
+
+use std::time::Instant;
+
+/// One run: what tells its messages from all others, and the moment from which its times count.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// In every message.
+    pub id: u64,
+    /// When it began.
+    pub epoch: Instant,
+}
+
+impl Run {
+    /// A run that begins now.
+    pub fn begin() -> Self {
+        Self { id: fastrand::u64(..), epoch: Instant::now() }
+    }
+
+    /// Microseconds since it began.
+    pub fn now_us(&self) -> u64 {
+        self.epoch.elapsed().as_micros() as u64
+    }
+}

@@ -1,0 +1,32 @@
+//! Clients and senders in numbers for a Holdfast node, which count and compare every byte.
+//!
+//! A [`Fleet`] is the clients: worker threads with an event loop each. A [`Sender`] pushes over the node's internal port.
+//! [`Books`] hold what was sent, with what the node said became of it, against what came and what the node counted. [`run`] is all of it in one
+//! go, as `holdfast loadtest` does. Nothing here uses the server's code.
+
+mod books;
+pub mod client;
+mod clock;
+pub mod compare;
+mod fleet;
+mod internal;
+mod ledger;
+mod message;
+mod plan;
+pub mod report;
+mod run;
+mod worker;
+
+pub use books::{Books, faults};
+pub use client::Protocol;
+pub use clock::Run;
+pub use fleet::Fleet;
+pub use internal::{Internal, Metrics, Sender};
+pub use ledger::{Fate, Ledger, Sent};
+pub use plan::{DEVICE, Settings, parse_sources, plan_sources, raise_descriptors};
+pub use report::Report;
+pub use run::{Plan, To, run};
+pub use worker::{
+    Manner, Wave,
+    tally::{ByProtocol, Ending, Failure, GOAWAY_SLICE_US, Receipt, Tally},
+};

@@ -1,0 +1,216 @@
+//! What a fleet of clients is, and whether this machine can be it: addresses, ports, descriptors.
+//!
+//! Never opens a connection.
+
+use crate::client::Protocol;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// Connections from one address to one port that the kernel finds a free port for without a long search.
+const PORTS_PER_SOURCE: u32 = 28_000;
+/// Most addresses that a list or range may name.
+const SOURCES_MAX: usize = 65_536;
+/// Descriptors that are no client's: polls, files, the internal port.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// The kernel's range of ports for connections, where its file cannot be read: Linux's own default.
+const PORT_RANGE: (u32, u32) = (32_768, 60_999);
+
+/// Who the clients are and how they behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Client addresses of the node, taken in turn.
+    pub targets: Vec<SocketAddr>,
+    /// Addresses of this machine to connect from, taken in turn; none: the kernel's choice.
+    pub sources: Vec<IpAddr>,
+    /// Header that names the user.
+    pub user_header: String,
+    /// Header that names the device; every client's is called `load`.
+    pub device_header: String,
+    /// User n is called by this and n.
+    pub prefix: String,
+    /// How many of all clients speak SSE, 0 to 1; the rest WebSocket.
+    pub sse_share: f64,
+    /// Threads, each with an event loop of its own.
+    pub threads: usize,
+    /// How long an answer to a handshake is waited for.
+    pub handshake_timeout: Duration,
+    /// Whether clients come back after a goaway or a lost connection.
+    pub reconnect: bool,
+    /// A client leaves at a random moment of this time after its goaway.
+    pub leave_within: Duration,
+    /// And comes back at a random moment of this time after its end.
+    pub back_within: Duration,
+}
+
+/// What every client's device is called.
+pub const DEVICE: &str = "load";
+
+impl Settings {
+    /// Clients of one node, half of them SSE, on one thread, that come back.
+    pub fn new(target: SocketAddr) -> Self {
+        Self {
+            targets: vec![target],
+            sources: Vec::new(),
+            user_header: "X-CUSTOMER_ID".into(),
+            device_header: "X-DEVICE-ID".into(),
+            prefix: "load-".into(),
+            sse_share: 0.5,
+            threads: 1,
+            handshake_timeout: Duration::from_secs(10),
+            reconnect: true,
+            leave_within: Duration::from_secs(1),
+            back_within: Duration::from_secs(1),
+        }
+    }
+
+    /// What client `client` speaks: the protocols are mixed as evenly as the share allows.
+    pub fn protocol(&self, client: u32) -> Protocol {
+        let before = |client: f64| (client * self.sse_share).floor();
+        let is_sse = before(f64::from(client) + 1.0) > before(f64::from(client));
+        if is_sse { Protocol::Sse } else { Protocol::WebSocket }
+    }
+
+    /// What user `client` is called.
+    pub fn user(&self, client: u32) -> String {
+        format!("{}{client}", self.prefix)
+    }
+}
+
+/// Reads a list of addresses and ranges: `127.0.0.1-127.0.0.40,10.0.0.9`.
+///
+/// # Errors
+/// What cannot be read, and what is expected.
+pub fn parse_sources(text: &str) -> Result<Vec<IpAddr>, String> {
+    let mut sources = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let wrong = || format!("{part:?} is neither an address nor a range such as 127.0.0.1-127.0.0.40");
+        match part.split_once('-') {
+            None => sources.push(part.parse().map_err(|_| wrong())?),
+            Some((first, last)) => {
+                let number = |text: &str| text.trim().parse::<Ipv4Addr>().map(u32::from).map_err(|_| wrong());
+                let (first, last) = (number(first)?, number(last)?);
+                if first > last || (last - first) as usize >= SOURCES_MAX {
+                    return Err(format!("{part:?} is empty or names more than {SOURCES_MAX} addresses"));
+                }
+                sources.extend((first..=last).map(|number| IpAddr::V4(number.into())));
+            }
+        }
+    }
+    if sources.len() > SOURCES_MAX {
+        return Err(format!("more than {SOURCES_MAX} addresses"));
+    }
+    Ok(sources)
+}
+
+/// The addresses to connect from: those given, none where one address's ports suffice, else addresses of 127/8.
+///
+/// # Errors
+/// When the ports do not suffice: the limit and the remedy.
+pub fn plan_sources(
+    connections: u32,
+    targets: &[SocketAddr],
+    given: Vec<IpAddr>,
+) -> Result<Vec<IpAddr>, String> {
+    plan_sources_with(connections, targets, given, port_range())
+}
+
+fn plan_sources_with(
+    connections: u32,
+    targets: &[SocketAddr],
+    given: Vec<IpAddr>,
+    (first, last): (u32, u32),
+) -> Result<Vec<IpAddr>, String> {
+    let ports = u64::from(last.saturating_sub(first)) + 1;
+    let reached = ports * targets.len() as u64;
+    let wanted = u64::from(connections);
+    if given.is_empty() && wanted <= reached * 4 / 5 {
+        return Ok(given);
+    }
+    if given.is_empty() && targets.iter().all(|target| target.ip().is_loopback() && target.is_ipv4()) {
+        let count = connections.div_ceil(PORTS_PER_SOURCE.min(ports as u32 / 2) * targets.len() as u32);
+        let first = u32::from(Ipv4Addr::LOCALHOST);
+        return Ok((first..=first + count).map(|number| IpAddr::V4(number.into())).collect());
+    }
+    let sources = given.len().max(1) as u64;
+    if wanted > reached * sources {
+        return Err(format!(
+            "{connections} connections need more ports than there are: {sources} source address(es) x {ports} local ports \
+             (net.ipv4.ip_local_port_range {first} {last}) x {} address(es) of the node = {}. Name more addresses of this \
+             machine with --source, more ports of the node with --clients, or widen the range \
+             (sysctl net.ipv4.ip_local_port_range='1024 65535')",
+            targets.len(),
+            reached * sources
+        ));
+    }
+    Ok(given)
+}
+
+fn port_range() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+    numbers.next().zip(numbers.next()).unwrap_or(PORT_RANGE)
+}
+
+/// Raises the descriptor limit to the hard limit.
+///
+/// # Errors
+/// When that does not suffice: the limit and the remedy.
+pub fn raise_descriptors(connections: u32) -> Result<(), String> {
+    let needed = u64::from(connections) + OTHER_DESCRIPTORS;
+    let limit = rlimit::increase_nofile_limit(u64::MAX)
+        .map_err(|error| format!("cannot raise the limit of descriptors: {error}"))?;
+    if limit >= needed {
+        return Ok(());
+    }
+    Err(format!(
+        "{connections} connections need {needed} descriptors, and the hard limit of this process is {limit}: raise it \
+         (ulimit -Hn, LimitNOFILE, fs.nr_open), or ask for at most {} connections",
+        limit.saturating_sub(OTHER_DESCRIPTORS)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn sources_are_lists_and_ranges() {
+        let four = parse_sources("127.0.0.1-127.0.0.3, 10.0.0.9").unwrap();
+        assert_eq!(four.len(), 4);
+        assert_eq!(four[2], "127.0.0.3".parse::<IpAddr>().unwrap());
+        assert_eq!(parse_sources("::1").unwrap().len(), 1);
+        for bad in ["", "here", "127.0.0.9-127.0.0.1", "1.0.0.0-2.0.0.0", "::1-::2"] {
+            assert!(parse_sources(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_chooses_as_long_as_one_address_suffices() {
+        let range = (10_000, 65_535);
+        let local = [target("127.0.0.1:7001")];
+        assert_eq!(plan_sources_with(40_000, &local, Vec::new(), range), Ok(Vec::new()));
+        let planned = plan_sources_with(1_000_000, &local, Vec::new(), range).unwrap();
+        assert!((36..=40).contains(&planned.len()), "{}", planned.len());
+        let remote = [target("192.0.2.1:7001")];
+        let fault = plan_sources_with(100_000, &remote, Vec::new(), range).unwrap_err();
+        assert!(fault.contains("ip_local_port_range") && fault.contains("--source"), "{fault}");
+        let given = vec!["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()];
+        assert_eq!(plan_sources_with(100_000, &remote, given.clone(), range), Ok(given));
+    }
+
+    #[test]
+    fn protocols_are_mixed_by_the_share() {
+        let mut settings = Settings::new(target("127.0.0.1:1"));
+        for (share, expected) in [(0.0, 0), (0.5, 500), (0.1, 100), (1.0, 1_000)] {
+            settings.sse_share = share;
+            let sse = (0..1_000).filter(|&client| settings.protocol(client) == Protocol::Sse).count();
+            assert!(sse.abs_diff(expected) <= 1, "{share}: {sse}");
+        }
+    }
+}
