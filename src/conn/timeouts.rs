@@ -71,7 +71,12 @@ impl Connection {
             // When its ping would have been due is not known any more: no later than this.
             let ping_by = self.last_seen.plus_ms(self.ping_interval_ms());
             let in_an_interval = context.tick.plus_ms(self.ping_interval_ms());
-            let next = if ping_by.reached(context.tick) { in_an_interval } else { ping_by };
+            let next = match ping_by.reached(context.tick) {
+                // The loop was late, and the ping may have been due before the goaway.
+                true if late_ms > 0 && !self.is(flag::SSE) => self.ping(context, late_ms),
+                true => in_an_interval,
+                false => ping_by,
+            };
             return (
                 Step::Stay,
                 self.deadline(context.tools).earlier(self.next_look(context, late_ms, next)),
@@ -121,9 +126,8 @@ impl Connection {
             return next;
         }
         let dead_at = self.last_seen.plus_ms(self.ping_interval_ms() * DEAD_AFTER_INTERVALS);
-        let look_at =
-            if dead_at.reached(context.tick) { context.tick.plus_ms(late_ms).plus(1) } else { dead_at };
-        next.earlier(look_at)
+        let late = dead_at.reached(context.tick);
+        next.earlier(if late { context.tick.plus_ms(late_ms).plus(1) } else { dead_at.plus_ms(late_ms) })
     }
 
     fn ping_interval_ms(&self) -> u64 {

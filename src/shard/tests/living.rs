@@ -199,6 +199,24 @@ fn a_held_message_does_not_put_off_the_next_ping() {
 }
 
 #[test]
+fn a_ping_that_the_loop_was_too_late_for_comes_with_the_goaway() {
+    let mut rig = Rig::new(|config| {
+        config.clients.ping_ms = 5_000;
+        (config.lifetime.mean_ms, config.lifetime.max_ms) = (5_010, 5_010);
+        config.lifetime.grace_ms = 60_000;
+    });
+    let client = rig.websocket("user=ann");
+    rig.pass_ms(2_000);
+    rig.stall_ms(4_000);
+    rig.pass_ms(0);
+    assert_eq!(rig.take_frames(client), [Frame::text("_CLOSE_"), PING]);
+    rig.pass_ms(4_500);
+    rig.send(client, &wire::frame(wire::PONG, b""));
+    assert_eq!(rig.closes(Reason::DeadPeer), 0, "it has as long to answer as the loop was late");
+    rig.stop();
+}
+
+#[test]
 fn a_message_that_is_late_when_its_connection_is_asked_to_leave_leaves_nothing_behind() {
     let mut rig = Rig::new(|config| {
         (config.lifetime.mean_ms, config.lifetime.max_ms) = (10_000, 10_000);
