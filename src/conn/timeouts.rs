@@ -68,19 +68,8 @@ impl Connection {
             let by_token = self.is(flag::ENDS_BY_TOKEN);
             self.goaway(context, if by_token { Reason::TokenExpired } else { Reason::Lifetime });
             self.give_back(context.tools);
-            // When its ping would have been due is not known any more: no later than this.
-            let ping_by = self.last_seen.plus_ms(self.ping_interval_ms());
-            let in_an_interval = context.tick.plus_ms(self.ping_interval_ms());
-            let next = match ping_by.reached(context.tick) {
-                // The loop was late, and the ping may have been due before the goaway.
-                true if late_ms > 0 && !self.is(flag::SSE) => self.ping(context, late_ms),
-                true => in_an_interval,
-                false => ping_by,
-            };
-            return (
-                Step::Stay,
-                self.deadline(context.tools).earlier(self.next_look(context, late_ms, next)),
-            );
+            let next = self.ping_after_goaway(context, late_ms);
+            return (Step::Stay, self.deadline(context.tools).earlier(next));
         }
         let saved = context.tools.lents.get_mut(self.lent).and_then(|lent| lent.next_ping.take());
         let next_ping = match saved {
@@ -101,6 +90,20 @@ impl Connection {
         }
         self.give_back(context.tools);
         (Step::Stay, next_ping.earlier(deadline))
+    }
+
+    /// The goaway has taken the timer, and when a ping would have been due is not known any more: it comes an interval after
+    /// the client was seen at the latest. Says when.
+    fn ping_after_goaway(&mut self, context: &mut Context<'_>, late_ms: u64) -> Tick {
+        let ping_by = self.last_seen.plus_ms(self.ping_interval_ms());
+        if !ping_by.reached(context.tick) {
+            return self.next_look(context, late_ms, ping_by);
+        }
+        // Where the loop was late, the ping may have been due before the goaway.
+        if late_ms > 0 && !self.is(flag::SSE) {
+            return self.ping(context, late_ms);
+        }
+        self.next_look(context, late_ms, context.tick.plus_ms(self.ping_interval_ms()))
     }
 
     /// Sends a ping. Says when the next is due. For an event stream bytes that wait are as good as one; a WebSocket's client

@@ -125,7 +125,7 @@ impl Peer {
         self.status == Some(101) && !self.said_close && !self.ends && !self.vanished
     }
 
-    /// Whether its WebSocket takes compressed messages from it.
+    /// How it was answered, once it was.
     pub fn status(&self) -> Option<u16> {
         self.status
     }
