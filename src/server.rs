@@ -13,6 +13,7 @@ use crate::{
         Broadcasts, DrainSwitch, Router,
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::{Lease, MemoryRegistry},
+        router,
     },
     clock::Clock,
     config::Config,
@@ -163,9 +164,16 @@ impl Node {
 
         let address = address_of(&internal);
         let lease = common.lease(address.clone());
-        let registry = Arc::new(MemoryRegistry::new(common.directory.clone(), lease));
+        let registry = Arc::new(MemoryRegistry::new(lease));
         let number = common.shared.node.load(Ordering::Relaxed);
-        let router = Arc::new(Router::new(registry, mailboxes, common.stats.clone(), number));
+        let router = Arc::new(Router::new(router::Parts {
+            directory: common.directory.clone(),
+            registry,
+            peering: None,
+            shards: mailboxes,
+            stats: common.stats.clone(),
+            node: number,
+        }));
         let internal_address = internal.local_addr()?;
         let parts = Control {
             config: config.clone(),

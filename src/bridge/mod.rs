@@ -12,4 +12,4 @@ pub mod store;
 pub use broadcasts::Broadcasts;
 pub use drain::{DrainPhase, DrainStatus, DrainSwitch};
 pub use push::{Delivered, Push};
-pub use router::{Device, Router};
+pub use router::{Device, Devices, Router};

@@ -98,7 +98,7 @@ pub async fn handle(
         Endpoint::Broadcast => Box::pin(broadcast::start(app, watch, &parts, body)).await,
         Endpoint::StopBroadcast { id } => broadcast::stop(app, id, &parts),
         Endpoint::User { user } => users::disconnect(app, user, None, &parts),
-        Endpoint::Devices { user } => users::devices(app, user, &parts),
+        Endpoint::Devices { user } => users::devices(app, user, &parts).await,
         Endpoint::Device { user, device } => users::disconnect(app, user, Some(device), &parts),
         Endpoint::Nodes => node::nodes(app, &parts),
         Endpoint::Drain => node::drain(app, &parts),

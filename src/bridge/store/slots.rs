@@ -3,7 +3,7 @@
 //! Owns the arithmetic and the reading of answers. No I/O. Source: the Redis Cluster specification, "Key distribution
 //! model" and "Redirection and resharding".
 
-use super::seam::Slots;
+use super::{Address, seam::Slots};
 use redis::Value;
 
 /// Slots of a cluster.
@@ -63,22 +63,6 @@ pub fn slot_of_user(user: &str) -> u16 {
 /// The slot that the leases are in.
 pub(super) fn slot_of_leases() -> u16 {
     slot_of(&[b"", LEASES_KEY.as_bytes()])
-}
-
-/// A server.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Address {
-    /// Name or number, without brackets.
-    pub host: String,
-    /// TCP.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
 }
 
 /// Reads the answer to `CLUSTER SLOTS`. A master that does not know its own name is `asked`. None: no such answer.
