@@ -17,10 +17,13 @@ const RETRY_MS_MAX: u64 = 5_000;
 /// A connection that is to be known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arrived {
+    /// Which.
     pub handle: Handle,
+    /// Whose.
     pub user: Box<str>,
-    /// Its own, or the connection's id.
+    /// Its own name, or the connection's id.
     pub device: Box<str>,
+    /// What it speaks.
     pub protocol: Protocol,
     /// When it began, monotonic ms.
     pub began_ms: u64,
@@ -31,7 +34,9 @@ pub struct Arrived {
 /// What is to be asked for a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
+    /// A connect.
     Register(Arrived),
+    /// A disconnect.
     Forget { handle: Handle, user: Box<str>, device: Box<str> },
 }
 
@@ -73,6 +78,7 @@ impl Changes {
         }
     }
 
+    /// Connections that are not settled.
     pub fn len(&self) -> usize {
         self.unsettled.len()
     }

@@ -5,9 +5,9 @@
 
 use crate::bridge::{
     registry::Lease,
-    store::{LiveLease, Place, node_number},
+    store::{LiveLease, Place, Slots, node_number},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// Whether a record's connection can be there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +31,8 @@ struct Known {
 #[derive(Default, Debug)]
 pub struct Fleet {
     nodes: HashMap<u64, Known>,
-    /// Masters that do not answer.
-    away: BTreeSet<String>,
+    /// Masters that do not answer, and which slots nobody has taken over from them yet.
+    away: BTreeMap<String, Slots>,
     /// Leases do not end before this.
     frozen_until_ms: u64,
     /// When the question was put whose answer the table is.
@@ -40,16 +40,23 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A master is gone: from now on nothing proves anything.
-    pub fn lose(&mut self, master: &str) {
-        self.away.insert(master.to_owned());
+    /// A master is gone: from now on nothing proves anything. One without slots is missed by nobody.
+    pub fn lose(&mut self, master: String, slots: Slots) {
+        if !slots.is_empty() {
+            self.away.insert(master, slots);
+        }
     }
 
-    /// It is back.
-    pub fn regain(&mut self, master: &str, now_ms: u64, freeze_ms: u64) {
-        // Where no master was known, none was named.
-        let was_away = self.away.remove(master) | self.away.remove("");
-        if was_away {
+    /// These slots have a master that answers: the one they had, or another one that has taken them over.
+    pub fn regain(&mut self, slots: &Slots, now_ms: u64, freeze_ms: u64) {
+        let mut were_away = false;
+        self.away.retain(|_, missing| {
+            let left = subtract(missing, slots);
+            were_away |= left != *missing;
+            *missing = left;
+            !missing.is_empty()
+        });
+        if were_away {
             self.freeze(now_ms, freeze_ms);
         }
     }
@@ -66,7 +73,7 @@ impl Fleet {
 
     /// Masters that do not answer.
     pub fn away(&self) -> impl Iterator<Item = &str> {
-        self.away.iter().map(String::as_str)
+        self.away.keys().map(String::as_str)
     }
 
     /// Takes in what the registry has answered to a question of `asked_ms`.
@@ -115,10 +122,34 @@ impl Fleet {
     }
 }
 
+/// The slots of the first that are not in the second.
+fn subtract(slots: &Slots, taken: &Slots) -> Slots {
+    let mut left = slots.clone();
+    for taken in taken {
+        let mut next = Slots::new();
+        for range in left {
+            let (first, last) = (*range.start(), *range.end());
+            if taken.end() < &first || taken.start() > &last {
+                next.push(range);
+                continue;
+            }
+            if first < *taken.start() {
+                next.push(first..=taken.start() - 1);
+            }
+            if *taken.end() < last {
+                next.push(taken.end() + 1..=last);
+            }
+        }
+        left = next;
+    }
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{kit::slab::Key, model::Handle};
+    use proptest::{collection::vec, prelude::*};
 
     fn lease(node: &str, incarnation: u64, left_ms: u64) -> LiveLease {
         let lease = Lease {
@@ -159,14 +190,33 @@ mod tests {
     fn nobody_dies_while_the_registry_is_away_and_for_a_while_after() {
         let mut fleet = Fleet::default();
         fleet.learn(0, 0, vec![lease("a", 5, 1_000)]);
-        fleet.lose("redis:1");
+        let (first, second) = (vec![0..=99], vec![100..=16_383]);
+        fleet.lose("redis:1".into(), vec![0..=16_383]);
         assert_eq!(fleet.life_of(&place("a", 5), 60_000), Life::Live);
-        fleet.regain("redis:1", 60_000, 10_000);
+        // Two others have taken over from it.
+        fleet.regain(&first, 55_000, 10_000);
+        assert_eq!(fleet.life_of(&place("a", 5), 100_000), Life::Live);
+        assert_eq!(fleet.away().collect::<Vec<_>>(), ["redis:1"]);
+        fleet.regain(&second, 60_000, 10_000);
+        assert_eq!(fleet.away().count(), 0);
         // It has come back empty.
         fleet.learn(61_000, 61_000, Vec::new());
         assert_eq!(fleet.life_of(&place("a", 5), 69_999), Life::Live);
         assert_eq!(fleet.life_of(&place("a", 5), 70_000), Life::Dead);
         fleet.learn(70_000, 70_001, Vec::new());
         assert_eq!(fleet.leases(70_001).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_subtracted_is_gone_and_no_more(ranges in vec((0u16..60, 0u16..20), 0..5), taken in vec((0u16..60, 0u16..20), 0..5)) {
+            let of = |ranges: Vec<(u16, u16)>| ranges.into_iter().map(|(first, length)| first..=first + length).collect::<Slots>();
+            let (ranges, taken) = (of(ranges), of(taken));
+            let holds = |slots: &Slots, slot| slots.iter().any(|range| range.contains(&slot));
+            let left = subtract(&ranges, &taken);
+            for slot in 0..90 {
+                prop_assert_eq!(holds(&left, slot), holds(&ranges, slot) && !holds(&taken, slot));
+            }
+        }
     }
 }

@@ -2,120 +2,46 @@
 //!
 //! Owns registration, retries, leases, the freeze, healing, the route cache, and the news for displaced connections. Does no
 //! I/O and reads no clock: [`Input`]s and the time in, [`Action`]s out, so that a simulation can run many of it on a
-//! registry that lies, loses and delays.
+//! registry that lies, loses and delays. All times that are not said to be the registry's are monotonic.
 //!
 //! The node's own connections are not asked of the registry: its directory knows them. What the registry says of this node's
 //! own, and the directory does not know, is removed there.
+//!
+//! | file | what |
+//! |---|---|
+//! | `seam.rs` | inputs, actions, settings |
+//! | `changes.rs` | connections whose record is not yet what it should be |
+//! | `lookups.rs`, `routes.rs` | questions for other nodes' connections; the cache |
+//! | `fleet.rs` | which nodes live, and the freeze |
+//! | `healing.rs` | registering again after a loss |
+//! | `tells.rs` | displaced connections of other nodes |
 
 mod changes;
 mod fleet;
+mod healing;
+mod lookups;
 mod routes;
+mod seam;
+mod tells;
 
 pub use changes::Arrived;
-pub use fleet::Life;
 pub use routes::Route;
+pub use seam::{Action, Input, Own, Settings};
 
 use super::{
     registry::Lease,
-    store::{
-        Connected, Devices, Event, Failure, Output, Place, Record, Renewed, Reply, Request, slot_of_user,
-    },
+    store::{Connected, Event, Failure, Output, Place, Renewed, Reply, Request},
 };
-use crate::model::{Handle, Protocol};
+use crate::model::Handle;
 use changes::{Change, Changes};
 use fleet::Fleet;
+use healing::Healing;
+use lookups::Lookups;
 use routes::Cache;
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::HashMap;
+use tells::Tells;
 
-/// What decides how it behaves. Times in ms.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Life of a lease: a dead node's records are routed to no longer than this.
-    pub lease_ttl_ms: u64,
-    /// Between renewals: two may be lost before a lease ends.
-    pub renew_ms: u64,
-    /// How long a route is believed.
-    pub cache_ms: u64,
-    /// Users in the cache.
-    pub cache_max: usize,
-    /// How long absence proves nothing after the registry has come back.
-    pub freeze_ms: u64,
-    /// Connections that the fleet registers again in a second after a loss.
-    pub heal_rate: u64,
-    /// Connections whose record is not yet what it should be; beyond, all are registered again, and what departs is left
-    /// behind.
-    pub unsettled_max: usize,
-    /// Changes under way.
-    pub window: usize,
-    /// Users that are asked for at once; beyond, a lookup is answered [`Failure::Down`].
-    pub lookups_max: usize,
-    /// Displaced connections of other nodes that wait to be told.
-    pub tells_max: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            lease_ttl_ms: 10_000,
-            renew_ms: 3_000,
-            cache_ms: 1_000,
-            cache_max: 65_536,
-            freeze_ms: 10_000,
-            heal_rate: 20_000,
-            unsettled_max: 1 << 20,
-            window: 1_024,
-            lookups_max: 65_536,
-            tells_max: 65_536,
-        }
-    }
-}
-
-/// The connections of this node, as far as healing and truth need them.
-pub trait Own {
-    /// Whether the connection is there and takes messages.
-    fn holds(&self, handle: Handle) -> bool;
-
-    /// Shows at most `max` connections from a place in some order on; the place to go on from, None at the end.
-    fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64>;
-}
-
-/// What happens.
-#[derive(Debug)]
-pub enum Input {
-    /// The store has an answer, or an event.
-    Store(Output),
-    /// A connection of this node is there.
-    Arrived(Arrived),
-    /// A connection of this node is gone. The names are those of its arrival.
-    Departed { handle: Handle, user: Box<str>, device: Box<str>, protocol: Protocol },
-    /// Where are the user's connections at other nodes? Answered by [`Action::Found`] with this ticket.
-    Lookup { ticket: u64, user: Box<str>, fresh: bool },
-    /// A connection was not where a route said.
-    Stale { user: Box<str> },
-    /// Another node was told of a displaced connection, and has answered, or not.
-    Told { place: Place, answered: bool },
-    /// Another node says that this connection of this node is displaced.
-    Displaced { place: Place },
-}
-
-/// What is to be done.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// To be submitted to the store.
-    Submit(u64, Request),
-    /// A connection of this node has lost its device to a newer one elsewhere: it is to be closed.
-    Close(Handle),
-    /// The node at this address is to be told that its connection is displaced.
-    Tell { address: String, place: Place },
-    /// The answer to a lookup.
-    Found { ticket: u64, found: Result<Arc<[Route]>, Failure> },
-    /// A later run has this node's name: it leaves.
-    StepDown { incarnation: u64 },
-}
-
+/// Why the store was asked.
 enum Asked {
     Register(Handle),
     Forget(Handle),
@@ -131,27 +57,6 @@ enum Asked {
     },
 }
 
-struct Waiting {
-    tickets: Vec<u64>,
-    /// What the registry said, while the table of nodes is asked for anew.
-    said: Option<(u64, Devices)>,
-}
-
-struct Tell {
-    next_ms: u64,
-    under_way: bool,
-}
-
-/// Connections are registered again.
-struct Healing {
-    from: u64,
-    /// None: all.
-    slots: Option<Vec<std::ops::RangeInclusive<u16>>>,
-    /// Registrations that may be asked for, and when that was worked out.
-    allowance: f64,
-    at_ms: u64,
-}
-
 /// See the module.
 pub struct Registrar {
     settings: Settings,
@@ -165,14 +70,12 @@ pub struct Registrar {
     changes_under_way: usize,
     fleet: Fleet,
     cache: Cache,
-    waiting: HashMap<Box<str>, Waiting>,
-    tells: HashMap<Place, Tell>,
-    tells_due: VecDeque<Place>,
+    lookups: Lookups,
+    tells: Tells,
     healing: Option<Healing>,
     renew_at_ms: u64,
-    renewed: bool,
-    /// A renewal was not answered: what it found is not known.
-    doubtful: bool,
+    /// When this node's lease was made, by the registry's clock: when that is another time, it was lost between.
+    lease_since_ms: Option<u64>,
     leases_at_ms: u64,
     leases_under_way: bool,
     actions: Vec<Action>,
@@ -184,8 +87,6 @@ pub struct Registrar {
 
 /// How often the table of nodes is asked for, ms.
 const LEASES_EVERY_MS: u64 = 1_000;
-/// How often another node is told of a displaced connection, until it answers, ms.
-const TELL_EVERY_MS: u64 = 1_000;
 
 impl Registrar {
     /// A node that has just begun. `lease` is what it says of itself, `format` the highest format of records it reads.
@@ -201,13 +102,11 @@ impl Registrar {
             changes_under_way: 0,
             fleet: Fleet::default(),
             cache: Cache::new(settings.cache_ms, settings.cache_max),
-            waiting: HashMap::new(),
-            tells: HashMap::new(),
-            tells_due: VecDeque::new(),
+            lookups: Lookups::default(),
+            tells: Tells::default(),
             healing: None,
             renew_at_ms: now_ms,
-            renewed: false,
-            doubtful: false,
+            lease_since_ms: None,
             leases_at_ms: now_ms,
             leases_under_way: false,
             actions: Vec::new(),
@@ -250,10 +149,10 @@ impl Registrar {
     /// When to advance next at the latest, monotonic ms.
     pub fn next_ms(&self, now_ms: u64) -> u64 {
         let retry_ms = self.changes.next_retry_ms().unwrap_or(u64::MAX);
-        let tell_ms = self.tells.values().filter(|tell| !tell.under_way).map(|tell| tell.next_ms).min();
+        let tell_ms = self.next_tell_ms().unwrap_or(u64::MAX);
         let heal_ms = if self.healing.is_some() { now_ms + 10 } else { u64::MAX };
         let first = self.renew_at_ms.min(self.leases_at_ms).min(retry_ms).min(heal_ms);
-        first.min(tell_ms.unwrap_or(u64::MAX)).max(now_ms)
+        first.min(tell_ms).max(now_ms)
     }
 
     /// What is to be done, in order.
@@ -286,11 +185,18 @@ impl Registrar {
         self.fleet.away()
     }
 
-    fn submit(&mut self, asked: Asked, request: Request) {
+    /// Connections that departed while too much was unsettled: their records are left to their end, or to who finds the
+    /// connection lacking.
+    pub fn left_behind(&self) -> u64 {
+        self.changes.left_behind
+    }
+
+    fn submit(&mut self, asked: Asked, request: Request) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         self.asked.insert(id, asked);
         self.actions.push(Action::Submit(id, request));
+        id
     }
 
     fn handle_answer(&mut self, now_ms: u64, id: u64, result: Result<Reply, Failure>, own: &dyn Own) {
@@ -312,16 +218,14 @@ impl Registrar {
                 }
             }
             (Asked::Lookup { user, at_ms }, Ok(Reply::Devices(devices))) => {
-                self.found(now_ms, user, at_ms, devices, own);
+                self.found(now_ms, id, user, at_ms, devices, own);
             }
             (Asked::Lookup { user, .. }, result) => {
                 let failure = result.err().unwrap_or(Failure::Misattributed);
-                self.answer(&user, &Err(failure));
+                self.answer(&user, id, &Err(failure));
             }
             (Asked::Renew, Ok(Reply::Renewed(renewed))) => self.renewed(now_ms, renewed),
-            // It may have been carried out, and have found the lease gone.
-            (Asked::Renew, _) => self.doubtful = true,
-            (Asked::Purge, _) => {}
+            (Asked::Renew | Asked::Purge, _) => {}
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
@@ -334,9 +238,10 @@ impl Registrar {
 
     fn handle_event(&mut self, now_ms: u64, event: Event) {
         match event {
-            Event::Up { master, .. } => self.fleet.regain(&master, now_ms, self.settings.freeze_ms),
-            Event::Down { master, .. } => self.fleet.lose(&master),
+            Event::Up { slots, .. } => self.fleet.regain(&slots, now_ms, self.settings.freeze_ms),
+            Event::Down { master, slots, .. } => self.fleet.lose(master, slots),
             Event::Lost { slots, .. } => {
+                self.fleet.regain(&slots, now_ms, self.settings.freeze_ms);
                 self.fleet.freeze(now_ms, self.settings.freeze_ms);
                 self.begin_healing(now_ms, Some(slots));
             }
@@ -350,7 +255,7 @@ impl Registrar {
                 self.changes.registered(handle);
                 // Of this node's own the directory knows already, and an earlier run of it has no connections.
                 if let Some(record) = displaced.filter(|record| record.place.node != self.node) {
-                    self.begin_to_tell(now_ms, record);
+                    self.begin_to_tell(now_ms, record.place);
                 }
             }
             Connected::Beaten { by } => {
@@ -387,101 +292,6 @@ impl Registrar {
         Place { node: self.node, incarnation: self.incarnation, connection: handle }
     }
 
-    fn look_up(&mut self, now_ms: u64, ticket: u64, user: Box<str>, fresh: bool) {
-        if fresh {
-            self.cache.evict(&user);
-        }
-        if let Some(routes) = self.cache.get(&user, now_ms) {
-            self.actions.push(Action::Found { ticket, found: Ok(routes) });
-            return;
-        }
-        // A question that is under way may have been answered before a fresh one was due.
-        if let Some(waiting) = self.waiting.get_mut(&user).filter(|_| !fresh) {
-            waiting.tickets.push(ticket);
-            return;
-        }
-        if self.waiting.len() >= self.settings.lookups_max {
-            self.actions.push(Action::Found { ticket, found: Err(Failure::Down) });
-            return;
-        }
-        let waiting = self.waiting.entry(user.clone()).or_insert(Waiting { tickets: Vec::new(), said: None });
-        waiting.tickets.push(ticket);
-        waiting.said = None;
-        self.submit(Asked::Lookup { user: user.clone(), at_ms: now_ms }, Request::Lookup { user });
-    }
-
-    fn found(&mut self, now_ms: u64, user: Box<str>, at_ms: u64, devices: Devices, own: &dyn Own) {
-        self.foreign += devices.foreign.len() as u64;
-        let unknown = devices.devices.iter().any(|device| {
-            let place = &device.record.place;
-            place.node != self.node && self.fleet.life_of(place, now_ms) == Life::Unknown
-        });
-        // A node that began a moment ago is not yet in the table.
-        if unknown && !self.fleet.is_fresh(at_ms) {
-            if let Some(waiting) = self.waiting.get_mut(&user) {
-                waiting.said = Some((at_ms, devices));
-                self.ask_leases(now_ms, true);
-            }
-            return;
-        }
-        self.resolve(now_ms, &user, at_ms, devices, own);
-    }
-
-    /// The table of nodes is as new as can be: those who waited for it are answered.
-    fn look_again(&mut self, now_ms: u64, own: &dyn Own) {
-        let users: Vec<Box<str>> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.said.is_some())
-            .map(|(user, _)| user.clone())
-            .collect();
-        for user in users {
-            let said = self.waiting.get_mut(&user).and_then(|waiting| waiting.said.take());
-            if let Some((at_ms, devices)) = said {
-                self.resolve(now_ms, &user, at_ms, devices, own);
-            }
-        }
-    }
-
-    fn resolve(&mut self, now_ms: u64, user: &str, at_ms: u64, devices: Devices, own: &dyn Own) {
-        let foreign = !devices.foreign.is_empty();
-        let frozen = self.fleet.is_frozen(now_ms);
-        let (mut routes, mut doubtful) = (Vec::new(), foreign);
-        for device in devices.devices {
-            let place = device.record.place;
-            if place.node == self.node {
-                if place.incarnation != self.incarnation || !own.holds(place.connection) {
-                    self.purge(user, device.device, place);
-                }
-                continue;
-            }
-            match self.fleet.life_of(&place, now_ms) {
-                Life::Live => routes.push(Route::new(device.device, &device.record)),
-                Life::Dead => {}
-                // Absence proves nothing while it is frozen; but whom to ask is not known either.
-                Life::Unknown => doubtful |= frozen,
-            }
-        }
-        let routes: Arc<[Route]> = routes.into();
-        if routes.is_empty() && doubtful {
-            let failure = if foreign { Failure::Misattributed } else { Failure::Down };
-            return self.answer(user, &Err(failure));
-        }
-        self.cache.put(user, routes.clone(), at_ms);
-        self.answer(user, &Ok(routes));
-    }
-
-    /// A record of this node's, of which this node knows nothing.
-    fn purge(&mut self, user: &str, device: Box<str>, place: Place) {
-        self.submit(Asked::Purge, Request::Disconnect { user: user.into(), device, place });
-    }
-
-    fn answer(&mut self, user: &str, found: &Result<Arc<[Route]>, Failure>) {
-        let Some(waiting) = self.waiting.remove(user) else { return };
-        let found = waiting.tickets.into_iter().map(|ticket| Action::Found { ticket, found: found.clone() });
-        self.actions.extend(found);
-    }
-
     fn renew(&mut self, now_ms: u64) {
         if now_ms < self.renew_at_ms {
             return;
@@ -492,17 +302,19 @@ impl Registrar {
     }
 
     fn renewed(&mut self, now_ms: u64, renewed: Renewed) {
-        match renewed {
-            Renewed::Kept | Renewed::TookOver { .. } if !self.doubtful => {}
-            Renewed::Absent if !self.renewed && !self.doubtful => {}
-            Renewed::Kept | Renewed::TookOver { .. } | Renewed::Absent => {
-                self.fleet.freeze(now_ms, self.settings.freeze_ms);
-                self.begin_healing(now_ms, None);
+        let since_ms = match renewed {
+            Renewed::Kept { since_ms }
+            | Renewed::Absent { since_ms }
+            | Renewed::TookOver { since_ms, .. } => since_ms,
+            Renewed::Superseded { incarnation } => {
+                self.actions.push(Action::StepDown { incarnation });
+                return;
             }
-            Renewed::Superseded { incarnation } => self.actions.push(Action::StepDown { incarnation }),
+        };
+        if self.lease_since_ms.replace(since_ms).is_some_and(|known_ms| known_ms != since_ms) {
+            self.fleet.freeze(now_ms, self.settings.freeze_ms);
+            self.begin_healing(now_ms, None);
         }
-        self.renewed = true;
-        self.doubtful = false;
     }
 
     fn ask_leases(&mut self, now_ms: u64, due: bool) {
@@ -510,104 +322,6 @@ impl Registrar {
             self.leases_under_way = true;
             self.leases_at_ms = now_ms + LEASES_EVERY_MS;
             self.submit(Asked::Leases { at_ms: now_ms }, Request::Leases);
-        }
-    }
-
-    fn begin_healing(&mut self, now_ms: u64, slots: Option<Vec<std::ops::RangeInclusive<u16>>>) {
-        let slots = match (self.healing.take().map(|healing| healing.slots), slots) {
-            (None, slots) => slots,
-            (Some(Some(mut held)), Some(more)) => {
-                held.extend(more);
-                Some(held)
-            }
-            (Some(_), _) => None,
-        };
-        self.healing = Some(Healing { from: 0, slots, allowance: 0.0, at_ms: now_ms });
-    }
-
-    /// Goes on registering again what a loss may have taken, at the node's share of the rate.
-    fn heal(&mut self, now_ms: u64, own: &dyn Own) {
-        if self.changes.overflowed && self.healing.is_none() {
-            self.changes.overflowed = false;
-            self.begin_healing(now_ms, None);
-        }
-        let nodes = self.fleet.leases(now_ms).count().max(1);
-        let Some(healing) = &mut self.healing else { return };
-        let rate_per_ms = self.settings.heal_rate as f64 / 1_000.0 / nodes as f64;
-        healing.allowance = (healing.allowance + (now_ms - healing.at_ms) as f64 * rate_per_ms).min(10_000.0);
-        healing.at_ms = now_ms;
-        let max = healing.allowance as usize;
-        if max == 0 {
-            return;
-        }
-        let (slots, changes) = (&healing.slots, &mut self.changes);
-        let mut visited = 0;
-        let next = own.walk(healing.from, max, &mut |arrived| {
-            visited += 1;
-            let is_in =
-                |slot: u16| slots.as_ref().is_none_or(|slots| slots.iter().any(|some| some.contains(&slot)));
-            if is_in(slot_of_user(&arrived.user)) {
-                changes.arrive(arrived);
-            }
-        });
-        healing.allowance -= f64::from(visited);
-        match next {
-            Some(from) => healing.from = from,
-            None => self.healing = None,
-        }
-    }
-
-    fn begin_to_tell(&mut self, now_ms: u64, record: Record) {
-        if self.tells.len() < self.settings.tells_max {
-            self.tells.entry(record.place).or_insert(Tell { next_ms: now_ms, under_way: false });
-            self.tells_due.push_back(record.place);
-        }
-    }
-
-    /// Tells other nodes of connections that were displaced, until they answer or are dead.
-    fn tell(&mut self, now_ms: u64) {
-        for _ in 0..self.tells_due.len() {
-            let Some(place) = self.tells_due.pop_front() else { return };
-            let Some(tell) = self.tells.get_mut(&place).filter(|tell| !tell.under_way) else { continue };
-            if now_ms < tell.next_ms {
-                self.tells_due.push_back(place);
-                continue;
-            }
-            match (self.fleet.life_of(&place, now_ms), self.fleet.lease_of(place.node, now_ms)) {
-                (Life::Dead, _) => drop(self.tells.remove(&place)),
-                (Life::Live, Some(lease)) => {
-                    tell.under_way = true;
-                    self.actions.push(Action::Tell { address: lease.address.clone(), place });
-                }
-                // Not in the table, and it is fresh: dead. Else the table will say.
-                _ if self.fleet.is_fresh(tell.next_ms) && !self.fleet.is_frozen(now_ms) => {
-                    self.tells.remove(&place);
-                }
-                _ => {
-                    tell.next_ms = tell.next_ms.max(now_ms);
-                    self.tells_due.push_back(place);
-                    if !self.leases_under_way {
-                        self.leases_at_ms = self.leases_at_ms.min(now_ms);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    fn told(&mut self, now_ms: u64, place: Place, answered: bool) {
-        if answered {
-            self.tells.remove(&place);
-        } else if let Some(tell) = self.tells.get_mut(&place) {
-            (tell.under_way, tell.next_ms) = (false, now_ms + TELL_EVERY_MS);
-            self.tells_due.push_back(place);
-        }
-    }
-
-    fn displaced(&mut self, place: Place, own: &dyn Own) {
-        let ours = place.node == self.node && place.incarnation == self.incarnation;
-        if ours && own.holds(place.connection) {
-            self.actions.push(Action::Close(place.connection));
         }
     }
 }

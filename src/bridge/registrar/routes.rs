@@ -14,16 +14,20 @@ use std::{
 /// One connection of a user at another node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
+    /// Its name.
     pub device: Box<str>,
+    /// Where it is.
     pub place: Place,
+    /// What it speaks; None: a protocol that this release does not know.
     pub protocol: Option<Protocol>,
-    /// Ms since 1970, by the registry's clock.
+    /// When it began, ms since 1970, by the registry's clock.
     pub connected_ms: u64,
-    /// Ms since 1970, by the registry's clock.
+    /// When its record's life ends, ms since 1970, by the registry's clock.
     pub expires_ms: u64,
 }
 
 impl Route {
+    /// As its record says.
     pub fn new(device: Box<str>, record: &Record) -> Self {
         let Record { place, protocol, connected_ms, expires_ms, .. } = *record;
         Self { device, place, protocol, connected_ms, expires_ms }
@@ -50,6 +54,7 @@ impl Cache {
         Self { by_user: HashMap::new(), order: VecDeque::new(), life_ms, max }
     }
 
+    /// What is known of a user, if it is not too old.
     pub fn get(&self, user: &str, now_ms: u64) -> Option<Arc<[Route]>> {
         let cached = self.by_user.get(user)?;
         (now_ms < cached.at_ms + self.life_ms).then(|| cached.routes.clone())
