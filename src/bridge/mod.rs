@@ -5,6 +5,7 @@
 pub mod broadcasts;
 pub mod drain;
 pub mod push;
+pub mod registrar;
 pub mod registry;
 pub mod router;
 pub mod store;

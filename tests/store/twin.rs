@@ -22,28 +22,33 @@ impl Connection {
 
 #[derive(Default)]
 struct Twin {
-    held: BTreeMap<(String, String), Connection>,
+    /// Who holds a device, and whom it was taken from.
+    held: BTreeMap<(String, String), (Connection, Option<Place>)>,
 }
 
 impl Twin {
     fn connect(&mut self, user: &str, device: &str, new: Connection) -> Result<Option<Place>, Place> {
         let key = (user.to_owned(), device.to_owned());
         match self.held.get(&key) {
-            Some(held) if held.place == new.place => Ok(None),
-            Some(held) if held.rank() > new.rank() => Err(held.place),
-            _ => Ok(self.held.insert(key, new).map(|held| held.place)),
+            Some((held, displaced)) if held.place == new.place => Ok(*displaced),
+            Some((held, _)) if held.rank() > new.rank() => Err(held.place),
+            held => {
+                let displaced = held.map(|(held, _)| held.place);
+                self.held.insert(key, (new, displaced));
+                Ok(displaced)
+            }
         }
     }
 
     fn disconnect(&mut self, user: &str, device: &str, place: Place) -> bool {
         let key = (user.to_owned(), device.to_owned());
-        let is_held = self.held.get(&key).is_some_and(|held| held.place == place);
+        let is_held = self.held.get(&key).is_some_and(|(held, _)| held.place == place);
         is_held && self.held.remove(&key).is_some()
     }
 
     fn places(&self, user: &str) -> Vec<(String, Place)> {
         let of_user = self.held.iter().filter(|((name, _), _)| name == user);
-        of_user.map(|((_, device), connection)| (device.clone(), connection.place)).collect()
+        of_user.map(|((_, device), (held, _))| (device.clone(), held.place)).collect()
     }
 }
 
@@ -82,7 +87,7 @@ pub fn compare(client: &Client) {
         }
     }
     for (user, device) in twin.held.keys().cloned().collect::<Vec<_>>() {
-        let place = twin.held[&(user.clone(), device.clone())].place;
+        let place = twin.held[&(user.clone(), device.clone())].0.place;
         assert!(client.disconnect(&user, &device, place));
     }
 }

@@ -109,6 +109,7 @@ pub(super) struct Tallies {
     pub timeouts: AtomicU64,
     pub redirected: AtomicU64,
     pub connections: AtomicU64,
+    pub unmarked: AtomicU64,
     pub maps: AtomicU64,
 }
 
@@ -122,6 +123,7 @@ impl Tallies {
             timeouts: self.timeouts.load(Relaxed),
             redirected: self.redirected.load(Relaxed),
             connections: self.connections.load(Relaxed),
+            unmarked: self.unmarked.load(Relaxed),
             maps: self.maps.load(Relaxed),
         }
     }

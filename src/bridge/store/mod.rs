@@ -8,9 +8,10 @@
 //!
 //! | key | type | what |
 //! |---|---|---|
-//! | `holdfast:u:USER` | hash | device -> record of at most 64 bytes (`record.rs`); it expires with its last record |
+//! | `holdfast:u:USER` | hash | device -> record of at most 64 bytes (`record.rs`); 1 and device -> the record that was displaced, if one was; it expires with its last record |
 //! | `holdfast:{nodes}` | hash | node -> lease (`lease.rs`) |
 //! | `holdfast:{nodes}:due` | sorted set | node by the end of its lease |
+//! | `holdfast:mark:{N}` | string | one for each master, in one of its slots: `mark.rs` |
 //!
 //! One key holds all leases, so that a Cluster shows them with one question, and the renewals themselves forget those
 //! that have run out, in a step whose cost does not grow with the number of nodes.
@@ -23,11 +24,13 @@
 //!   later by the registry's clock, which is now less its age; then the higher incarnation, connection and node. The
 //!   time that a request has waited here counts as age, and the time that it was under way does too, so that a
 //!   connection does not get younger on the way. It refuses to run once the caller has been told of the time-out.
-//!   A record of the same connection is written again and keeps its beginning. A record that names another user counts
-//!   for nothing.
+//!   A record of the same connection is written again and keeps its beginning, and the reply names once more whom it has
+//!   displaced. A record that names another user counts for nothing.
 //! - **disconnect**: deletes if node, incarnation and connection are those of the record.
 //! - **lookup** writes nothing.
-//! - **renew**: of two runs of one node the higher incarnation has the lease, the other is told so.
+//! - **renew**: of two runs of one node the higher incarnation has the lease, the other is told so. The reply says since
+//!   when the lease is there, so that a loss is noticed even when the reply that would have said so is lost.
+//! - **mark**: makes one where there is none.
 //! - **remove** deletes a lease if the run holds it.
 //!
 //! # When a reply is believed
@@ -56,6 +59,7 @@ mod keeper;
 mod lane;
 mod lease;
 mod line;
+mod mark;
 mod record;
 mod scout;
 mod script;

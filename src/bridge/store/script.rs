@@ -10,18 +10,19 @@ use super::{
     slots::{LEASES_DUE_KEY, LEASES_KEY, USER_PREFIX, slot_of_leases, slot_of_user},
     user_hash,
 };
-use crate::model::identifier::IDENTIFIER_BYTES_MAX;
+use crate::model::identifier;
 use redis::Value;
 use std::io::Write;
 
 /// All scripts, in the order of [`Script`].
-pub(super) const SOURCES: [&str; 6] = [
+pub(super) const SOURCES: [&str; 7] = [
     include_str!("scripts/connect.lua"),
     include_str!("scripts/disconnect.lua"),
     include_str!("scripts/lookup.lua"),
     include_str!("scripts/renew.lua"),
     include_str!("scripts/remove.lua"),
     include_str!("scripts/leases.lua"),
+    include_str!("scripts/mark.lua"),
 ];
 
 /// The names by which a server knows the scripts, which it gave when they were loaded.
@@ -29,6 +30,12 @@ pub(super) type Digests = [String; SOURCES.len()];
 
 /// Lives and ages are cut to this, ms (some 139 years): sums with the time stay exact in Lua's numbers.
 const SPAN_MAX_MS: u64 = 1 << 42;
+
+/// Before the name of a device: the record that its holder displaced. The scripts know it.
+const DISPLACED_PREFIX: u8 = 1;
+
+/// How long a mark lives that nobody looks at, ms: a day.
+const MARK_LIFE_MS: u64 = 86_400_000;
 
 #[derive(Clone, Copy)]
 enum Script {
@@ -38,6 +45,7 @@ enum Script {
     Renew,
     Remove,
     Leases,
+    Mark,
 }
 
 /// What a command says of time.
@@ -74,7 +82,8 @@ impl Request {
     }
 
     /// # Errors
-    /// [`Failure::Invalid`] when a name is empty or too long.
+    /// [`Failure::Invalid`] when a name is empty or too long, or has a control character: those are for what else is in
+    /// a user's hash.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let names: [&str; 2] = match self {
             Self::Connect { user, device, .. } | Self::Disconnect { user, device, .. } => [user, device],
@@ -83,8 +92,8 @@ impl Request {
             Self::RemoveLease { node, .. } => [node, node],
             Self::Leases => return Ok(()),
         };
-        let fits = |name: &&str| (1..=IDENTIFIER_BYTES_MAX).contains(&name.len());
-        if names.iter().all(fits) { Ok(()) } else { Err(Failure::Invalid) }
+        let fits = names.iter().all(|name| identifier::check(name).is_ok());
+        if fits { Ok(()) } else { Err(Failure::Invalid) }
     }
 
     fn user(&self) -> Option<&str> {
@@ -140,14 +149,8 @@ impl Request {
     }
 
     fn read_parts(&self, nonce: u64, answer: Value) -> Option<Said> {
-        let Value::Array(parts) = answer else { return None };
-        let mut parts = parts.into_iter();
+        let (echoed, key, mut parts) = read_echo(answer)?;
         let mut next = || parts.next();
-        let echoed = match next()? {
-            Value::BulkString(text) => std::str::from_utf8(&text).ok()?.parse::<u64>().ok()?,
-            _ => return None,
-        };
-        let Value::BulkString(key) = next()? else { return None };
         let is_mine = match self.user() {
             Some(user) => key.strip_prefix(USER_PREFIX.as_bytes()) == Some(user.as_bytes()),
             None => key == LEASES_KEY.as_bytes(),
@@ -172,16 +175,43 @@ impl Request {
                 Reply::Devices(read_devices(user, u64::try_from(now).ok()?, fields)?)
             }
             Self::RenewLease { .. } => {
-                let (Value::BulkString(word), Value::BulkString(other)) = (said, next()?) else {
+                let (Value::BulkString(word), Value::BulkString(other), Value::Int(since)) =
+                    (said, next()?, next()?)
+                else {
                     return None;
                 };
-                Reply::Renewed(read_renewed(&word, &other)?)
+                Reply::Renewed(read_renewed(&word, &other, u64::try_from(since).ok()?)?)
             }
             Self::Leases => {
                 let (Value::Int(now), Value::Array(leases)) = (said, next()?) else { return None };
                 Reply::Leases(read_leases(u64::try_from(now).ok()?, &leases))
             }
         }))
+    }
+}
+
+/// The number and the key that a reply repeats, and what is behind them.
+fn read_echo(answer: Value) -> Option<(u64, Vec<u8>, std::vec::IntoIter<Value>)> {
+    let Value::Array(parts) = answer else { return None };
+    let mut parts = parts.into_iter();
+    let (Value::BulkString(number), Value::BulkString(key)) = (parts.next()?, parts.next()?) else {
+        return None;
+    };
+    Some((std::str::from_utf8(&number).ok()?.parse().ok()?, key, parts))
+}
+
+/// Appends the question for a master's mark.
+pub(super) fn write_mark(out: &mut Vec<u8>, digests: &Digests, nonce: u64, key: &str) {
+    let life = Word::Number(MARK_LIFE_MS);
+    write_call(out, digests[Script::Mark as usize].as_bytes(), Keys::Mark(key), nonce, &[life]);
+}
+
+/// The mark, if it is the answer to this question.
+pub(super) fn read_mark(nonce: u64, key: &str, answer: Value) -> Option<Vec<u8>> {
+    let (echoed, echoed_key, mut parts) = read_echo(answer)?;
+    match parts.next()? {
+        Value::BulkString(mark) if echoed == nonce && echoed_key == key.as_bytes() => Some(mark),
+        _ => None,
     }
 }
 
@@ -206,6 +236,9 @@ fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> 
     let mut fields = fields.into_iter();
     while let Some(name) = fields.next() {
         let (Value::BulkString(name), Value::BulkString(bytes)) = (name, fields.next()?) else { return None };
+        if name.first() == Some(&DISPLACED_PREFIX) {
+            continue;
+        }
         let (Ok(name), Ok(record)) = (String::from_utf8(name), Record::read(&bytes)) else {
             found.unreadable += 1;
             continue;
@@ -220,12 +253,12 @@ fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> 
     Some(found)
 }
 
-fn read_renewed(word: &[u8], other: &[u8]) -> Option<Renewed> {
+fn read_renewed(word: &[u8], other: &[u8], since_ms: u64) -> Option<Renewed> {
     let incarnation = other.try_into().map(u64::from_be_bytes);
     Some(match word {
-        b"kept" => Renewed::Kept,
-        b"absent" => Renewed::Absent,
-        b"took over" => Renewed::TookOver { incarnation: incarnation.ok()? },
+        b"kept" => Renewed::Kept { since_ms },
+        b"absent" => Renewed::Absent { since_ms },
+        b"took over" => Renewed::TookOver { incarnation: incarnation.ok()?, since_ms },
         b"superseded" => Renewed::Superseded { incarnation: incarnation.ok()? },
         _ => return None,
     })
@@ -246,6 +279,7 @@ fn read_leases(now_ms: u64, leases: &[Value]) -> Vec<LiveLease> {
 enum Keys<'a> {
     User(&'a str),
     Leases,
+    Mark(&'a str),
 }
 
 enum Word<'a> {
@@ -256,7 +290,7 @@ enum Word<'a> {
 /// Appends a command in the protocol's own form: an array of byte strings.
 fn write_call(out: &mut Vec<u8>, digest: &[u8], keys: Keys<'_>, nonce: u64, words: &[Word<'_>]) {
     let keys_count = match keys {
-        Keys::User(_) => 1,
+        Keys::User(_) | Keys::Mark(_) => 1,
         Keys::Leases => 2,
     };
     // Writing into memory does not fail.
@@ -266,6 +300,7 @@ fn write_call(out: &mut Vec<u8>, digest: &[u8], keys: Keys<'_>, nonce: u64, word
     write_number(out, keys_count as u64);
     match keys {
         Keys::User(user) => write_bytes(out, &[USER_PREFIX.as_bytes(), user.as_bytes()]),
+        Keys::Mark(key) => write_bytes(out, &[key.as_bytes()]),
         Keys::Leases => {
             write_bytes(out, &[LEASES_KEY.as_bytes()]);
             write_bytes(out, &[LEASES_DUE_KEY.as_bytes()]);

@@ -110,8 +110,8 @@ pub enum Reply {
 pub enum Connected {
     /// The connection that was registered.
     Stands {
-        /// The living record of another connection that it replaced. A reply that was lost took this with it: when a
-        /// connect is repeated, the record in place is its own.
+        /// The living record of another connection that it replaced. When the same connection is registered again, the
+        /// same record again, for as long as it would have lived: the first reply may have been lost.
         displaced: Option<Record>,
     },
     /// A newer one, whose record is unchanged.
@@ -147,13 +147,22 @@ pub struct Device {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Renewed {
     /// The lease was there.
-    Kept,
+    Kept {
+        /// When it was made, ms since 1970 by the registry's clock. Another time than at the renewal before: it was lost
+        /// between, and made again by a renewal whose reply was lost.
+        since_ms: u64,
+    },
     /// It was not there: it is the first one, or it ran out, or the registry lost it.
-    Absent,
+    Absent {
+        /// Now, by the registry's clock: when it was made.
+        since_ms: u64,
+    },
     /// An earlier run of the node held it and has lost it now.
     TookOver {
         /// The earlier run.
         incarnation: u64,
+        /// Now, by the registry's clock: when this run's was made.
+        since_ms: u64,
     },
     /// A later run of the node holds it; nothing was written.
     Superseded {
@@ -244,8 +253,8 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// Writes may be lost: the replication id or the owner of these slots is another one. Follows the [`Event::Up`] of
-    /// the master that owns them now.
+    /// Writes may be lost: the replication id or the owner of these slots is another one, or the master's mark is gone,
+    /// as it is after `FLUSHALL`. Follows the [`Event::Up`] of the master that owns them now.
     Lost {
         /// `host:port` of that master.
         master: String,
@@ -284,6 +293,8 @@ pub struct Counters {
     pub redirected: u64,
     /// Connections that were made.
     pub connections: u64,
+    /// Questions for a master's mark that it refused: while this counts up, a `FLUSHALL` may not be noticed.
+    pub unmarked: u64,
     /// Maps of slots, or addresses of a master, that were fetched.
     pub maps: u64,
 }

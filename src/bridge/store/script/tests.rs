@@ -52,7 +52,7 @@ fn reply(request: &Request) -> Vec<Value> {
         Request::Connect { .. } => vec![bulk("stands"), bulk("")],
         Request::Disconnect { .. } | Request::RemoveLease { .. } => vec![Value::Int(1)],
         Request::Lookup { .. } | Request::Leases => vec![Value::Int(5), Value::Array(vec![])],
-        Request::RenewLease { .. } => vec![bulk("kept"), bulk(2u64.to_be_bytes())],
+        Request::RenewLease { .. } => vec![bulk("kept"), bulk(2u64.to_be_bytes()), Value::Int(7)],
     });
     parts
 }

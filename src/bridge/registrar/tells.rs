@@ -1,0 +1,96 @@
+//! Displaced connections of other nodes, which those are told of until they answer or are dead.
+//!
+//! Owns whom to tell, and when again.
+
+use super::{
+    Registrar,
+    fleet::Life,
+    seam::Action,
+};
+use crate::bridge::store::Place;
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+
+/// How often another node is told of a displaced connection, until it answers, ms.
+const TELL_EVERY_MS: u64 = 1_000;
+
+/// See the module. Times are monotonic ms.
+#[derive(Default)]
+pub(super) struct Tells {
+    /// Since when each is to be told.
+    since: HashMap<Place, u64>,
+    /// Those that are not under way, by when they are due; the second number keeps those of one ms apart.
+    due: BTreeMap<(u64, u64), Place>,
+    next: u64,
+    under_way: usize,
+}
+
+impl Tells {
+    fn schedule(&mut self, at_ms: u64, place: Place) {
+        self.next += 1;
+        self.due.insert((at_ms, self.next), place);
+    }
+
+    fn next_due_ms(&self) -> Option<u64> {
+        self.due.first_key_value().map(|(&(at_ms, _), _)| at_ms)
+    }
+}
+
+impl Registrar {
+    /// When to tell next.
+    pub(super) fn next_tell_ms(&self) -> Option<u64> {
+        let has_room = self.tells.under_way < self.settings.window;
+        self.tells.next_due_ms().filter(|_| has_room)
+    }
+
+    /// A connection of another node was displaced. Without room it stays until its life ends, and takes no messages.
+    pub(super) fn begin_to_tell(&mut self, now_ms: u64, place: Place) {
+        if self.tells.since.len() >= self.settings.tells_max {
+            return;
+        }
+        if let Entry::Vacant(vacant) = self.tells.since.entry(place) {
+            vacant.insert(now_ms);
+            self.tells.schedule(now_ms, place);
+        }
+    }
+
+    /// Tells those who are due.
+    pub(super) fn tell(&mut self, now_ms: u64) {
+        while self.next_tell_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            let Some((_, place)) = self.tells.due.pop_first() else { return };
+            let since_ms = self.tells.since.get(&place).copied().unwrap_or(now_ms);
+            match (self.fleet.life_of(&place, now_ms), self.fleet.lease_of(place.node, now_ms)) {
+                (Life::Live, Some(lease)) => {
+                    self.tells.under_way += 1;
+                    self.actions.push(Action::Tell { address: lease.address.clone(), place });
+                }
+                (Life::Dead, _) => drop(self.tells.since.remove(&place)),
+                // The table does not know it, and has been asked for since: it is dead.
+                _ if self.fleet.is_fresh(since_ms) && !self.fleet.is_frozen(now_ms) => {
+                    self.tells.since.remove(&place);
+                }
+                // The table will say.
+                _ => self.tells.schedule(now_ms + TELL_EVERY_MS, place),
+            }
+        }
+    }
+
+    /// A tell has ended.
+    pub(super) fn told(&mut self, now_ms: u64, place: Place, answered: bool) {
+        if !self.tells.since.contains_key(&place) {
+            return;
+        }
+        self.tells.under_way = self.tells.under_way.saturating_sub(1);
+        if answered {
+            self.tells.since.remove(&place);
+        } else {
+            self.tells.schedule(now_ms + TELL_EVERY_MS, place);
+        }
+    }
+
+    /// Another node says that it has displaced one of this node's. To close one that is gone already does nothing.
+    pub(super) fn displaced(&mut self, place: Place) {
+        if place.node == self.node && place.incarnation == self.incarnation {
+            self.actions.push(Action::Close(place.connection));
+        }
+    }
+}
