@@ -26,8 +26,8 @@ pub struct Node {
     pub dead_since_ms: Option<u64>,
     /// It cannot reach the registry.
     pub cut_off: bool,
-    /// The registry's mark, as its store saw it last, and when.
-    pub mark: Option<u64>,
+    /// The master's history and mark, as its store saw them last, and when.
+    pub seen: Option<(u64, u64)>,
     pub looked_ms: u64,
     pub inbox: VecDeque<Input>,
 }

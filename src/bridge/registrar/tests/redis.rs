@@ -20,9 +20,13 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// FLUSHALL.
-    pub fn forget(&mut self) {
-        *self = Self { mark: self.mark + 1, ..Self::default() };
+    /// FLUSHALL, perhaps on another master than that of the leases.
+    pub fn forget(&mut self, with_leases: bool) {
+        self.users.clear();
+        if with_leases {
+            self.leases.clear();
+        }
+        self.mark += 1;
     }
 
     /// `sent_ms`: when the request was submitted, which the script knows by the request's age.

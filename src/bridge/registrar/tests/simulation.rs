@@ -51,6 +51,7 @@ struct World {
     redis: Redis,
     /// What a failover falls back to.
     past: VecDeque<(u64, Redis)>,
+    failovers: u64,
     redis_is_up: bool,
     flights: Vec<Flight>,
     tells: Vec<(u64, usize, String, Place)>,
@@ -62,7 +63,6 @@ struct World {
     faults: bool,
     closes: u64,
     routed: u64,
-    kills: u64,
 }
 
 impl World {
@@ -73,6 +73,7 @@ impl World {
             nodes: Vec::new(),
             redis: Redis::default(),
             past: VecDeque::new(),
+            failovers: 0,
             redis_is_up: true,
             flights: Vec::new(),
             tells: Vec::new(),
@@ -82,11 +83,11 @@ impl World {
             faults: true,
             closes: 0,
             routed: 0,
-            kills: 0,
         };
         for at in 0..NODES {
             let node = world.start(format!("n{at}"));
             world.nodes.push(node);
+            world.look(at);
         }
         world
     }
@@ -112,7 +113,7 @@ impl World {
             paused_until_ms: 0,
             dead_since_ms: None,
             cut_off: false,
-            mark: None,
+            seen: None,
             looked_ms: 0,
             inbox: VecDeque::new(),
         }
@@ -147,7 +148,8 @@ impl World {
             204..208 => self.set_redis(true),
             208 => {
                 // Nobody says so.
-                self.redis.forget();
+                let with_leases = self.random.below(2) == 0;
+                self.redis.forget(with_leases);
             }
             209 => self.fail_over(),
             210 => self.cut_off(at, true),
@@ -205,7 +207,6 @@ impl World {
 
     /// Its clients go elsewhere by themselves.
     fn kill(&mut self, at: usize) {
-        self.kills += 1;
         self.open.retain(|&(node, _)| node != at);
         let node = &mut self.nodes[at];
         node.dead_since_ms.get_or_insert(self.now_ms);
@@ -228,6 +229,7 @@ impl World {
             false => Event::Down { master, slots, cause: String::new() },
         };
         self.nodes[at].inbox.push_back(Input::Store(Output::Event(event)));
+        self.look(at);
     }
 
     fn set_redis(&mut self, up: bool) {
@@ -247,10 +249,20 @@ impl World {
     fn fail_over(&mut self) {
         if let Some((_, past)) = self.past.front() {
             self.redis = past.clone();
-            for at in 0..NODES {
-                self.nodes[at].mark = None;
+            self.failovers += 1;
+            (0..NODES).for_each(|at| self.look(at));
+        }
+    }
+
+    /// What a node's store does when it has connected, before it carries anything, and then every second.
+    fn look(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if self.redis_is_up && !node.cut_off {
+            node.looked_ms = self.now_ms;
+            let seen = (self.failovers, self.redis.mark);
+            if node.seen.replace(seen).is_some_and(|before| before != seen) {
                 let event = Event::Lost { master: "redis".into(), slots: vec![0..=16_383] };
-                self.nodes[at].inbox.push_back(Input::Store(Output::Event(event)));
+                node.inbox.push_back(Input::Store(Output::Event(event)));
             }
         }
     }
@@ -260,14 +272,10 @@ impl World {
             return;
         }
         let now_ms = self.now_ms;
-        let node = &mut self.nodes[at];
-        if self.redis_is_up && !node.cut_off && node.looked_ms + LOOK_EVERY_MS <= now_ms {
-            node.looked_ms = now_ms;
-            if node.mark.replace(self.redis.mark).is_some_and(|seen| seen != self.redis.mark) {
-                let event = Event::Lost { master: "redis".into(), slots: vec![0..=16_383] };
-                node.inbox.push_back(Input::Store(Output::Event(event)));
-            }
+        if self.nodes[at].looked_ms + LOOK_EVERY_MS <= now_ms {
+            self.look(at);
         }
+        let node = &mut self.nodes[at];
         let table = Table(&node.conns);
         while let Some(input) = node.inbox.pop_front() {
             node.registrar.handle(now_ms, input, &table);
@@ -440,11 +448,12 @@ impl World {
     fn check_registry(&self) {
         assert_eq!(self.open, BTreeSet::new(), "lookups without an answer");
         let (mut there, known) = (self.there(), self.known());
-        // Who was displaced by a node that died before it could say so stays, takes no message, and ends with its life.
+        // Whose displacer was gone, or displaced itself, before its node had heard of the displaced, stays: it takes no
+        // message, and ends with its life.
         let is_orphan = |one: &There| {
             let (user, device, at, key) = one;
             let newest = self.newest[&(user.clone(), device.clone())];
-            self.kills > 0 && !known.contains(one) && newest > self.nodes[*at].conns[key].began_ms
+            !known.contains(one) && newest > self.nodes[*at].conns[key].began_ms
         };
         there.retain(|one| !is_orphan(one));
         let extra: Vec<_> = there.difference(&known).collect();
