@@ -3,6 +3,7 @@
 //! Never imports `shard` or `conn`: it knows connections by their handles and shards by their mailboxes.
 
 pub mod broadcasts;
+pub mod core;
 pub mod drain;
 pub mod push;
 pub mod registrar;

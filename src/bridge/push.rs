@@ -239,7 +239,7 @@ impl Inner {
         }
         self.targets = targets;
         self.outcomes.resize(self.targets.len(), Outcome::Failed);
-        if found.old {
+        if found.partial {
             self.unknown = Some(Failure::Down);
         }
         self.post((held..self.targets.len()).collect());

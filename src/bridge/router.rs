@@ -5,7 +5,7 @@
 use super::{
     push::Push,
     registry::{Elsewhere, Registry, Route},
-    store::Failure,
+    store::{Failure, Place},
 };
 use crate::{
     directory::{self, Directory},
@@ -19,6 +19,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub trait Peering: Send + Sync + 'static {
     /// Sends a message to a connection that another node holds. Never waits; the ticket is answered.
     fn deliver(&self, route: &Route, user: &str, message: &Arc<Message>, ticket: Ticket<Outcome>);
+
+    /// Tells the node at an address that its connection has lost its device. `answered` hears once whether it has answered.
+    fn displaced(&self, address: &str, place: Place, user: &str, answered: Box<dyn FnOnce(bool) + Send>);
+
+    /// Forgets nodes whose address `lives` does not know.
+    fn retain(&self, lives: &dyn Fn(&str) -> bool);
 }
 
 /// One device of a user, as `GET /v1/users/{user}/devices` shows it.

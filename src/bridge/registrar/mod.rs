@@ -1,6 +1,6 @@
 //! What this node tells the registry of its connections, and what it believes of those of others: decisions only.
 //!
-//! Owns registration, retries, leases, the freeze, healing, the route cache, and the news for displaced connections. Does no
+//! Owns registration, retries, leases, the freeze, healing, questions for routes, and the news for displaced connections. Does no
 //! I/O and reads no clock: [`Input`]s and the time in, [`Action`]s out, so that a simulation can run many of it on a
 //! registry that lies, loses and delays. All times that are not said to be the registry's are monotonic.
 //!
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `seam.rs` | inputs, actions, settings |
 //! | `changes.rs` | connections whose record is not yet what it should be |
-//! | `lookups.rs`, `routes.rs` | questions for other nodes' connections; the cache |
+//! | `lookups.rs` | questions for other nodes' connections |
 //! | `fleet.rs` | which nodes live, and the freeze |
 //! | `healing.rs` | registering again after a loss |
 //! | `tells.rs` | displaced connections of other nodes |
@@ -20,12 +20,11 @@ mod changes;
 mod fleet;
 mod healing;
 mod lookups;
-mod routes;
 mod seam;
 mod tells;
 
 pub use changes::Arrived;
-pub use routes::Route;
+pub use lookups::{Found, Route};
 pub use seam::{Action, Input, Own, Settings};
 
 use super::{
@@ -37,7 +36,6 @@ use changes::{Change, Changes};
 use fleet::Fleet;
 use healing::Healing;
 use lookups::Lookups;
-use routes::Cache;
 use std::collections::HashMap;
 use tells::Tells;
 
@@ -69,7 +67,6 @@ pub struct Registrar {
     changes: Changes,
     changes_under_way: usize,
     fleet: Fleet,
-    cache: Cache,
     lookups: Lookups,
     tells: Tells,
     healing: Option<Healing>,
@@ -101,7 +98,6 @@ impl Registrar {
             changes: Changes::new(settings.unsettled_max),
             changes_under_way: 0,
             fleet: Fleet::default(),
-            cache: Cache::new(settings.cache_ms, settings.cache_max),
             lookups: Lookups::default(),
             tells: Tells::default(),
             healing: None,
@@ -135,7 +131,7 @@ impl Registrar {
                 self.changes.depart(handle, &user, &device, protocol);
             }
             Input::Lookup { ticket, user, fresh } => self.look_up(now_ms, ticket, user, fresh),
-            Input::Stale { user } => self.cache.evict(&user),
+            Input::Lacking { user, device, place } => self.lacking(user, device, place, own),
             Input::Told { place, answered } => self.told(now_ms, place, answered),
             Input::Displaced { place } => self.displaced(place),
         }
@@ -256,10 +252,11 @@ impl Registrar {
     fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected) {
         match connected {
             Connected::Stands { displaced } => {
-                self.changes.registered(handle);
+                let user = self.changes.registered(handle);
                 // Of this node's own the directory knows already, and an earlier run of it has no connections.
-                if let Some(record) = displaced.filter(|record| record.place.node != self.node) {
-                    self.begin_to_tell(now_ms, record.place);
+                let displaced = displaced.filter(|record| record.place.node != self.node);
+                if let Some((record, user)) = displaced.zip(user) {
+                    self.begin_to_tell(now_ms, record.place, user);
                 }
             }
             Connected::Beaten { by } => {

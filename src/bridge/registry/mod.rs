@@ -5,9 +5,11 @@
 //! is never held up by a slow store.
 
 mod memory;
+mod redis;
 mod routes;
 
 pub use memory::MemoryRegistry;
+pub use redis::{RedisRegistry, View};
 pub use routes::{Cache, Found, Route};
 
 use super::store::{Failure, Place};

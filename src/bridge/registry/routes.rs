@@ -35,8 +35,8 @@ pub struct Found {
     pub routes: Vec<Route>,
     /// Devices whose record names another user: nobody knows where they are.
     pub foreign: Vec<Box<str>>,
-    /// The registry could not be asked: this is what was known before.
-    pub old: bool,
+    /// There may be others: the registry could not be asked, or has lost something.
+    pub partial: bool,
 }
 
 struct Cached {
@@ -68,7 +68,7 @@ impl Cache {
     /// What was believed once, for want of better.
     pub fn get_old(&self, user: &str) -> Option<Arc<Found>> {
         let cached = self.by_user.get(user)?;
-        Some(Arc::new(Found { old: true, ..(*cached.found).clone() }))
+        Some(Arc::new(Found { partial: true, ..(*cached.found).clone() }))
     }
 
     /// Keeps what was asked at `at_ms`; absence is not kept.
@@ -118,7 +118,7 @@ mod tests {
         cache.put("ann", found(1), 500);
         assert_eq!(cache.get("ann", 1_499), Some(found(1)));
         assert_eq!(cache.get("ann", 1_500), None);
-        assert!(cache.get_old("ann").is_some_and(|found| found.old && found.routes.len() == 1));
+        assert!(cache.get_old("ann").is_some_and(|found| found.partial && found.routes.len() == 1));
         cache.put("ann", found(2), 1_600);
         assert_eq!(cache.get("ann", 1_700), Some(found(2)));
         cache.put("ann", Arc::default(), 1_800);
