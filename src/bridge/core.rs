@@ -118,7 +118,9 @@ pub struct Turn {
     pub next_ms: u64,
     /// A later run has this node's name.
     pub superseded: Option<u64>,
-    /// The node leaves, and everything is told.
+    /// The node leaves.
+    pub leaving: bool,
+    /// Nothing is left to be told to the registry.
     pub told_all: bool,
 }
 
@@ -207,8 +209,8 @@ impl Bridge {
             self.show(now_ms);
         }
         let next_ms = self.registrar.next_ms(now_ms).min(self.viewed_ms + VIEW_EVERY_MS);
-        let told_all = self.leaving && !more && self.registrar.unsettled() == 0;
-        Turn { more, next_ms, superseded, told_all }
+        let told_all = !more && self.registrar.unsettled() == 0;
+        Turn { more, next_ms, superseded, leaving: self.leaving, told_all }
     }
 
     fn hear(&mut self, now_ms: u64, output: Output) {

@@ -10,6 +10,7 @@ pub mod registrar;
 pub mod registry;
 pub mod router;
 pub mod store;
+pub mod thread;
 
 pub use broadcasts::Broadcasts;
 pub use drain::{DrainPhase, DrainStatus, DrainSwitch};

@@ -16,7 +16,6 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     panic,
-    sync::Arc,
 };
 
 const NODES: usize = 4;
