@@ -13,6 +13,7 @@ use crate::{
         Broadcasts, DrainSwitch, Router,
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::{Lease, MemoryRegistry},
+        store,
     },
     clock::Clock,
     config::Config,
@@ -176,6 +177,10 @@ impl Node {
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            node: store::node_number(&config.node.id),
+            incarnation: common.incarnation,
+            lacking: Arc::new(|_, _, place| tracing::debug!(?place, "asked for a connection that is not here")),
+            displaced: Arc::new(|place| tracing::debug!(?place, "a connection has lost its device")),
         };
         let control = control::spawn(internal, parts)?;
         common.stats.mark_baseline();

@@ -4,6 +4,7 @@
 
 pub mod broadcasts;
 pub mod drain;
+pub mod peers;
 pub mod push;
 pub mod registry;
 pub mod router;

@@ -162,6 +162,32 @@ impl Router {
         }
     }
 
+    /// Posts a message that another node has for a connection of this one: to that connection, if it is found under the user, or
+    /// else to the one that the user's device has here now. Says whether there was either; when not, the outcome is `stale`.
+    /// It is not counted: the node where the message entered does that.
+    pub fn deliver_to(
+        &self,
+        user: &str,
+        device: &str,
+        connection: Handle,
+        message: Arc<Message>,
+        ticket: Ticket<Outcome>,
+    ) -> bool {
+        let (mut found, mut moved) = (None, None);
+        self.registry.lookup(user, &mut |route| {
+            if route.handle == connection {
+                found = Some(route.handle);
+            } else if route.device == Some(device) && moved.is_none() {
+                moved = Some(route.handle);
+            }
+        });
+        match found.or(moved) {
+            Some(handle) => self.deliver(handle, message, ticket),
+            None => ticket.answer(Outcome::Stale),
+        }
+        found.or(moved).is_some()
+    }
+
     /// Where a device's newest connection is now.
     pub(super) fn find(&self, user: &str, device: &str) -> Option<Handle> {
         self.targets(user, Some(device)).first().map(|target| target.handle)
