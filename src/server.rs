@@ -14,6 +14,8 @@ use crate::{
         Broadcasts, DrainSwitch, Router,
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::Lease,
+        store,
+        thread::BridgeThread,
     },
     clock::Clock,
     config::{Config, RegistryUrl, peer_token},
@@ -188,6 +190,17 @@ impl Node {
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            node: store::node_number(&config.node.id),
+            incarnation: common.incarnation,
+            lacking: Arc::new({
+                let router = router.clone();
+                move |user, device, place| router.registry().forget(user, device, place)
+            }),
+            displaced: Arc::new({
+                let router = router.clone();
+                // Whoever told of it tells again, as long as it is not answered.
+                move |place| drop(router.displace(place.connection))
+            }),
         };
         let control = control::spawn(internal, parts)?;
         common.stats.mark_baseline();
@@ -253,7 +266,11 @@ impl Node {
         let Some(incarnation) = later.filter(|_| !self.superseded) else { return };
         self.superseded = true;
         let node = &self.common.config.node.id;
-        tracing::error!(node, incarnation, "another node runs with this name and began later: draining; set node.id to a name of its own");
+        tracing::error!(
+            node,
+            incarnation,
+            "another node runs with this name and began later: draining; set node.id to a name of its own"
+        );
         let (now, connections) = (self.common.clock.now(), self.common.stats.connections());
         self.common.drain.start(DrainOrigin::Signal, now, connections);
     }

@@ -408,6 +408,7 @@ impl Bridge {
             deferred: self.own.directory.journal().map_or(0, |journal| journal.deferred()),
             foreign: self.registrar.foreign,
         });
+        self.stats.fleet.set_peers(self.peering.state());
         self.registry.set_view(View { nodes, health });
     }
 

@@ -11,7 +11,7 @@ use crate::{
     directory::{self, Directory},
     kit::{completion::Ticket, mailbox::Full, mailbox::Sender, time::Now},
     model::{ConnectionId, Handle, Message, Outcome, Protocol, Reason, mail},
-    stats::NodeStats,
+    stats::{NodeStats, PeersState},
 };
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -25,6 +25,9 @@ pub trait Peering: Send + Sync + 'static {
 
     /// Forgets nodes whose address `lives` does not know.
     fn retain(&self, lives: &dyn Fn(&str) -> bool);
+
+    /// How the links are.
+    fn state(&self) -> PeersState;
 }
 
 /// One device of a user, as `GET /v1/users/{user}/devices` shows it.
@@ -241,6 +244,37 @@ impl Router {
             Some(peering) => peering.deliver(route, user, message, ticket),
             None => ticket.answer(Outcome::Failed),
         }
+    }
+
+    /// Posts a message that another node has for a connection of this one: to that connection, if it is found under the user, or
+    /// else to the one that the user's device has here now. Says whether there was either; when not, the outcome is `stale`.
+    /// It is not counted: the node where the message entered does that.
+    pub fn deliver_to(
+        &self,
+        user: &str,
+        device: &str,
+        connection: Handle,
+        message: Arc<Message>,
+        ticket: Ticket<Outcome>,
+    ) -> bool {
+        let (mut found, mut moved) = (None, None);
+        self.directory.lookup(user, |route| {
+            if route.handle == connection {
+                found = Some(route.handle);
+            } else if route.device == Some(device) && moved.is_none() {
+                moved = Some(route.handle);
+            }
+        });
+        match found.or(moved) {
+            Some(handle) => self.deliver(handle, message, ticket),
+            None => ticket.answer(Outcome::Stale),
+        }
+        found.or(moved).is_some()
+    }
+
+    /// Whether a connection of this node is there under the user, and takes messages.
+    pub fn holds(&self, user: &str, handle: Handle) -> bool {
+        self.directory.holds(user, handle)
     }
 
     /// Where a device's newest connection at this node is now.

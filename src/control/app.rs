@@ -3,7 +3,7 @@
 use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
 use crate::{
     bridge::Delivered,
-    model::{Body, Identifier, Message},
+    model::{Body, Collapse, Identifier, Message},
 };
 use hyper::header::HeaderName;
 use std::{
@@ -68,7 +68,7 @@ impl App {
         }
         if let Some(key) = options.collapse {
             check_name(key, "collapse key")?;
-            message.collapse = Some(self.control.collapse_seed.hash_one(key));
+            message.collapse = Identifier::new(key).ok().map(|key| self.collapse(key));
         }
         let ttl_ms = options.ttl_ms.or(config.lanes.config(lane).ttl_ms);
         message.expires_unix_ms = ttl_ms.map(|ttl_ms| match ttl_ms {
@@ -78,6 +78,11 @@ impl App {
         });
         message.timeout_ms = options.timeout_ms.map(|timeout_ms| timeout_ms.min(config.delivery.timeout_ms));
         Ok(message)
+    }
+
+    /// A collapse key as this node's outboxes compare it.
+    pub fn collapse(&self, key: Identifier) -> Collapse {
+        Collapse { hash: self.control.collapse_seed.hash_one(key.as_str()), key }
     }
 
     /// An id for a message whose sender gave none.

@@ -5,6 +5,7 @@ use crate::{
         Broadcasts, DrainSwitch, Router,
         registry::{Lease, MemoryRegistry},
         router,
+        store::Place,
     },
     clock::Clock,
     config::{Config, Role, Secret, Token},
@@ -25,6 +26,9 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+
+const NODE: u64 = 7;
+const INCARNATION: u64 = 1;
 
 /// What the fake shard was told, and what it is to answer.
 #[derive(Default)]
@@ -56,6 +60,9 @@ pub struct Node {
     pub blocks: Arc<Blocks>,
     pub script: Arc<Mutex<Script>>,
     pub clock: Clock,
+    /// User, device and place of connections that were looked for in vain.
+    pub lacking: Arc<Mutex<Vec<(String, String, Place)>>>,
+    pub displaced: Arc<Mutex<Vec<Place>>>,
     mail: Sender<ToShard>,
     control: Option<ControlThread>,
     shard: Option<JoinHandle<()>>,
@@ -95,13 +102,14 @@ impl Node {
             peering: None,
             shards: vec![mail.clone()],
             stats: stats.clone(),
-            node: 7,
+            node: NODE,
         }));
         let drain = Arc::new(DrainSwitch::new(config.drain, config.lifetime.grace_ms));
         let blocks = Arc::new(Blocks::default());
         let clock = Clock::start();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let (lacking, displaced) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let control = Control {
             config: Arc::new(config),
             router,
@@ -111,6 +119,18 @@ impl Node {
             blocks: blocks.clone(),
             clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            node: NODE,
+            incarnation: INCARNATION,
+            lacking: {
+                let lacking = lacking.clone();
+                Arc::new(move |user, device, place| {
+                    lacking.lock().unwrap().push((user.to_owned(), device.to_owned(), place));
+                })
+            },
+            displaced: {
+                let displaced = displaced.clone();
+                Arc::new(move |place| displaced.lock().unwrap().push(place))
+            },
         };
         let control = Some(spawn(listener, control).unwrap());
         let script = Arc::new(Mutex::new(Script::default()));
@@ -118,11 +138,24 @@ impl Node {
             let script = script.clone();
             move || run_shard(receiver, &bell, &script)
         }));
-        Self { address, directory, drain, stats, blocks, script, clock, mail, control, shard }
+        Self {
+            address,
+            directory,
+            drain,
+            stats,
+            blocks,
+            script,
+            clock,
+            lacking,
+            displaced,
+            mail,
+            control,
+            shard,
+        }
     }
 
-    /// Connects a device, whose messages get the outcome, or none at all.
-    pub fn connect(&self, user: &str, device: Option<&str>, outcome: Option<Outcome>) {
+    /// Connects a device, whose messages get the outcome, or none at all. Says where it is.
+    pub fn connect(&self, user: &str, device: Option<&str>, outcome: Option<Outcome>) -> Place {
         let mut script = self.script.lock().unwrap();
         let key = Key { index: script.answers.len() as u32, generation: 1 };
         let arrival = Arrival {
@@ -135,6 +168,7 @@ impl Node {
         };
         self.directory.register(&arrival).unwrap();
         script.answers.push(outcome);
+        Place { node: NODE, incarnation: INCARNATION, connection: arrival.handle }
     }
 
     pub fn client(&self) -> Client {
