@@ -277,7 +277,8 @@ impl Registrar {
                     let place = self.place(handle);
                     let age_ms = now_ms.saturating_sub(began_ms);
                     let life_ms = ends_ms.saturating_sub(now_ms).max(1);
-                    let request = Request::Connect { user, device, place, protocol, age_ms, life_ms };
+                    let format = self.format_to_write(now_ms);
+                    let request = Request::Connect { user, device, place, protocol, age_ms, life_ms, format };
                     self.submit(Asked::Register(handle), request);
                 }
                 Change::Forget { handle, user, device } => {
@@ -286,6 +287,12 @@ impl Registrar {
                 }
             }
         }
+    }
+
+    /// The highest format of records that every live node reads; until they are known, the one before this node's own.
+    fn format_to_write(&self, now_ms: u64) -> u8 {
+        let oldest = self.format.saturating_sub(1).max(1);
+        self.fleet.format_of_all(now_ms).map_or(oldest, |format| format.clamp(oldest, self.format))
     }
 
     fn place(&self, handle: Handle) -> Place {

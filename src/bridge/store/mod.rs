@@ -67,7 +67,7 @@ mod seam;
 mod slots;
 mod url;
 
-pub use record::{FORMAT, RECORD_BYTES, node_number, user_hash};
+pub use record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES, node_number, user_hash};
 pub use seam::{
     Cause, Connected, Counters, Device, Devices, Event, Failure, Full, LiveLease, Output, Place, Record,
     Renewed, Reply, Request, Slots,

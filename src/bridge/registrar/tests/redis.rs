@@ -32,7 +32,7 @@ impl Redis {
     /// `sent_ms`: when the request was submitted, which the script knows by the request's age.
     pub fn run(&mut self, request: &Request, sent_ms: u64, now_ms: u64) -> Reply {
         match request {
-            Request::Connect { user, device, place, protocol, age_ms, life_ms } => {
+            Request::Connect { user, device, place, protocol, age_ms, life_ms, .. } => {
                 let record = Record {
                     place: *place,
                     protocol: Some(*protocol),

@@ -237,6 +237,37 @@ fn no_more_than_a_window_is_under_way() {
 }
 
 #[test]
+fn records_are_written_in_the_highest_format_that_every_live_node_reads() {
+    // This node's highest, those of the nodes that live, what is written.
+    let cases: [(u8, &[u8], u8); 7] = [
+        (1, &[], 1),
+        (1, &[1, 2], 1),
+        (2, &[], 1),
+        (2, &[2, 1], 1),
+        (2, &[2, 2], 2),
+        (2, &[2, 3], 2),
+        (3, &[3, 1], 2),
+    ];
+    for (own, formats, expected) in cases {
+        let mut bench = Bench::new(Settings::default());
+        bench.registrar.format = own;
+        let live = |(at, &format): (usize, &u8)| LiveLease {
+            lease: lease(&format!("n{at}"), 1),
+            format,
+            left_ms: 10_000,
+        };
+        let leases = formats.iter().enumerate().map(live).collect();
+        bench.answer(0, |request| *request == Request::Leases, Ok(Reply::Leases(leases)));
+        bench.arrive(0, 1);
+        let written = bench.asked.iter().find_map(|(_, request)| match request {
+            Request::Connect { format, .. } => Some(*format),
+            _ => None,
+        });
+        assert_eq!(written, Some(expected), "{own} {formats:?}");
+    }
+}
+
+#[test]
 fn the_displaced_are_told_of_until_their_node_answers_or_is_dead() {
     let mut bench = Bench::new(Settings::default());
     bench.nodes(0, &[("a", 5), ("b", 3)]);

@@ -31,6 +31,7 @@ fn requests() -> Vec<Request> {
             protocol,
             age_ms: u64::MAX,
             life_ms: u64::MAX,
+            format: 1,
         },
         Request::Disconnect { user: user.clone(), device, place: place(1) },
         Request::Lookup { user },
