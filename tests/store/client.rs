@@ -115,7 +115,7 @@ impl Client {
     pub fn disconnect(&self, user: &str, device: &str, place: Place) -> bool {
         let request = Request::Disconnect { user: user.into(), device: device.into(), place };
         match self.ask(request) {
-            Ok(Reply::Disconnected(gone)) => gone,
+            Ok(Reply::Disconnected { gone, .. }) => gone,
             other => panic!("{other:?}"),
         }
     }

@@ -213,10 +213,14 @@ impl Registrar {
             (Asked::Forget(handle), result) => {
                 self.changes_under_way -= 1;
                 match result {
-                    Ok(_) => self.changes.settled(handle),
+                    Ok(reply) => {
+                        self.changes.settled(handle);
+                        self.removed(now_ms, &reply);
+                    }
                     Err(_) => self.changes.failed(handle, now_ms),
                 }
             }
+            (Asked::Purge, Ok(reply)) => self.removed(now_ms, &reply),
             (Asked::Lookup { user, at_ms }, Ok(Reply::Devices(devices))) => {
                 self.found(now_ms, id, user, at_ms, devices, own);
             }
@@ -253,10 +257,7 @@ impl Registrar {
         match connected {
             Connected::Stands { displaced } => {
                 self.changes.registered(handle);
-                // Of this node's own the directory knows already, and an earlier run of it has no connections.
-                if let Some(record) = displaced.filter(|record| record.place.node != self.node) {
-                    self.begin_to_tell(now_ms, record.place);
-                }
+                self.begin_to_tell(now_ms, &displaced);
             }
             Connected::Beaten { by } => {
                 self.changes.settled(handle);
@@ -264,6 +265,13 @@ impl Registrar {
                     self.actions.push(Action::Close(handle));
                 }
             }
+        }
+    }
+
+    /// A record of this node's is gone. Whom its connection displaced, this node may not have heard before.
+    fn removed(&mut self, now_ms: u64, reply: &Reply) {
+        if let Reply::Disconnected { displaced: Some(record), .. } = reply {
+            self.begin_to_tell(now_ms, &[*record]);
         }
     }
 

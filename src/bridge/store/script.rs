@@ -166,9 +166,19 @@ impl Request {
                     return Some(Said::Late);
                 }
                 let Value::BulkString(record) = next()? else { return None };
-                Reply::Connected(read_connected(&word, &record)?)
+                match &*word {
+                    b"stands" => {
+                        let displaced = [read_optional(&record)?, read_displaced(next()?)?];
+                        let displaced = displaced.into_iter().flatten().collect();
+                        Reply::Connected(Connected::Stands { displaced })
+                    }
+                    b"beaten" => Reply::Connected(Connected::Beaten { by: Record::read(&record).ok()? }),
+                    _ => return None,
+                }
             }
-            Self::Disconnect { .. } => Reply::Disconnected(said == Value::Int(1)),
+            Self::Disconnect { .. } => {
+                Reply::Disconnected { gone: said == Value::Int(1), displaced: read_displaced(next()?)? }
+            }
             Self::RemoveLease { .. } => Reply::LeaseRemoved(said == Value::Int(1)),
             Self::Lookup { user } => {
                 let (Value::Int(now), Value::Array(fields)) = (said, next()?) else { return None };
@@ -222,13 +232,15 @@ fn record(user: &str, place: Place, protocol: Protocol, format: u8) -> ([u8; REC
     record.bytes(format.clamp(FORMAT_OLDEST, FORMAT))
 }
 
-fn read_connected(word: &[u8], record: &[u8]) -> Option<Connected> {
-    match word {
-        b"stands" if record.is_empty() => Some(Connected::Stands { displaced: None }),
-        b"stands" => Some(Connected::Stands { displaced: Some(Record::read(record).ok()?) }),
-        b"beaten" => Some(Connected::Beaten { by: Record::read(record).ok()? }),
-        _ => None,
-    }
+/// A record or nothing. The outer None: neither.
+fn read_optional(bytes: &[u8]) -> Option<Option<Record>> {
+    if bytes.is_empty() { Some(None) } else { Record::read(bytes).ok().map(Some) }
+}
+
+/// The same of a whole value.
+fn read_displaced(value: Value) -> Option<Option<Record>> {
+    let Value::BulkString(bytes) = value else { return None };
+    read_optional(&bytes)
 }
 
 fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> {

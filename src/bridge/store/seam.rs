@@ -96,8 +96,13 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Connect`].
     Connected(Connected),
-    /// To [`Request::Disconnect`]: whether the record was there and is gone.
-    Disconnected(bool),
+    /// To [`Request::Disconnect`].
+    Disconnected {
+        /// Whether the record was there and is gone.
+        gone: bool,
+        /// Whom the connection had displaced, if that is still remembered: its own node may not have heard of it.
+        displaced: Option<Record>,
+    },
     /// To [`Request::Lookup`].
     Devices(Devices),
     /// To [`Request::RenewLease`].
@@ -113,9 +118,10 @@ pub enum Reply {
 pub enum Connected {
     /// The connection that was registered.
     Stands {
-        /// The living record of another connection that it replaced. When the same connection is registered again, the
-        /// same record again, for as long as it would have lived: the first reply may have been lost.
-        displaced: Option<Record>,
+        /// The living record of another connection that it replaced, and the one that this one had replaced, as it may not
+        /// have heard of it. When the same connection is registered again, whom it replaced, again, for as long as that
+        /// record would have lived: the first reply may have been lost. At most two.
+        displaced: Vec<Record>,
     },
     /// A newer one, whose record is unchanged.
     Beaten {

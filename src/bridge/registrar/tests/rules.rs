@@ -97,7 +97,11 @@ impl Bench {
     }
 
     fn connected(&mut self, now_ms: u64, displaced: Option<Record>) {
-        self.answer(now_ms, is_connect, Ok(Reply::Connected(Connected::Stands { displaced })));
+        self.answer(
+            now_ms,
+            is_connect,
+            Ok(Reply::Connected(Connected::Stands { displaced: displaced.into_iter().collect() })),
+        );
     }
 
     fn arrive(&mut self, now_ms: u64, index: u32) {
