@@ -471,7 +471,7 @@ impl World {
 
 #[test]
 fn whatever_happens_the_registry_is_who_is_there() {
-    let count = std::env::var("SIM_SEEDS").map_or(40, |text| text.parse().unwrap());
+    let count = std::env::var("SIM_SEEDS").map_or(30, |text| text.parse().unwrap());
     let (mut closes, mut routed) = (0, 0);
     for seed in 0..count {
         let run = || {
