@@ -70,7 +70,7 @@ impl Connection {
             ticket,
             lane: message.lane,
             policy: settings.lanes.config(message.lane).policy,
-            collapse: message.collapse,
+            collapse: message.collapse.as_ref().map(|collapse| collapse.hash),
             dedup: prepared.dedup,
             entered_us: message.entered_us,
             deadline: context.tick.plus_ms(wait_ms).plus(1),

@@ -3,7 +3,7 @@
 use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
 use crate::{
     bridge::Delivered,
-    model::{Body, Identifier, Message},
+    model::{Body, Collapse, Identifier, Message},
 };
 use hyper::header::HeaderName;
 use std::{
@@ -68,7 +68,7 @@ impl App {
         }
         if let Some(key) = options.collapse {
             check_name(key, "collapse key")?;
-            message.collapse = Some(self.control.collapse_seed.hash_one(key));
+            message.collapse = Identifier::new(key).ok().map(|key| self.collapse(key));
         }
         let ttl_ms = options.ttl_ms.or(config.lanes.config(lane).ttl_ms);
         message.expires_unix_ms = ttl_ms.map(|ttl_ms| match ttl_ms {
@@ -80,12 +80,18 @@ impl App {
         Ok(message)
     }
 
+    /// A collapse key as this node's outboxes compare it.
+    pub fn collapse(&self, key: Identifier) -> Collapse {
+        Collapse { hash: self.control.collapse_seed.hash_one(key.as_str()), key }
+    }
+
     /// An id for a message whose sender gave none.
     pub fn draw_id(&self) -> String {
         format!("{:016x}-{:x}", self.run, self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Writes `{"id":…,"outcomes":[…]}`. `id` is the sender's; without it one is drawn.
+    /// Writes `{"id":…,"outcomes":[…]}`, and `"partial":true` where there may be other devices. `id` is the sender's; without
+    /// it one is drawn.
     pub fn write_delivered(&self, id: Option<&str>, delivered: &Delivered, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
         match id {
@@ -98,17 +104,24 @@ impl App {
         }
         out.extend_from_slice(b",\"outcomes\":[");
         let mut first = true;
-        delivered.visit(|device, outcome| {
+        delivered.visit(|device, outcome, node| {
             out.extend_from_slice(if first { b"{\"device\":" } else { b",{\"device\":" });
             first = false;
             write_json_string(device, out);
             out.extend_from_slice(b",\"outcome\":\"");
             out.extend_from_slice(outcome.label().as_bytes());
             out.extend_from_slice(b"\",\"node\":");
-            out.extend_from_slice(&self.node_json);
+            match node {
+                Some(node) => write_json_string(node, out),
+                None => out.extend_from_slice(&self.node_json),
+            }
             out.push(b'}');
         });
-        out.extend_from_slice(b"]}");
+        out.push(b']');
+        if delivered.unknown().is_some() {
+            out.extend_from_slice(b",\"partial\":true");
+        }
+        out.push(b'}');
     }
 
     fn unknown_lane(&self, name: &str) -> Refusal {

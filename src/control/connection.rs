@@ -19,7 +19,8 @@ use tokio::{
 
 /// From the first byte of a request's head to its last, s.
 pub const HEAD_S_MAX: u32 = 10;
-/// From the end of the head to the end of the body, s. The body of `/v1/messages` is a stream and is not bounded by this.
+/// From the end of the head to the end of the body, s. The bodies of `/v1/messages` and `/v1/deliver` are streams and not
+/// bounded by this.
 pub const BODY_S_MAX: u32 = 30;
 /// How long a connection is kept between requests, and a stream in which nothing happens, s.
 pub const QUIET_S_MAX: u32 = 300;
@@ -56,8 +57,10 @@ enum Phase {
     Head,
     /// The body is being read.
     Body,
-    /// The body of `/v1/messages` is being read and answered.
+    /// The body of `/v1/messages` or `/v1/deliver` is being read and answered.
     Stream,
+    /// The same, and all of it so far is answered.
+    Lull,
     /// The answer is being made; whoever makes it bounds the time.
     Busy,
     /// The answer is there and is being written.
@@ -96,6 +99,11 @@ impl Watch {
         self.enter(Phase::Stream);
     }
 
+    /// The body is a stream, and all of it so far is answered.
+    pub fn on_stream_lull(&self) {
+        self.enter(Phase::Lull);
+    }
+
     /// The answer is complete and needs only to be written.
     pub fn on_answered(&self) {
         self.enter(Phase::Answered);
@@ -104,6 +112,11 @@ impl Watch {
     /// Whether it is between requests.
     pub fn is_idle(&self) -> bool {
         self.is_in(Phase::Idle)
+    }
+
+    /// Whether nothing is lost when it ends.
+    pub fn may_end(&self) -> bool {
+        self.is_idle() || self.is_in(Phase::Lull)
     }
 
     /// Whether no request is under way: none that has a whole head.
@@ -127,6 +140,7 @@ impl Watch {
             (Phase::Head, HEAD_S_MAX),
             (Phase::Body, BODY_S_MAX),
             (Phase::Stream, QUIET_S_MAX),
+            (Phase::Lull, QUIET_S_MAX),
         ];
         let limit = limits.iter().find(|(phase, _)| self.is_in(*phase));
         limit.is_some_and(|&(_, limit)| now.saturating_sub(self.since()) > limit)
@@ -264,6 +278,10 @@ mod tests {
         assert!(watch.is_idle());
         watch.on_stream_progress();
         assert_eq!(overdue_after(&watch), Some(QUIET_S_MAX));
+        assert!(!watch.may_end());
+        watch.on_stream_lull();
+        assert_eq!(overdue_after(&watch), Some(QUIET_S_MAX));
+        assert!(watch.may_end() && !watch.has_no_request());
         watch.on_body_read();
         watch.on_write_blocked();
         assert_eq!(overdue_after(&watch), Some(STALLED_S_MAX));

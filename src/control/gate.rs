@@ -34,13 +34,15 @@ pub enum Right {
     Read,
     /// Disconnect, broadcast, drain.
     Admin,
+    /// Deliver for another node.
+    Peer,
 }
 
 impl Right {
     fn is_given_by(self, role: Role) -> bool {
         match (role, self) {
             (Role::All | Role::Admin, _) => true,
-            (Role::Send, Right::Send) | (Role::Read, Right::Read) => true,
+            (Role::Send, Right::Send) | (Role::Read, Right::Read) | (Role::Peer, Right::Peer) => true,
             (Role::Send | Role::Read | Role::Peer, _) => false,
         }
     }
@@ -318,6 +320,7 @@ mod tests {
         assert_eq!(allowed(Right::Send), [true, false, true, false, true]);
         assert_eq!(allowed(Right::Read), [false, true, true, false, true]);
         assert_eq!(allowed(Right::Admin), [false, false, true, false, true]);
+        assert_eq!(allowed(Right::Peer), [false, false, true, true, true]);
     }
 
     #[test]

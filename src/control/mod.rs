@@ -7,6 +7,7 @@
 mod app;
 mod broadcast;
 mod connection;
+mod deliver;
 mod gate;
 mod messages;
 mod node;
@@ -21,7 +22,7 @@ mod users;
 mod tests;
 
 use crate::{
-    bridge::{Broadcasts, DrainSwitch, Router},
+    bridge::{Broadcasts, DrainSwitch, Router, store::Place},
     clock::Clock,
     config::{Config, Token},
     directory::Blocks,
@@ -32,7 +33,6 @@ use connection::{Seconds, Watch, WatchedStream};
 use gate::Gate;
 use hyper::{header::HeaderName, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use reply::Reply;
 use std::{
     convert::Infallible,
     io,
@@ -78,6 +78,14 @@ pub struct Control {
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.
     pub collapse_seed: foldhash::fast::RandomState,
+    /// This node's number, by which other nodes name its connections.
+    pub node: u64,
+    /// This run of it.
+    pub incarnation: u64,
+    /// Told of a device whose connection another node looks for here in vain: user, device and the place it was looked for.
+    pub lacking: Arc<dyn Fn(&str, &str, Place) + Send + Sync>,
+    /// Told of a connection of this run which has lost its device to a newer one elsewhere.
+    pub displaced: Arc<dyn Fn(Place) + Send + Sync>,
 }
 
 /// The running internal port.
@@ -244,7 +252,7 @@ impl Port {
         let deadline = tokio::time::Instant::now() + STOP_GRACE;
         loop {
             self.open.retain(|open| {
-                if open.watch.is_idle() {
+                if open.watch.may_end() {
                     open.task.abort();
                 }
                 !open.task.is_finished()
@@ -276,7 +284,7 @@ fn serve(
         async move {
             let response = routes::handle(&app, peer, &watch, request).await;
             // The end of a stream says so itself.
-            if !matches!(response.body(), Reply::Stream(_)) {
+            if !response.body().is_stream() {
                 watch.on_answered();
             }
             Ok::<_, Infallible>(response)

@@ -1,6 +1,6 @@
 //! What the internal port answers: bodies, refusals, and JSON written without a tree.
 
-use super::messages::MessageStream;
+use super::{deliver::DeliverStream, messages::MessageStream};
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Response, StatusCode,
@@ -26,6 +26,15 @@ pub enum Reply {
     Whole(Bytes),
     /// The answers of `/v1/messages`, as they come.
     Stream(Box<MessageStream>),
+    /// The answers of `/v1/deliver`, as they come.
+    Deliveries(Box<DeliverStream>),
+}
+
+impl Reply {
+    /// Whether it is made while it is written.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Reply::Stream(_) | Reply::Deliveries(_))
+    }
 }
 
 impl Body for Reply {
@@ -43,6 +52,7 @@ impl Body for Reply {
                 _ => None,
             },
             Reply::Stream(stream) => std::task::ready!(stream.poll_chunk(cx)),
+            Reply::Deliveries(stream) => std::task::ready!(stream.poll_chunk(cx)),
         };
         Poll::Ready(chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -51,7 +61,7 @@ impl Body for Reply {
         match self {
             Reply::Empty => true,
             Reply::Whole(bytes) => bytes.is_empty(),
-            Reply::Stream(_) => false,
+            Reply::Stream(_) | Reply::Deliveries(_) => false,
         }
     }
 
@@ -59,7 +69,7 @@ impl Body for Reply {
         match self {
             Reply::Empty => SizeHint::with_exact(0),
             Reply::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Reply::Stream(_) => SizeHint::default(),
+            Reply::Stream(_) | Reply::Deliveries(_) => SizeHint::default(),
         }
     }
 }
@@ -140,6 +150,12 @@ impl Refusal {
     /// 503: come back in a second.
     pub fn overloaded(error: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error, message)
+    }
+
+    /// 503: the registry does not answer, and the user has no connection at this node.
+    pub fn registry_away() -> Self {
+        let message = "the registry does not answer, so that nobody knows where the user is; send it again";
+        Self::overloaded("registry_away", message)
     }
 
     /// As an answer with a JSON body.

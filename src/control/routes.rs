@@ -4,6 +4,7 @@ use super::{
     app::App,
     broadcast,
     connection::Watch,
+    deliver,
     gate::Headers,
     messages, node, push,
     reply::{Refusal, Reply},
@@ -29,6 +30,7 @@ enum Endpoint<'a> {
     Nodes,
     Drain,
     Stats,
+    Deliver,
 }
 
 impl<'a> Endpoint<'a> {
@@ -57,6 +59,7 @@ impl<'a> Endpoint<'a> {
             [Some("nodes"), None, ..] => Endpoint::Nodes,
             [Some("drain"), None, ..] => Endpoint::Drain,
             [Some("stats"), None, ..] => Endpoint::Stats,
+            [Some("deliver"), None, ..] => Endpoint::Deliver,
             _ => return None,
         })
     }
@@ -67,7 +70,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics => "GET, HEAD",
             Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Stats => "GET, HEAD",
             Endpoint::ZuulPush => "GET, POST",
-            Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast => "POST",
+            Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast | Endpoint::Deliver => "POST",
             Endpoint::StopBroadcast { .. } | Endpoint::User { .. } | Endpoint::Device { .. } => "DELETE",
             Endpoint::Drain => "GET, HEAD, POST, DELETE",
         }
@@ -94,11 +97,12 @@ pub async fn handle(
         Endpoint::ZuulPush => return push::zuul(app, peer, watch, parts, body).await,
         Endpoint::Push { user } => push::v1(app, watch, user, &parts, body).await,
         Endpoint::Messages => messages::messages(app, watch, &parts, body).await,
+        Endpoint::Deliver => deliver::deliver(app, watch, &parts, body),
         // A rare one: its state is not worth its place in that of every other request.
         Endpoint::Broadcast => Box::pin(broadcast::start(app, watch, &parts, body)).await,
         Endpoint::StopBroadcast { id } => broadcast::stop(app, id, &parts),
         Endpoint::User { user } => users::disconnect(app, user, None, &parts),
-        Endpoint::Devices { user } => users::devices(app, user, &parts),
+        Endpoint::Devices { user } => users::devices(app, user, &parts).await,
         Endpoint::Device { user, device } => users::disconnect(app, user, Some(device), &parts),
         Endpoint::Nodes => node::nodes(app, &parts),
         Endpoint::Drain => node::drain(app, &parts),
@@ -160,7 +164,8 @@ mod tests {
             ("/v1/broadcasts/7", Some(Endpoint::StopBroadcast { id: "7" })),
             ("/v1/drain", Some(Endpoint::Drain)),
             ("/v1/events", None),
-            ("/v1/deliver", None),
+            ("/v1/deliver", Some(Endpoint::Deliver)),
+            ("/v1/deliver/x", None),
             ("/v1/lanes/low/pause", None),
             ("/v2/push", Some(Endpoint::ZuulPush)),
             ("/", None),

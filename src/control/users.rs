@@ -7,7 +7,7 @@ use super::{
     request::{Query, name_part},
     timestamp::Timestamp,
 };
-use crate::kit::mailbox::Full;
+use crate::{kit::mailbox::Full, model::Protocol};
 use hyper::{Response, StatusCode, http::request::Parts};
 use serde::Serialize;
 
@@ -18,13 +18,18 @@ const BLOCK_MS_MAX: u64 = 30 * 86_400_000;
 struct Devices<'a> {
     user: &'a str,
     devices: Vec<DeviceRow<'a>>,
+    /// There may be others: the registry does not answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 #[derive(Serialize)]
 struct DeviceRow<'a> {
-    device: String,
+    device: &'a str,
     node: &'a str,
-    protocol: &'static str,
+    /// Absent: one that this release does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
     connected_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -32,22 +37,27 @@ struct DeviceRow<'a> {
 /// `GET /v1/users/{user}/devices`; `user` is still percent-encoded.
 ///
 /// # Errors
-/// 400, 401 and 403.
-pub fn devices(app: &App, user: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
+/// 400, 401 and 403; 503 when nobody can say.
+pub async fn devices(app: &App, user: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
     Query::parse(parts.uri.query(), &[])?;
     let user = name_part(user, "user")?;
     let node = app.control.config.node.id.as_str();
-    let row = |found: crate::bridge::Device| DeviceRow {
-        device: found.device,
-        node,
-        protocol: found.protocol.label(),
+    let found = app.control.router.devices(&user, app.control.clock.now()).await;
+    let partial = found.unknown.is_some();
+    if partial && found.devices.is_empty() {
+        return Err(Refusal::registry_away());
+    }
+    let rows = found.devices.iter().map(|found| DeviceRow {
+        device: &found.device,
+        node: found.node.as_deref().unwrap_or(node),
+        protocol: found.protocol.map(Protocol::label),
         connected_at: Timestamp(found.connected_unix_s),
         expires_at: Timestamp(found.expires_unix_s),
-    };
-    let devices: Vec<DeviceRow<'_>> = app.control.router.devices(&user).into_iter().map(row).collect();
+    });
+    let devices: Vec<DeviceRow<'_>> = rows.collect();
     let status = if devices.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
-    Ok(json(status, &Devices { user: &user, devices }))
+    Ok(json(status, &Devices { user: &user, devices, partial }))
 }
 
 /// `DELETE /v1/users/{user}` and `DELETE /v1/users/{user}/devices/{device}`; both names are still percent-encoded.
@@ -74,7 +84,7 @@ pub fn disconnect(
         let unix_ms = app.control.clock.now().unix_ms;
         app.control.blocks.block(&user, unix_ms.saturating_add(block_ms), unix_ms);
     }
-    let asked = app.control.router.disconnect(&user, device.as_deref());
+    let asked = app.control.router.disconnect_here(&user, device.as_deref());
     let (asked, full) = match asked {
         Ok(asked) => (asked, false),
         Err(Full(asked)) => (asked, true),

@@ -2,7 +2,8 @@
 //!
 //! A request carries a [`Ticket`] and whoever serves it answers the ticket once, from any thread. A ticket dropped
 //! unanswered answers [`Answer::LOST`], so no request is lost in silence. A [`Batch`] keeps one place per request, for
-//! requests whose outcomes are told apart; a [`Tally`] only counts them, for broadcasts.
+//! requests whose outcomes are told apart; a [`Tally`] only counts them, for broadcasts; [`Returns`] gives them back as
+//! they come, for whoever has many requests under way and bounds their number.
 //!
 //! Ordering: an answer is written first and then subtracted from what is outstanding, with release. Whoever sees
 //! nothing outstanding, with acquire, therefore sees every answer, because the subtractions form one release
@@ -11,9 +12,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -194,6 +195,65 @@ impl<A> Drop for Hold<A> {
     }
 }
 
+/// Answers as they come, each with the number that its ticket was given. It holds no more than there are tickets out: who
+/// makes them bounds it. One task at a time may wait.
+pub struct Returns<A> {
+    returned: Mutex<Returned<A>>,
+}
+
+struct Returned<A> {
+    answers: Vec<(u32, A)>,
+    waker: Option<Waker>,
+    /// The waker is called when so many have returned.
+    wake_at: usize,
+}
+
+impl<A: Answer> Returns<A> {
+    /// Nothing returned.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Returns { returned: Mutex::new(Returned { answers: Vec::new(), waker: None, wake_at: 1 }) })
+    }
+
+    /// One more answer to come.
+    pub fn ticket(self: &Arc<Self>, number: u32) -> Ticket<A> {
+        Ticket(Target::Return(self.clone(), number))
+    }
+
+    /// Appends what has returned to `out`. Pending when that is less than `at_least`, of which there must be one; then the
+    /// task is woken when there is as much.
+    pub fn poll_take(&self, at_least: usize, cx: &mut Context<'_>, out: &mut Vec<(u32, A)>) -> Poll<()> {
+        debug_assert!(at_least > 0);
+        let mut returned = self.lock();
+        if returned.answers.len() >= at_least {
+            out.append(&mut returned.answers);
+            returned.waker = None;
+            return Poll::Ready(());
+        }
+        returned.wake_at = at_least;
+        match &mut returned.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn push(&self, number: u32, answer: A) {
+        let mut returned = self.lock();
+        returned.answers.push((number, answer));
+        let waker = if returned.answers.len() >= returned.wake_at { returned.waker.take() } else { None };
+        drop(returned);
+        // Outside of the lock: the woken task takes it first of all.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Returned<A>> {
+        // Nothing inside a locked section can leave it half changed.
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The right and the duty to answer one request.
 #[must_use = "dropping a ticket answers LOST"]
 pub struct Ticket<A: Answer>(Target<A>);
@@ -202,6 +262,7 @@ enum Target<A> {
     Nowhere,
     Place(Arc<Batch<A>>, u32),
     Count(Arc<Tally<A>>),
+    Return(Arc<Returns<A>>, u32),
 }
 
 impl<A: Answer> Ticket<A> {
@@ -225,6 +286,7 @@ impl<A: Answer> Ticket<A> {
             Target::Nowhere => {}
             Target::Place(batch, place) => batch.fill(place as usize, a),
             Target::Count(tally) => tally.add(a),
+            Target::Return(returns, number) => returns.push(number, a),
         }
     }
 }
@@ -253,6 +315,7 @@ impl<A: Answer> fmt::Debug for Ticket<A> {
             Target::Nowhere => f.write_str("Ticket(nowhere)"),
             Target::Place(_, place) => write!(f, "Ticket(place {place})"),
             Target::Count(_) => f.write_str("Ticket(count)"),
+            Target::Return(_, number) => write!(f, "Ticket(return {number})"),
         }
     }
 }

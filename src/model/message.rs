@@ -29,6 +29,15 @@ impl Body {
     }
 }
 
+/// A collapse key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Collapse {
+    /// What outboxes compare: a seeded hash of the key. Each node has a seed of its own.
+    pub hash: u64,
+    /// The sender's key, for other nodes.
+    pub key: Identifier,
+}
+
 /// A message, shared by every connection that it goes to.
 #[derive(Debug)]
 pub struct Message {
@@ -38,8 +47,8 @@ pub struct Message {
     pub lane: Lane,
     /// What it says.
     pub body: Body,
-    /// Messages with one key replace each other in an outbox; a seeded hash of the sender's key.
-    pub collapse: Option<u64>,
+    /// Messages with one key replace each other in an outbox.
+    pub collapse: Option<Collapse>,
     /// Not to be written at or after this time, ms since 1970.
     pub expires_unix_ms: Option<u64>,
     /// The sender's own bound on how long it may wait in an outbox, ms; never longer than `delivery.timeout`.

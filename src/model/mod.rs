@@ -12,7 +12,7 @@ pub mod reason;
 pub use handle::{ConnectionId, Handle, Incarnation};
 pub use identifier::{BadIdentifier, Identifier};
 pub use lane::{Lane, LanePolicy, Lanes};
-pub use message::{Body, Message};
+pub use message::{Body, Collapse, Message};
 pub use outcome::Outcome;
 pub use protocol::Protocol;
 pub use reason::Reason;

@@ -13,7 +13,7 @@ use crate::{
     conn::Phase,
     kit::slab::Key,
     model::{
-        Handle, Identifier, Lane, LanePolicy, Message, Reason,
+        Collapse, Handle, Identifier, Lane, LanePolicy, Message, Reason,
         mail::{CONTROL_LANE, ToShard},
     },
     stats::Pressure,
@@ -283,7 +283,10 @@ fn message(run: &mut Simulation, to: &str) -> Message {
     let mut message = Message::new(lane, body, run.rig.world.borrow().micros);
     let replaces = run.plan.config.lanes.config(lane).policy == LanePolicy::Replace;
     if replaces || choices.once_in(8) {
-        message.collapse = choices.once_in(2).then(|| choices.below(2));
+        message.collapse = choices.once_in(2).then(|| {
+            let hash = choices.below(2);
+            Collapse { hash, key: Identifier::new(&hash.to_string()).unwrap() }
+        });
     }
     if choices.once_in(6) {
         let unix_ms = run.rig.world.borrow().now().unix_ms;

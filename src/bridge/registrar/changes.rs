@@ -144,21 +144,23 @@ impl Changes {
         }
     }
 
-    /// A connect was carried out: whether the connection still wants its record.
-    pub fn registered(&mut self, handle: Handle) {
-        let Some(held) = self.unsettled.get_mut(&handle) else { return };
+    /// A connect was carried out. Whose it was.
+    pub fn registered(&mut self, handle: Handle) -> Option<Box<str>> {
+        let held = self.unsettled.get_mut(&handle)?;
         held.under_way = false;
         held.failures = 0;
+        let user = held.arrived.user.clone();
         if held.gone || held.again {
             self.ready.push_back(handle);
         } else {
             self.unsettled.remove(&handle);
         }
+        Some(user)
     }
 
-    /// A disconnect was carried out, or a connect that leaves nothing to be removed.
-    pub fn settled(&mut self, handle: Handle) {
-        self.unsettled.remove(&handle);
+    /// A disconnect was carried out, or a connect that leaves nothing to be removed. Whose it was.
+    pub fn settled(&mut self, handle: Handle) -> Option<Box<str>> {
+        self.unsettled.remove(&handle).map(|held| held.arrived.user)
     }
 
     /// A request was not answered: it is asked again after a pause.

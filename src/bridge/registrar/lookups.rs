@@ -6,14 +6,47 @@
 use super::{
     Asked, Registrar,
     fleet::Life,
-    routes::Route,
     seam::{Action, Own},
 };
-use crate::bridge::store::{Devices, Failure, Place, Request};
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
+use crate::{
+    bridge::store::{Devices, Failure, Place, Record, Request},
+    model::Protocol,
 };
+use std::collections::{HashMap, VecDeque};
+
+/// One connection of a user at another node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Its name.
+    pub device: Box<str>,
+    /// Where it is.
+    pub place: Place,
+    /// What it speaks; None: a protocol that this release does not know.
+    pub protocol: Option<Protocol>,
+    /// When it began, ms since 1970, by the registry's clock.
+    pub connected_ms: u64,
+    /// When its record's life ends, ms since 1970, by the registry's clock.
+    pub expires_ms: u64,
+}
+
+impl Route {
+    /// As its record says.
+    pub fn new(device: Box<str>, record: &Record) -> Self {
+        let Record { place, protocol, connected_ms, expires_ms, .. } = *record;
+        Self { device, place, protocol, connected_ms, expires_ms }
+    }
+}
+
+/// A user's connections at other nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Found {
+    /// Those that live.
+    pub routes: Vec<Route>,
+    /// Devices whose record names another user: nobody knows where they are.
+    pub foreign: Vec<Box<str>>,
+    /// There may be others: absence proves nothing now.
+    pub partial: bool,
+}
 
 /// What the registry has said of a user.
 pub(super) struct Said {
@@ -34,13 +67,6 @@ pub(super) struct Lookups {
 
 impl Registrar {
     pub(super) fn look_up(&mut self, now_ms: u64, ticket: u64, user: Box<str>, fresh: bool) {
-        if fresh {
-            self.cache.evict(&user);
-        }
-        if let Some(routes) = self.cache.get(&user, now_ms) {
-            self.actions.push(Action::Found { ticket, found: Ok(routes) });
-            return;
-        }
         let waiting = self.lookups.waiting.get_mut(&user);
         // A question that is under way may have been answered before a fresh one was due.
         if let Some(tickets) = waiting.filter(|_| !fresh) {
@@ -91,40 +117,36 @@ impl Registrar {
 
     fn resolve(&mut self, now_ms: u64, said: Said, own: &dyn Own) {
         let Said { user, question, asked_ms, devices } = said;
-        let is_foreign = !devices.foreign.is_empty();
         // Absence proves nothing while it is frozen: neither that of a lease nor that of a record.
-        let mut is_doubtful = is_foreign || self.fleet.is_frozen(now_ms);
-        let mut routes = Vec::new();
+        let partial = self.fleet.is_frozen(now_ms);
+        let mut found = Found { routes: Vec::new(), foreign: devices.foreign, partial };
         for device in devices.devices {
             let place = device.record.place;
             if place.node == self.node {
-                if place.incarnation != self.incarnation || !own.holds(place.connection) {
-                    self.purge(&user, device.device, place);
-                }
+                self.lacking(user.clone(), device.device, place, own);
                 continue;
             }
             match self.fleet.life_of(&place, now_ms) {
-                Life::Live => routes.push(Route::new(device.device, &device.record)),
+                Life::Live => found.routes.push(Route::new(device.device, &device.record)),
                 Life::Dead => {}
-                Life::Unknown => is_doubtful |= !self.fleet.is_fresh(asked_ms),
+                Life::Unknown => found.partial |= !self.fleet.is_fresh(asked_ms),
             }
         }
-        if routes.is_empty() && is_doubtful {
-            let failure = if is_foreign { Failure::Misattributed } else { Failure::Down };
-            return self.answer(&user, question, &Err(failure));
-        }
-        let routes: Arc<[Route]> = routes.into();
-        self.cache.put(&user, routes.clone(), asked_ms);
-        self.answer(&user, question, &Ok(routes));
+        let nothing = found.routes.is_empty() && found.foreign.is_empty();
+        let found = if nothing && found.partial { Err(Failure::Down) } else { Ok(found) };
+        self.answer(&user, question, &found);
     }
 
-    /// A record of this node's, of which this node knows nothing.
-    fn purge(&mut self, user: &str, device: Box<str>, place: Place) {
-        self.submit(Asked::Purge, Request::Disconnect { user: user.into(), device, place });
+    /// Somebody, or the registry itself, has a record of this node's. If the connection is not there, the record goes.
+    pub(super) fn lacking(&mut self, user: Box<str>, device: Box<str>, place: Place, own: &dyn Own) {
+        let is_held = place.incarnation == self.incarnation && own.holds(&user, place.connection);
+        if place.node == self.node && !is_held {
+            self.submit(Asked::Purge { user: user.clone() }, Request::Disconnect { user, device, place });
+        }
     }
 
     /// Answers all for whom this question was put early enough.
-    pub(super) fn answer(&mut self, user: &str, question: u64, found: &Result<Arc<[Route]>, Failure>) {
+    pub(super) fn answer(&mut self, user: &str, question: u64, found: &Result<Found, Failure>) {
         let Some(tickets) = self.lookups.waiting.get_mut(user) else { return };
         while let Some(&(ticket, _)) = tickets.front().filter(|(_, first)| *first <= question) {
             tickets.pop_front();

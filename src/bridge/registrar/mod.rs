@@ -1,6 +1,6 @@
 //! What this node tells the registry of its connections, and what it believes of those of others: decisions only.
 //!
-//! Owns registration, retries, leases, the freeze, healing, the route cache, and the news for displaced connections. Does no
+//! Owns registration, retries, leases, the freeze, healing, questions for routes, and the news for displaced connections. Does no
 //! I/O and reads no clock: [`Input`]s and the time in, [`Action`]s out, so that a simulation can run many of it on a
 //! registry that lies, loses and delays. All times that are not said to be the registry's are monotonic.
 //!
@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `seam.rs` | inputs, actions, settings |
 //! | `changes.rs` | connections whose record is not yet what it should be |
-//! | `lookups.rs`, `routes.rs` | questions for other nodes' connections; the cache |
+//! | `lookups.rs` | questions for other nodes' connections |
 //! | `fleet.rs` | which nodes live, and the freeze |
 //! | `healing.rs` | registering again after a loss |
 //! | `tells.rs` | displaced connections of other nodes |
@@ -20,12 +20,11 @@ mod changes;
 mod fleet;
 mod healing;
 mod lookups;
-mod routes;
 mod seam;
 mod tells;
 
 pub use changes::Arrived;
-pub use routes::Route;
+pub use lookups::{Found, Route};
 pub use seam::{Action, Input, Own, Settings};
 
 use super::{
@@ -37,7 +36,6 @@ use changes::{Change, Changes};
 use fleet::Fleet;
 use healing::Healing;
 use lookups::Lookups;
-use routes::Cache;
 use std::collections::HashMap;
 use tells::Tells;
 
@@ -46,7 +44,9 @@ enum Asked {
     Register(Handle),
     Forget(Handle),
     /// A record that points to a connection which this node lacks; nobody waits.
-    Purge,
+    Purge {
+        user: Box<str>,
+    },
     Lookup {
         user: Box<str>,
         at_ms: u64,
@@ -69,7 +69,6 @@ pub struct Registrar {
     changes: Changes,
     changes_under_way: usize,
     fleet: Fleet,
-    cache: Cache,
     lookups: Lookups,
     tells: Tells,
     healing: Option<Healing>,
@@ -101,7 +100,6 @@ impl Registrar {
             changes: Changes::new(settings.unsettled_max),
             changes_under_way: 0,
             fleet: Fleet::default(),
-            cache: Cache::new(settings.cache_ms, settings.cache_max),
             lookups: Lookups::default(),
             tells: Tells::default(),
             healing: None,
@@ -116,8 +114,12 @@ impl Registrar {
         }
     }
 
-    /// What the node says of itself has changed; the next renewal says so.
+    /// What the node says of itself has changed; the next renewal says so. That it leaves, or stays after all, is not left to
+    /// wait.
     pub fn set_lease(&mut self, lease: Lease) {
+        if lease.draining != self.lease.draining {
+            self.renew_at_ms = 0;
+        }
         self.lease = lease;
     }
 
@@ -131,9 +133,9 @@ impl Registrar {
                 self.changes.depart(handle, &user, &device, protocol);
             }
             Input::Lookup { ticket, user, fresh } => self.look_up(now_ms, ticket, user, fresh),
-            Input::Stale { user } => self.cache.evict(&user),
+            Input::Lacking { user, device, place } => self.lacking(user, device, place, own),
             Input::Told { place, answered } => self.told(now_ms, place, answered),
-            Input::Displaced { place } => self.displaced(place, own),
+            Input::Displaced { place } => self.displaced(place),
         }
     }
 
@@ -214,13 +216,14 @@ impl Registrar {
                 self.changes_under_way -= 1;
                 match result {
                     Ok(reply) => {
-                        self.changes.settled(handle);
-                        self.removed(now_ms, &reply);
+                        if let Some(user) = self.changes.settled(handle) {
+                            self.removed(now_ms, &reply, &user);
+                        }
                     }
                     Err(_) => self.changes.failed(handle, now_ms),
                 }
             }
-            (Asked::Purge, Ok(reply)) => self.removed(now_ms, &reply),
+            (Asked::Purge { user }, Ok(reply)) => self.removed(now_ms, &reply, &user),
             (Asked::Lookup { user, at_ms }, Ok(Reply::Devices(devices))) => {
                 self.found(now_ms, id, user, at_ms, devices, own);
             }
@@ -229,7 +232,7 @@ impl Registrar {
                 self.answer(&user, id, &Err(failure));
             }
             (Asked::Renew, Ok(Reply::Renewed(renewed))) => self.renewed(now_ms, renewed),
-            (Asked::Renew | Asked::Purge, _) => {}
+            (Asked::Renew | Asked::Purge { .. }, _) => {}
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
@@ -256,8 +259,9 @@ impl Registrar {
     fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected) {
         match connected {
             Connected::Stands { displaced } => {
-                self.changes.registered(handle);
-                self.begin_to_tell(now_ms, &displaced);
+                if let Some(user) = self.changes.registered(handle) {
+                    self.begin_to_tell(now_ms, &displaced, &user);
+                }
             }
             Connected::Beaten { by } => {
                 self.changes.settled(handle);
@@ -269,9 +273,9 @@ impl Registrar {
     }
 
     /// A record of this node's is gone. Whom its connection displaced, this node may not have heard before.
-    fn removed(&mut self, now_ms: u64, reply: &Reply) {
+    fn removed(&mut self, now_ms: u64, reply: &Reply, user: &str) {
         if let Reply::Disconnected { displaced: Some(record), .. } = reply {
-            self.begin_to_tell(now_ms, &[*record]);
+            self.begin_to_tell(now_ms, &[*record], user);
         }
     }
 

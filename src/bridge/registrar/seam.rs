@@ -2,13 +2,11 @@
 //!
 //! Owns settings, inputs and actions. Never acts.
 
-use super::{changes::Arrived, routes::Route};
+use super::{changes::Arrived, lookups::Found};
 use crate::{
     bridge::store::{Failure, Output, Place, Request},
     model::{Handle, Protocol},
 };
-use std::sync::Arc;
-
 /// What decides how it behaves. Times in ms.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,10 +14,6 @@ pub struct Settings {
     pub lease_ttl_ms: u64,
     /// Between renewals: two may be lost before a lease ends.
     pub renew_ms: u64,
-    /// How long a route is believed.
-    pub cache_ms: u64,
-    /// Users in the cache.
-    pub cache_max: usize,
     /// How long absence proves nothing after the registry has come back.
     pub freeze_ms: u64,
     /// Connections that the fleet registers again in a second after a loss.
@@ -40,8 +34,6 @@ impl Default for Settings {
         Self {
             lease_ttl_ms: 10_000,
             renew_ms: 3_000,
-            cache_ms: 1_000,
-            cache_max: 65_536,
             freeze_ms: 10_000,
             heal_rate: 20_000,
             unsettled_max: 1 << 20,
@@ -55,7 +47,7 @@ impl Default for Settings {
 /// The connections of this node, as far as healing and truth need them.
 pub trait Own {
     /// Whether the connection is there and takes messages.
-    fn holds(&self, handle: Handle) -> bool;
+    fn holds(&self, user: &str, handle: Handle) -> bool;
 
     /// Shows at most `max` connections from a place in some order on; the place to go on from, None at the end.
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64>;
@@ -88,10 +80,14 @@ pub enum Input {
         /// Whether only what the registry says from now on will do.
         fresh: bool,
     },
-    /// A connection was not where a route said.
-    Stale {
-        /// Whose route.
+    /// Another node was sure of a connection of this node's. If it is not there, its record goes.
+    Lacking {
+        /// As the other node had it.
         user: Box<str>,
+        /// As the other node had it.
+        device: Box<str>,
+        /// As the other node had it.
+        place: Place,
     },
     /// The end of an [`Action::Tell`].
     Told {
@@ -120,13 +116,15 @@ pub enum Action {
         address: String,
         /// Which connection.
         place: Place,
+        /// Whose.
+        user: Box<str>,
     },
     /// The answer to a lookup.
     Found {
         /// As asked.
         ticket: u64,
-        /// The user's connections at other nodes. None is none: what is not known for sure is a failure.
-        found: Result<Arc<[Route]>, Failure>,
+        /// The user's connections at other nodes. None is none: where nothing is known for sure, it is a failure.
+        found: Result<Found, Failure>,
     },
     /// A later run has this node's name: it leaves.
     StepDown {

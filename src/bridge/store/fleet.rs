@@ -4,11 +4,11 @@
 //! moments; they are taken in the order map, queue, flight, outlet.
 
 use super::{
-    Settings,
+    Address, Settings,
     lane::Lane,
     line::Access,
     seam::{Counters, Event, Failure, Full, Output, Reply, Request, Slots},
-    slots::{Address, SLOTS, ranges},
+    slots::{SLOTS, ranges},
 };
 use crate::clock::Clock;
 use std::{

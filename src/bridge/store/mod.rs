@@ -68,15 +68,14 @@ mod scout;
 mod script;
 mod seam;
 mod slots;
-mod url;
 
+pub use crate::config::redis_url::{Address, Kind, Login, Target};
 pub use record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES, node_number, user_hash};
 pub use seam::{
     Cause, Connected, Counters, Device, Devices, Event, Failure, Full, LiveLease, Output, Place, Record,
     Renewed, Reply, Request, Slots,
 };
-pub use slots::{Address, SLOTS, slot_of_user};
-pub use url::{BadUrl, Kind, Login, Target};
+pub use slots::{SLOTS, slot_of_user};
 
 use crate::clock::Clock;
 use fleet::Fleet;

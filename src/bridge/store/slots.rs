@@ -3,7 +3,7 @@
 //! Owns the arithmetic and the reading of answers. No I/O. Source: the Redis Cluster specification, "Key distribution
 //! model" and "Redirection and resharding".
 
-use super::seam::Slots;
+use super::{Address, seam::Slots};
 use redis::Value;
 
 /// Slots of a cluster.
@@ -73,22 +73,6 @@ pub(super) fn mark_key(slot: u16) -> String {
     // The digits of the numbers to a million reach all slots, most of them below a hundred thousand.
     let number = (0..1_000_000u32).find(|number| crc16(0, number.to_string().as_bytes()) % SLOTS == slot);
     format!("{MARK_PREFIX}{{{}}}", number.unwrap_or_default())
-}
-
-/// A server.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Address {
-    /// Name or number, without brackets.
-    pub host: String,
-    /// TCP.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
 }
 
 /// Reads the answer to `CLUSTER SLOTS`. A master that does not know its own name is `asked`. None: no such answer.

@@ -4,6 +4,8 @@ use crate::{
     bridge::{
         Broadcasts, DrainSwitch, Router,
         registry::{Lease, MemoryRegistry},
+        router,
+        store::Place,
     },
     clock::Clock,
     config::{Config, Role, Secret, Token},
@@ -24,6 +26,9 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+
+const NODE: u64 = 7;
+const INCARNATION: u64 = 1;
 
 /// What the fake shard was told, and what it is to answer.
 #[derive(Default)]
@@ -55,6 +60,9 @@ pub struct Node {
     pub blocks: Arc<Blocks>,
     pub script: Arc<Mutex<Script>>,
     pub clock: Clock,
+    /// User, device and place of connections that were looked for in vain.
+    pub lacking: Arc<Mutex<Vec<(String, String, Place)>>>,
+    pub displaced: Arc<Mutex<Vec<Place>>>,
     mail: Sender<ToShard>,
     control: Option<ControlThread>,
     shard: Option<JoinHandle<()>>,
@@ -82,18 +90,26 @@ impl Node {
             draining: false,
             version: "0".into(),
         };
-        let registry = Arc::new(MemoryRegistry::new(directory.clone(), lease));
+        let registry = Arc::new(MemoryRegistry::new(lease));
         let stats = Arc::new(NodeStats::new(1, &config.lanes, BuildInfo::current()));
         let bell = Arc::new(Bell(Mutex::new(false), Condvar::new()));
         let mut rooms = vec![config.limits.mailbox; lanes + 1];
         rooms[CONTROL_LANE] = 1_024;
         let (mail, receiver) = mailbox(&rooms, bell.clone());
-        let router = Arc::new(Router::new(registry, vec![mail.clone()], stats.clone(), 7));
+        let router = Arc::new(Router::new(router::Parts {
+            directory: directory.clone(),
+            registry,
+            peering: None,
+            shards: vec![mail.clone()],
+            stats: stats.clone(),
+            node: NODE,
+        }));
         let drain = Arc::new(DrainSwitch::new(config.drain, config.lifetime.grace_ms));
         let blocks = Arc::new(Blocks::default());
         let clock = Clock::start();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let (lacking, displaced) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let control = Control {
             config: Arc::new(config),
             router,
@@ -103,6 +119,18 @@ impl Node {
             blocks: blocks.clone(),
             clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            node: NODE,
+            incarnation: INCARNATION,
+            lacking: {
+                let lacking = lacking.clone();
+                Arc::new(move |user, device, place| {
+                    lacking.lock().unwrap().push((user.to_owned(), device.to_owned(), place));
+                })
+            },
+            displaced: {
+                let displaced = displaced.clone();
+                Arc::new(move |place| displaced.lock().unwrap().push(place))
+            },
         };
         let control = Some(spawn(listener, control).unwrap());
         let script = Arc::new(Mutex::new(Script::default()));
@@ -110,11 +138,24 @@ impl Node {
             let script = script.clone();
             move || run_shard(receiver, &bell, &script)
         }));
-        Self { address, directory, drain, stats, blocks, script, clock, mail, control, shard }
+        Self {
+            address,
+            directory,
+            drain,
+            stats,
+            blocks,
+            script,
+            clock,
+            lacking,
+            displaced,
+            mail,
+            control,
+            shard,
+        }
     }
 
-    /// Connects a device, whose messages get the outcome, or none at all.
-    pub fn connect(&self, user: &str, device: Option<&str>, outcome: Option<Outcome>) {
+    /// Connects a device, whose messages get the outcome, or none at all. Says where it is.
+    pub fn connect(&self, user: &str, device: Option<&str>, outcome: Option<Outcome>) -> Place {
         let mut script = self.script.lock().unwrap();
         let key = Key { index: script.answers.len() as u32, generation: 1 };
         let arrival = Arrival {
@@ -122,11 +163,12 @@ impl Node {
             device,
             handle: Handle { shard: 0, key },
             protocol: Protocol::Websocket,
-            connected_unix_s: 1_234_567_890,
-            expires_unix_s: 1_234_569_690,
+            began_ms: 1_000,
+            ends_ms: 1_801_000,
         };
         self.directory.register(&arrival).unwrap();
         script.answers.push(outcome);
+        Place { node: NODE, incarnation: INCARNATION, connection: arrival.handle }
     }
 
     pub fn client(&self) -> Client {

@@ -165,6 +165,50 @@ fn many_threads_fill_one_batch() {
 }
 
 #[test]
+fn answers_return_with_their_numbers_as_they_come() {
+    let returns = Returns::new();
+    let (wakes, waker) = waker();
+    let mut cx = Context::from_waker(&waker);
+    let mut out = Vec::new();
+    let tickets: Vec<_> = (0..4).map(|number| returns.ticket(10 + number)).collect();
+    assert!(returns.poll_take(2, &mut cx, &mut out).is_pending());
+    let mut tickets = tickets.into_iter();
+    tickets.next_back().unwrap().answer(Outcome::Done);
+    assert_eq!(wakes.count(), 0, "one is not worth a wake when two are wanted");
+    drop(tickets.next());
+    assert_eq!(wakes.count(), 1);
+    tickets.next().unwrap().answer(Outcome::Refused);
+    assert_eq!(wakes.count(), 1, "woken once until it takes");
+    assert!(returns.poll_take(1, &mut cx, &mut out).is_ready());
+    assert_eq!(out, [(13, Outcome::Done), (10, Outcome::Lost), (11, Outcome::Refused)]);
+    assert!(returns.poll_take(5, &mut cx, &mut out).is_pending());
+    assert!(returns.poll_take(1, &mut cx, &mut out).is_pending(), "the number wanted may change");
+    tickets.next().unwrap().answer(Outcome::Done);
+    assert_eq!(wakes.count(), 2);
+}
+
+#[test]
+fn many_threads_return_answers_to_one() {
+    let returns = Returns::new();
+    let mut out = Vec::new();
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let returns = returns.clone();
+            thread::spawn(move || {
+                (0..100).for_each(|number| returns.ticket(thread * 100 + number).answer(Outcome::Done));
+            })
+        })
+        .collect();
+    while out.len() < 400 {
+        let at_least = 50.min(400 - out.len());
+        wait(|cx| returns.poll_take(at_least, cx, &mut out));
+    }
+    out.sort_unstable_by_key(|&(number, _)| number);
+    assert!(out.iter().enumerate().all(|(at, answer)| *answer == (at as u32, Outcome::Done)));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
 fn many_threads_count_in_one_tally() {
     for _ in 0..50 {
         let tally = Tally::new(3);

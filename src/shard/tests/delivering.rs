@@ -6,7 +6,7 @@ use crate::sim::{
 };
 use crate::{
     config::PushRate,
-    model::{Body, Identifier, Lane, LanePolicy, Lanes, Message, Outcome, lane::LaneConfig},
+    model::{Body, Collapse, Identifier, Lane, LanePolicy, Lanes, Message, Outcome, lane::LaneConfig},
 };
 
 fn texts(frames: &[Frame]) -> Vec<String> {
@@ -191,7 +191,10 @@ fn a_newer_message_of_a_key_replaces_the_older() {
     let mut rig = Rig::new(|config| config.lanes = one_lane(LanePolicy::Replace));
     let client = rig.websocket("user=ann");
     rig.set_room(client, 0);
-    let with_key = |rig: &Rig, key, text| Message { collapse: Some(key), ..rig.text(text) };
+    let with_key = |rig: &Rig, hash: u64, text| {
+        let key = Identifier::new(&hash.to_string()).unwrap();
+        Message { collapse: Some(Collapse { hash, key }), ..rig.text(text) }
+    };
     let messages = [(1, "old"), (2, "other"), (1, "new")].map(|(key, text)| with_key(&rig, key, text));
     let pushes = messages.map(|message| rig.push_message("ann", message));
     rig.set_room(client, usize::MAX);

@@ -51,8 +51,8 @@ pub fn arrived(key: (u32, u32), conn: &Conn) -> Arrived {
 }
 
 impl Own for Table<'_> {
-    fn holds(&self, handle: Handle) -> bool {
-        self.0.contains_key(&(handle.key.index, handle.key.generation))
+    fn holds(&self, user: &str, handle: Handle) -> bool {
+        self.0.get(&(handle.key.index, handle.key.generation)).is_some_and(|conn| conn.user == user)
     }
 
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64> {

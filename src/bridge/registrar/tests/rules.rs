@@ -122,7 +122,7 @@ impl Bench {
         let devices = Devices { devices: places.iter().map(device).collect(), ..Devices::default() };
         self.answer(now_ms, is_lookup, Ok(Reply::Devices(devices)));
         match self.done.pop() {
-            Some(Action::Found { ticket: 1, found }) => found.map(|routes| routes.len()),
+            Some(Action::Found { ticket: 1, found }) => found.map(|found| found.routes.len()),
             other => panic!("{other:?}"),
         }
     }
@@ -276,16 +276,17 @@ fn the_displaced_are_told_of_until_their_node_answers_or_is_dead() {
     let mut bench = Bench::new(Settings::default());
     bench.nodes(0, &[("a", 5), ("b", 3)]);
     let displaced = place("b", 3, 7);
-    let tell = || vec![Action::Tell { address: "b:7008".into(), place: displaced }];
+    let tell =
+        |user: &str| vec![Action::Tell { address: "b:7008".into(), place: displaced, user: user.into() }];
     let told = |answered| Input::Told { place: displaced, answered };
     bench.arrive(0, 1);
     bench.connected(0, Some(record(displaced)));
-    assert_eq!(std::mem::take(&mut bench.done), tell());
+    assert_eq!(std::mem::take(&mut bench.done), tell("u1"));
     bench.handle(5, told(false));
     bench.advance(1_004);
     assert_eq!(bench.done, []);
     bench.advance(1_005);
-    assert_eq!(std::mem::take(&mut bench.done), tell());
+    assert_eq!(std::mem::take(&mut bench.done), tell("u1"));
     bench.handle(1_010, told(true));
     bench.nodes(1_010, &[("a", 5), ("b", 3)]);
     bench.advance(3_000);
@@ -293,16 +294,18 @@ fn the_displaced_are_told_of_until_their_node_answers_or_is_dead() {
     // Another one, whose node ends before it has answered.
     bench.arrive(3_000, 2);
     bench.connected(3_000, Some(record(displaced)));
-    assert_eq!(std::mem::take(&mut bench.done), tell());
+    assert_eq!(std::mem::take(&mut bench.done), tell("u2"));
     bench.handle(3_100, told(false));
     bench.nodes(3_200, &[("a", 5)]);
     bench.advance(4_200);
     bench.nodes(4_200, &[("a", 5)]);
     (5..15).for_each(|second| bench.advance(second * 1_000));
     assert_eq!(bench.done, []);
-    // A node asked for one that it does not have does nothing; else it closes it.
-    for (index, expected) in [(9, vec![]), (2, vec![Action::Close(handle_of((2, 1)))])] {
-        bench.handle(15_000, Input::Displaced { place: place("a", 5, index) });
+    // What is meant for another run of the node, or another node, does nothing.
+    for (node, run, expected) in
+        [("a", 4, vec![]), ("b", 5, vec![]), ("a", 5, vec![Action::Close(handle_of((2, 1)))])]
+    {
+        bench.handle(15_000, Input::Displaced { place: place(node, run, 2) });
         assert_eq!(std::mem::take(&mut bench.done), expected);
     }
 }
@@ -314,7 +317,7 @@ fn lookups_are_bounded_and_a_fresh_one_is_answered_by_its_own_question() {
     let take = |bench: &mut Bench| -> Vec<_> {
         let done = std::mem::take(&mut bench.done);
         let read = |action| match action {
-            Action::Found { ticket, found } => (ticket, found.map(|routes| routes.len())),
+            Action::Found { ticket, found } => (ticket, found.map(|found| found.routes.len())),
             other => panic!("{other:?}"),
         };
         done.into_iter().map(read).collect()

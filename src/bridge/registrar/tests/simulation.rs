@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     bridge::{
-        registrar::{Action, Input, Registrar, Route, Settings},
+        registrar::{Action, Found, Input, Registrar, Settings},
         registry::Lease,
         store::{Event, Failure, Output, Place, Record, Reply, Request, node_number},
     },
@@ -16,7 +16,6 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     panic,
-    sync::Arc,
 };
 
 const NODES: usize = 4;
@@ -300,7 +299,7 @@ impl World {
                 self.closes += 1;
                 self.nodes[at].leave(key);
             }
-            Action::Tell { address, place } => {
+            Action::Tell { address, place, .. } => {
                 let arrives_ms = self.now_ms + self.random.below(200);
                 self.tells.push((arrives_ms, at, address, place));
             }
@@ -313,16 +312,16 @@ impl World {
     }
 
     /// A record of a dead node is not routed to after its lease.
-    fn check_routes(&mut self, at: usize, found: Result<Arc<[Route]>, Failure>) {
+    fn check_routes(&mut self, at: usize, found: Result<Found, Failure>) {
         let frozen = self.nodes[at].registrar.fleet.is_frozen(self.now_ms);
-        for route in found.iter().flat_map(|routes| routes.iter()) {
+        for route in found.iter().flat_map(|found| &found.routes) {
             let target = self.nodes.iter().find(|node| node_number(&node.name) == route.place.node);
             let target = target.expect("a node that there is");
             self.routed += 1;
             let alive = target.dead_since_ms.is_none() && target.incarnation == route.place.incarnation;
             let since_ms = target.dead_since_ms.unwrap_or(target.incarnation);
-            // The lease, the age of the table and of the cache.
-            let tolerated = since_ms + 10_000 + 1_000 + 1_000 + TIMEOUT_MS >= self.now_ms;
+            // The lease, and the age of the table.
+            let tolerated = since_ms + 10_000 + 1_000 + TIMEOUT_MS >= self.now_ms;
             assert!(alive || tolerated || frozen, "routed to {} since {since_ms}", target.name);
         }
     }
