@@ -179,7 +179,9 @@ impl Node {
             collapse_seed: foldhash::fast::RandomState::default(),
             node: store::node_number(&config.node.id),
             incarnation: common.incarnation,
-            lacking: Arc::new(|_, _, place| tracing::debug!(?place, "asked for a connection that is not here")),
+            lacking: Arc::new(|_, _, place| {
+                tracing::debug!(?place, "asked for a connection that is not here")
+            }),
             displaced: Arc::new(|place| tracing::debug!(?place, "a connection has lost its device")),
         };
         let control = control::spawn(internal, parts)?;

@@ -327,8 +327,7 @@ impl App {
             0 => 0,
             left_ms => now.unix_ms.saturating_add(left_ms),
         });
-        message.timeout_ms =
-            delivery.timeout_ms.map(|timeout_ms| timeout_ms.min(config.delivery.timeout_ms));
+        message.timeout_ms = delivery.timeout_ms.map(|timeout_ms| timeout_ms.min(config.delivery.timeout_ms));
         Ok(message)
     }
 }

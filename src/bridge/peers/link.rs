@@ -3,11 +3,7 @@
 //! Owns when there is a connection: made when something is wanted, anew when it broke, no sooner than its backoff; replaced
 //! when the stream is old; closed when nobody uses it. What a stream says is [`super::stream`]'s.
 
-use super::{
-    Common, Peer,
-    stream::Running,
-    wire,
-};
+use super::{Common, Peer, stream::Running, wire};
 use crate::{
     bridge::store::Place,
     kit::completion::Ticket,
@@ -205,7 +201,9 @@ impl Link {
     /// Lets what waits too long for a stream to take it fail.
     pub fn sweep(&self, now_us: u64) {
         let mut queue = self.lock();
-        let (late, waiting) = std::mem::take(&mut queue.asks).into_iter().partition::<VecDeque<_>, _>(|ask| ask.deadline_us <= now_us);
+        let (late, waiting) = std::mem::take(&mut queue.asks)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|ask| ask.deadline_us <= now_us);
         queue.asks = waiting;
         drop(queue);
         self.fail(late);

@@ -71,7 +71,8 @@ impl Running {
         let broken = |fault: hyper::Error| Fault::Broken(fault.to_string());
         let ending = Arc::new(Ending::default());
         let sent = Arc::new(Mutex::new(Sent::default()));
-        let feed = Feed { link: link.clone(), number, sent: sent.clone(), ending: ending.clone(), asks: Vec::new() };
+        let feed =
+            Feed { link: link.clone(), number, sent: sent.clone(), ending: ending.clone(), asks: Vec::new() };
         let request = request(&link.common, &link.address, feed)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
         let response = Box::pin(sender.send_request(request));
@@ -237,6 +238,7 @@ fn delivery(
     }
 }
 
+type Connection = http1::Connection<TokioIo<TcpStream>, Feed>;
 type Head = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 enum Awaited {
@@ -250,7 +252,7 @@ struct Stream {
     sent: Arc<Mutex<Sent>>,
     ending: Arc<Ending>,
     /// None: it has ended.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, Feed>>>>,
+    connection: Option<Pin<Box<Connection>>>,
     response: Awaited,
     decoder: Decoder<Answer>,
     progress: watch::Sender<Progress>,
@@ -284,11 +286,15 @@ impl Stream {
                 fault = ended.err();
             }
             let moved = self.read(cx)?;
-            if self.ending.told.load(Relaxed) && self.progress.borrow().read && lock(&self.sent).owed.is_empty() {
+            if self.ending.told.load(Relaxed)
+                && self.progress.borrow().read
+                && lock(&self.sent).owed.is_empty()
+            {
                 return Err(Fault::Broken("it was replaced".into()));
             }
             if self.connection.is_none() {
-                let fault = fault.map_or_else(|| "closed by the other node".into(), |fault| fault.to_string());
+                let fault =
+                    fault.map_or_else(|| "closed by the other node".into(), |fault| fault.to_string());
                 return Err(Fault::Broken(fault));
             }
             if !moved {
@@ -315,7 +321,8 @@ impl Stream {
                 }
                 Awaited::Answers(body) => {
                     let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else { return Ok(moved) };
-                    let frame = frame.ok_or_else(|| Fault::Broken("the other node ended the stream".into()))?;
+                    let frame =
+                        frame.ok_or_else(|| Fault::Broken("the other node ended the stream".into()))?;
                     if let Ok(chunk) = frame.map_err(broken)?.into_data() {
                         self.take(chunk)?;
                     }
@@ -373,8 +380,12 @@ impl Stream {
         }
         let late: Vec<Owed> = {
             let mut sent = lock(&self.sent);
-            let late: Vec<u64> =
-                sent.owed.iter().filter(|(_, owed)| owed.deadline_us <= now_us).map(|(&seq, _)| seq).collect();
+            let late: Vec<u64> = sent
+                .owed
+                .iter()
+                .filter(|(_, owed)| owed.deadline_us <= now_us)
+                .map(|(&seq, _)| seq)
+                .collect();
             late.iter().filter_map(|seq| sent.owed.remove(seq)).collect()
         };
         // Nothing at all has come since one of them was sent: the node is paused, or the path is gone.

@@ -290,7 +290,11 @@ fn nothing_queues_behind_a_dead_node() {
     let (told, answered) = mpsc::channel();
     rig.peers.displaced(
         &peer,
-        Place { node: 1, incarnation: 1, connection: Handle { shard: 0, key: Key { index: 1, generation: 1 } } },
+        Place {
+            node: 1,
+            incarnation: 1,
+            connection: Handle { shard: 0, key: Key { index: 1, generation: 1 } },
+        },
         "ann",
         move |done| told.send(done).unwrap(),
     );

@@ -95,7 +95,10 @@ fn outcomes_come_back_one_by_one_and_a_slow_connection_holds_up_no_other() {
     assert_eq!(wait(&first), [Outcome::Acked]);
     let script = node.script.lock().unwrap();
     let bodies: Vec<&[u8]> = script.messages[3..].iter().map(|message| &message.body.bytes()[..]).collect();
-    assert!(bodies.iter().enumerate().all(|(at, body)| *body == at.to_string().as_bytes()), "they are in order");
+    assert!(
+        bodies.iter().enumerate().all(|(at, body)| *body == at.to_string().as_bytes()),
+        "they are in order"
+    );
     assert_eq!(Outcome::ALL.map(|outcome| node.count(outcome)).iter().sum::<u64>(), 0, "counted elsewhere");
     let state = sender.peers.links().pop().unwrap();
     assert_eq!((state.is_up, state.sent, state.answered, state.failed), (true, 503, 503, 0));
@@ -117,7 +120,10 @@ fn a_message_arrives_as_it_was_sent() {
         ..Message::new(Lane(2), Body::Json("[1]".into()), 1)
     };
     assert_eq!(sender.send(&node, to(place, "ann", "tv", message)), Outcome::Written);
-    let binary = Message { timeout_ms: Some(1 << 40), ..Message::new(Lane(0), Body::Binary(vec![7; 20_000].into()), 1) };
+    let binary = Message {
+        timeout_ms: Some(1 << 40),
+        ..Message::new(Lane(0), Body::Binary(vec![7; 20_000].into()), 1)
+    };
     assert_eq!(sender.send(&node, to(place, "ann", "tv", binary)), Outcome::Written);
     let script = node.script.lock().unwrap();
     let [first, second] = &script.messages[..] else { panic!("two messages") };
@@ -173,7 +179,10 @@ fn a_displaced_connection_is_told_of_once_it_is_found() {
         sender.peers.displaced(&peer(&node), place, user, move |done| answers.lock().unwrap().push(done));
     }
     eventually(|| answers.lock().unwrap().len() == 3);
-    assert_eq!((&answers.lock().unwrap()[..], &node.displaced.lock().unwrap()[..]), (&[true; 3][..], &[tv][..]));
+    assert_eq!(
+        (&answers.lock().unwrap()[..], &node.displaced.lock().unwrap()[..]),
+        (&[true; 3][..], &[tv][..])
+    );
 }
 
 #[test]

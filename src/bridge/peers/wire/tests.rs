@@ -33,9 +33,8 @@ fn delivery() -> impl Strategy<Value = WireDelivery> {
 
 fn request() -> impl Strategy<Value = Request> {
     let place = prop::option::of(place().prop_map(WirePlace::from));
-    (any::<u64>(), place, "[a-zé]{0,9}", prop::option::of(delivery()), any::<bool>()).prop_map(
-        |(seq, place, user, delivery, displaced)| Request { seq, place, user, delivery, displaced },
-    )
+    (any::<u64>(), place, "[a-zé]{0,9}", prop::option::of(delivery()), any::<bool>())
+        .prop_map(|(seq, place, user, delivery, displaced)| Request { seq, place, user, delivery, displaced })
 }
 
 fn encoded(frames: &[impl Message]) -> Bytes {
@@ -142,7 +141,7 @@ fn a_length_has_its_bounds() {
     let payload = Bytes::from(vec![b'x'; 100]);
     let delivery = WireDelivery { payload, ..WireDelivery::default() };
     let frame = Request { delivery: Some(delivery), ..Request::default() };
-    let (bytes, length) = (encoded(&[frame.clone()]), frame.encoded_len());
+    let (bytes, length) = (encoded(std::slice::from_ref(&frame)), frame.encoded_len());
     assert_eq!(decoded::<Request>(&bytes, &[], length), (vec![frame], Ok(true)));
     assert_eq!(decoded::<Request>(&bytes, &[], length - 1), (vec![], Err(BadFrame::TooLong)));
     for bad in [&b"\xff\xff\xff\xff\xff"[..], b"\xff\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x80\x01"] {
@@ -160,10 +159,14 @@ fn a_body_is_of_a_known_kind_and_text_is_text() {
     };
     for body in [Body::Text("a".into()), Body::Json("1".into()), Body::Binary("\0".into())] {
         let payload = body.bytes().clone();
-        let delivery = WireDelivery { kind: WireDelivery::kind_of(&body), payload, ..WireDelivery::default() };
+        let delivery =
+            WireDelivery { kind: WireDelivery::kind_of(&body), payload, ..WireDelivery::default() };
         assert_eq!(delivery.body(), Some(body));
     }
-    assert_eq!((delivery(0, b"\xff").body(), delivery(1, b"\xff").body(), delivery(3, b"").body()), (None, None, None));
+    assert_eq!(
+        (delivery(0, b"\xff").body(), delivery(1, b"\xff").body(), delivery(3, b"").body()),
+        (None, None, None)
+    );
     let long = WireDelivery { kind: 2, payload: vec![1; 9_000].into(), ..WireDelivery::default() };
     assert_eq!(long.body().unwrap().bytes().as_ptr(), long.payload.as_ptr(), "a long one is not copied");
 }
