@@ -203,6 +203,8 @@ impl Bridge {
         let mut more = self.read_letters(now_ms);
         more |= self.read_changes(now_ms);
         self.registrar.advance(now_ms, &self.own);
+        // Before the first record that carries it is written.
+        self.registry.set_incarnation(self.registrar.incarnation());
         let superseded = self.act(now_ms, submit);
         self.close_displaced();
         if looked_at || now_ms >= self.viewed_ms + VIEW_EVERY_MS {

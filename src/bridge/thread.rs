@@ -4,6 +4,7 @@
 
 use super::{
     core::{Bridge, Parts, ToBridge},
+    registry::{RedisRegistry, Registry},
     store::{Output, Request, Store},
 };
 use crate::{
@@ -103,10 +104,7 @@ impl BridgeThread {
         }))?;
         let mail = parts.sender.clone();
         let superseded = Arc::new(AtomicU64::new(0));
-        let leave = Request::RemoveLease {
-            node: parts.lease.node.as_str().into(),
-            incarnation: parts.lease.incarnation,
-        };
+        let (node, registry) = (parts.lease.node.as_str().into(), parts.registry.clone());
         let runner = Runner {
             bridge: Bridge::new(parts, clock.now()),
             store,
@@ -114,7 +112,8 @@ impl BridgeThread {
             bells,
             clock,
             superseded: superseded.clone(),
-            leave,
+            node,
+            registry,
         };
         let thread = std::thread::Builder::new()
             .name("bridge".into())
@@ -146,7 +145,8 @@ struct Runner {
     bells: Bells,
     clock: Clock,
     superseded: Arc<AtomicU64>,
-    leave: Request,
+    node: Box<str>,
+    registry: Arc<RedisRegistry>,
 }
 
 impl Runner {
@@ -193,7 +193,9 @@ impl Runner {
 
     /// Takes the lease away. What is not answered in time is left to the lease's own end.
     async fn leave(self) {
-        if self.store.submit(LEAVE_ID, self.leave.clone()).is_err() {
+        let incarnation = self.registry.incarnation();
+        let leave = Request::RemoveLease { node: self.node.clone(), incarnation };
+        if self.store.submit(LEAVE_ID, leave).is_err() {
             return;
         }
         let deadline = Instant::now() + LEAVE_WITHIN;

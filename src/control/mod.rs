@@ -86,8 +86,6 @@ pub struct Control {
     pub peers: Option<Arc<Peers>>,
     /// This node's number, by which other nodes name its connections.
     pub node: u64,
-    /// This run of it.
-    pub incarnation: u64,
     /// Told of a device whose connection another node looks for here in vain: user, device and the place it was looked for.
     pub lacking: Arc<Lacking>,
     /// Told of a connection of this run which has lost its device to a newer one elsewhere.

@@ -92,6 +92,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Another node was sure of a connection which this node lacks: the registry is to forget it.
     fn forget(&self, user: &str, device: &str, place: Place);
 
+    /// This run of the node, by which its records are known.
+    fn incarnation(&self) -> u64;
+
     /// The live nodes.
     fn nodes(&self) -> Vec<Lease>;
 
