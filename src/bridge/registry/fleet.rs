@@ -29,7 +29,7 @@ pub struct View {
 }
 
 /// See the module.
-pub struct RedisRegistry {
+pub struct FleetRegistry {
     mail: Sender<ToBridge>,
     cache: Mutex<Cache>,
     view: RwLock<View>,
@@ -37,7 +37,7 @@ pub struct RedisRegistry {
     clock: Clock,
 }
 
-impl RedisRegistry {
+impl FleetRegistry {
     /// A registry whose questions go to a mailbox with the lanes of [`ToBridge`].
     pub fn new(mail: Sender<ToBridge>, lease: Lease, clock: Clock) -> Self {
         let view = View { nodes: [lease].into(), health: Health::Starting };
@@ -79,7 +79,7 @@ impl RedisRegistry {
     }
 }
 
-impl Registry for RedisRegistry {
+impl Registry for FleetRegistry {
     fn elsewhere(&self, user: &str, fresh: bool) -> Elsewhere {
         let now_ms = self.clock.micros() / 1_000;
         let known: Option<Arc<Found>> = match fresh {
