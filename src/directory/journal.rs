@@ -6,7 +6,10 @@
 //! until the thread has taken it; one that the registry never heard of is not.
 
 use super::{RecordRef, record::Route};
-use crate::{kit::mailbox::Sender, model::Handle};
+use crate::{
+    kit::{mailbox::Sender, mutant::Mutant},
+    model::Handle,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Entries that may wait; beyond, the marks are found by a walk. Two seconds' worth of a busy node's handshakes: 1.6 MB.
@@ -75,7 +78,7 @@ impl Journal {
         if self.entries.post(0, changed).is_err() {
             self.deferred.fetch_add(1, Ordering::Relaxed);
             // After the mark was set, under the partition's lock: a walk that begins now finds it.
-            self.missed.store(true, Ordering::Release);
+            self.missed.store(!Mutant::ChangeLostWhenFull.is_on(), Ordering::Release);
         }
     }
 }

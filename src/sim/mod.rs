@@ -17,6 +17,7 @@ pub mod net;
 pub mod peer;
 pub mod plan;
 pub mod reader;
+pub mod redis;
 pub mod rig;
 pub mod run;
 #[cfg(test)]

@@ -31,7 +31,7 @@ use super::{
     registry::Lease,
     store::{Connected, Event, Failure, Output, Place, Renewed, Reply, Request},
 };
-use crate::model::Handle;
+use crate::{kit::mutant::Mutant, model::Handle};
 use changes::{Change, Changes};
 use fleet::Fleet;
 use healing::Healing;
@@ -256,7 +256,9 @@ impl Registrar {
             Event::Lost { slots, .. } => {
                 self.fleet.regain(&slots, now_ms, self.settings.freeze_ms);
                 self.fleet.freeze(now_ms, self.settings.freeze_ms);
-                self.begin_healing(now_ms, Some(slots));
+                if !Mutant::LossNotHealed.is_on() {
+                    self.begin_healing(now_ms, Some(slots));
+                }
             }
             Event::Dropped { .. } => {}
         }
@@ -297,7 +299,8 @@ impl Registrar {
                 Change::Register(arrived) => {
                     let Arrived { handle, user, device, protocol, began_ms, ends_ms } = arrived;
                     let place = self.place(handle);
-                    let age_ms = now_ms.saturating_sub(began_ms);
+                    let age_ms =
+                        if Mutant::AgeIgnored.is_on() { 0 } else { now_ms.saturating_sub(began_ms) };
                     let life_ms = ends_ms.saturating_sub(now_ms).max(1);
                     let format = self.format_to_write(now_ms);
                     let request = Request::Connect { user, device, place, protocol, age_ms, life_ms, format };

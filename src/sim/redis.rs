@@ -2,7 +2,7 @@
 
 use crate::bridge::{
     registry::Lease,
-    store::{Connected, Device, Devices, LiveLease, Record, Renewed, Reply, Request},
+    store::{Connected, Device, Devices, LiveLease, Record, Renewed, Reply, Request, user_hash},
 };
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ impl Redis {
                     protocol: Some(*protocol),
                     connected_ms: sent_ms - age_ms,
                     expires_ms: now_ms + life_ms,
-                    user: crate::bridge::store::user_hash(user),
+                    user: user_hash(user),
                 };
                 let devices = self.users.entry(user.to_string()).or_default();
                 let held = devices.get(&**device).copied().filter(|(held, _)| held.expires_ms > now_ms);
