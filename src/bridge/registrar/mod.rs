@@ -151,10 +151,12 @@ impl Registrar {
 
     /// When to advance next at the latest, monotonic ms.
     pub fn next_ms(&self, now_ms: u64) -> u64 {
-        let retry_ms = self.changes.next_retry_ms().unwrap_or(u64::MAX);
+        // What waits for an answer, or for room, is not due before there is one.
+        let retry_ms = self.changes.next_retry_ms().filter(|_| self.asks_changes()).unwrap_or(u64::MAX);
+        let leases_ms = if self.leases_under_way { u64::MAX } else { self.leases_at_ms };
         let tell_ms = self.next_tell_ms().unwrap_or(u64::MAX);
         let heal_ms = if self.healing.is_some() { now_ms + 10 } else { u64::MAX };
-        let first = self.renew_at_ms.min(self.leases_at_ms).min(retry_ms).min(heal_ms);
+        let first = self.renew_at_ms.min(leases_ms).min(retry_ms).min(heal_ms);
         first.min(tell_ms).max(now_ms)
     }
 
@@ -288,11 +290,12 @@ impl Registrar {
     }
 
     /// Nothing is registered before the node has a lease: without one nobody would believe it.
+    fn asks_changes(&self) -> bool {
+        self.lease_since_ms.is_some() && self.changes_under_way < self.settings.window
+    }
+
     fn ask_changes(&mut self, now_ms: u64) {
-        if self.lease_since_ms.is_none() {
-            return;
-        }
-        while self.changes_under_way < self.settings.window {
+        while self.asks_changes() {
             let Some(change) = self.changes.next(now_ms) else { return };
             self.changes_under_way += 1;
             match change {
