@@ -69,6 +69,12 @@ impl Journal {
         self.missed.swap(false, Ordering::AcqRel)
     }
 
+    /// The same, and remembers it.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn has_missed(&self) -> bool {
+        self.missed.load(Ordering::Acquire)
+    }
+
     /// Changes that found no room in the mailbox.
     pub fn deferred(&self) -> u64 {
         self.deferred.load(Ordering::Relaxed)
