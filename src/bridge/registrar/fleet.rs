@@ -108,9 +108,8 @@ impl Fleet {
         match self.nodes.get(&place.node) {
             Some(known) if known.lease.incarnation > place.incarnation => Life::Dead,
             Some(known) if known.lease.incarnation == place.incarnation => {
-                let ended = known.until_ms <= now_ms
-                    && !self.is_frozen(now_ms)
-                    && !Mutant::LeaseNeverEnds.is_on();
+                let ended =
+                    known.until_ms <= now_ms && !self.is_frozen(now_ms) && !Mutant::LeaseNeverEnds.is_on();
                 // This node may have paused, and not have heard of the renewals: the table is to be asked for anew.
                 if ended { Life::Unknown } else { Life::Live }
             }

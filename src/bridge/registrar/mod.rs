@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{kit::mutant::Mutant, model::Handle};
 use changes::{Change, Changes};
-use fleet::Fleet;
+use fleet::{Fleet, Life};
 use healing::Healing;
 use lookups::Lookups;
 use std::collections::HashMap;
@@ -84,6 +84,8 @@ pub struct Registrar {
     pub foreign: u64,
 }
 
+/// The pause before a renewal that failed is asked for again, ms.
+const RENEW_AGAIN_MS: u64 = 500;
 /// How often the table of nodes is asked for, ms.
 const LEASES_EVERY_MS: u64 = 1_000;
 
@@ -180,6 +182,11 @@ impl Registrar {
         self.fleet.lease_of(node, now_ms)
     }
 
+    /// Whether the node of a connection lives, in that run.
+    pub fn lives(&self, place: &Place, now_ms: u64) -> bool {
+        self.fleet.life_of(place, now_ms) == Life::Live
+    }
+
     /// Changes that are not yet in the registry.
     pub fn unsettled(&self) -> usize {
         self.changes.len()
@@ -216,7 +223,7 @@ impl Registrar {
             (Asked::Register(handle), result) => {
                 self.changes_under_way -= 1;
                 match result {
-                    Ok(Reply::Connected(connected)) => self.registered(now_ms, handle, connected),
+                    Ok(Reply::Connected(connected)) => self.registered(now_ms, handle, connected, own),
                     _ => self.changes.failed(handle, now_ms),
                 }
             }
@@ -225,13 +232,13 @@ impl Registrar {
                 match result {
                     Ok(reply) => {
                         if let Some(user) = self.changes.settled(handle) {
-                            self.removed(now_ms, &reply, &user);
+                            self.removed(now_ms, &reply, &user, own);
                         }
                     }
                     Err(_) => self.changes.failed(handle, now_ms),
                 }
             }
-            (Asked::Purge { user }, Ok(reply)) => self.removed(now_ms, &reply, &user),
+            (Asked::Purge { user }, Ok(reply)) => self.removed(now_ms, &reply, &user, own),
             (Asked::Lookup { user, at_ms }, Ok(Reply::Devices(devices))) => {
                 self.found(now_ms, id, user, at_ms, devices, own);
             }
@@ -240,7 +247,9 @@ impl Registrar {
                 self.answer(&user, id, &Err(failure));
             }
             (Asked::Renew, Ok(Reply::Renewed(renewed))) => self.renewed(now_ms, renewed),
-            (Asked::Renew | Asked::Purge { .. }, _) => {}
+            // Before the lease ends there is time for several more.
+            (Asked::Renew, _) => self.renew_at_ms = self.renew_at_ms.min(now_ms + RENEW_AGAIN_MS),
+            (Asked::Purge { .. }, _) => {}
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
@@ -266,11 +275,17 @@ impl Registrar {
         }
     }
 
-    fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected) {
+    fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected, own: &dyn Own) {
         match connected {
             Connected::Stands { displaced } => {
                 if let Some(user) = self.changes.registered(handle) {
-                    self.begin_to_tell(now_ms, &displaced, &user);
+                    self.begin_to_tell(now_ms, &displaced, &user, own);
+                }
+            }
+            Connected::Beaten { by } if self.is_past(handle, &by.place, own) => {
+                if let Some(Arrived { user, device, .. }) = self.changes.arrived(handle).cloned() {
+                    self.lacking(user, device, by.place, own);
+                    self.changes.failed(handle, now_ms);
                 }
             }
             Connected::Beaten { by } => {
@@ -282,10 +297,18 @@ impl Registrar {
         }
     }
 
+    /// Whether what has beaten a connection is one of this run that is gone. Of two that began in one moment the registry
+    /// cannot say which is newer; the directory can.
+    fn is_past(&self, handle: Handle, by: &Place, own: &dyn Own) -> bool {
+        let is_own = (by.node, by.incarnation) == (self.node, self.incarnation) && by.connection != handle;
+        let user = self.changes.arrived(handle).map(|arrived| &arrived.user);
+        is_own && user.is_some_and(|user| !own.holds(user, by.connection))
+    }
+
     /// A record of this node's is gone. Whom its connection displaced, this node may not have heard before.
-    fn removed(&mut self, now_ms: u64, reply: &Reply, user: &str) {
+    fn removed(&mut self, now_ms: u64, reply: &Reply, user: &str, own: &dyn Own) {
         if let Reply::Disconnected { displaced: Some(record), .. } = reply {
-            self.begin_to_tell(now_ms, &[*record], user);
+            self.begin_to_tell(now_ms, &[*record], user, own);
         }
     }
 
@@ -302,8 +325,7 @@ impl Registrar {
                 Change::Register(arrived) => {
                     let Arrived { handle, user, device, protocol, began_ms, ends_ms } = arrived;
                     let place = self.place(handle);
-                    let age_ms =
-                        if Mutant::AgeIgnored.is_on() { 0 } else { now_ms.saturating_sub(began_ms) };
+                    let age_ms = if Mutant::AgeIgnored.is_on() { 0 } else { now_ms.saturating_sub(began_ms) };
                     let life_ms = ends_ms.saturating_sub(now_ms).max(1);
                     let format = self.format_to_write(now_ms);
                     let request = Request::Connect { user, device, place, protocol, age_ms, life_ms, format };
