@@ -3,6 +3,7 @@
 //! Owns Redis itself with what befalls it, what each node's store has seen of it, and every request under way. As the real
 //! store it answers each request once, within the time-out, and nothing is carried out after that.
 
+use super::node::name_of;
 use crate::{
     bridge::store::{Event, Failure, Full, Output, Reply, Request},
     kit::random::Random,
@@ -83,7 +84,7 @@ pub struct Stores {
     pub troubled_us: u64,
     pub lost_us: u64,
     past: VecDeque<(u64, Redis)>,
-    failovers: u64,
+    pub failovers: u64,
     sights: Vec<Sight>,
     flights: Vec<Flight>,
     random: Random,
@@ -124,6 +125,10 @@ impl Stores {
     pub fn noticed_us(&self, node: usize) -> Option<u64> {
         let sight = &self.sights[node];
         (sight.seen == Some(self.history())).then_some(sight.noticed_us)
+    }
+
+    pub fn has_lease(&self, node: usize, run: u64, now_us: u64) -> bool {
+        self.redis.has_lease(&name_of(node), run, START_UNIX_MS + now_us / 1_000)
     }
 
     /// `FLUSHALL`, perhaps on another master than that of the leases.
@@ -226,11 +231,6 @@ impl Stores {
     pub fn next_us(&self) -> u64 {
         let next_of = |flight: &Flight| flight.runs_us.last().copied().unwrap_or(flight.answers_us);
         self.flights.iter().map(next_of).min().unwrap_or(u64::MAX)
-    }
-
-    /// Records, by the nodes' names and the runs of them, at rest.
-    pub fn is_idle(&self) -> bool {
-        self.flights.is_empty()
     }
 
     fn history(&self) -> (u64, u64) {
