@@ -68,7 +68,7 @@ fn connect(fleet: &mut Fleet) {
 }
 
 /// Many come to one node at once.
-fn rush(fleet: &mut Fleet) {
+pub fn rush(fleet: &mut Fleet) {
     let at = any_node(fleet);
     for _ in 0..6 {
         let who = any_device(fleet);

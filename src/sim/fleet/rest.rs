@@ -40,6 +40,7 @@ impl Fleet {
             self.slots[at].paused_until_us = 0;
             actions::revive(self, at);
         }
+        (0..3).for_each(|_| actions::rush(self));
         self.pass_us(SETTLE_US);
         if self.stores.failovers == 0 {
             self.check_registry();
@@ -51,11 +52,13 @@ impl Fleet {
         }
         self.check_registry();
         self.check_loss();
+        self.check_return();
         self.check_reach();
         for _ in 0..MOVES {
             self.check_move();
         }
         self.check_tell();
+        self.check_death();
         self.pass_us(2 * MOMENT_US);
         self.check_registry();
         assert_eq!(self.ledger.open().count(), 0, "every push has its outcomes");
@@ -164,6 +167,18 @@ impl Fleet {
         assert_eq!((done.devices.len(), done.unknown), (members.len(), false), "nobody else is found");
     }
 
+    /// Half of them leave, and a failover brings their records back: they do not outlast somebody's looking for them.
+    fn check_return(&mut self) {
+        let leaving: Vec<usize> = self.active.iter().copied().step_by(2).collect();
+        leaving.into_iter().for_each(|number| actions::leave(self, number));
+        self.pass_us(300_000);
+        self.stores.fail_over(self.now_us);
+        self.pass_us(HEAL_US);
+        self.push_everywhere();
+        self.pass_us(MOMENT_US);
+        self.check_registry();
+    }
+
     /// A device that somebody has just sent to comes back elsewhere, and is found at once.
     fn check_move(&mut self) {
         let nodes = self.slots.len() as u64;
@@ -216,6 +231,23 @@ impl Fleet {
         self.pass_us(MOMENT_US);
         assert!(!self.active.contains(&older), "{:?} is displaced and still there", self.members[older]);
         assert!(self.active.contains(&newer), "{:?} has displaced another", self.members[newer]);
+    }
+
+    /// A node dies: nobody sends to it after its lease, which whoever sends checks.
+    fn check_death(&mut self) {
+        if !self.plan.nodes_die {
+            return;
+        }
+        let users: BTreeSet<String> =
+            self.active.iter().map(|&number| self.members[number].user.clone()).collect();
+        self.kill(0);
+        self.returning.clear();
+        for _ in 0..20 {
+            self.pass_us(1_000_000);
+            for user in &users {
+                self.push(1, user, None);
+            }
+        }
     }
 
     /// Everything is forgotten: nobody is taken for gone meanwhile, and everybody is known again.
