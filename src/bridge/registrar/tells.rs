@@ -83,8 +83,8 @@ impl Registrar {
                     self.actions.push(Action::Tell { address: lease.address.clone(), place, user });
                 }
                 (Life::Dead, _) => drop(self.tells.since.remove(&place)),
-                // The table does not know it, and has been asked for since: it is dead.
-                _ if self.fleet.is_fresh(since_ms) && !self.fleet.is_frozen(now_ms) => {
+                // The table does not know it, and has been asked for since, not just in the same ms: it is dead.
+                _ if self.fleet.is_fresh(since_ms + 1) && !self.fleet.is_frozen(now_ms) => {
                     self.tells.since.remove(&place);
                 }
                 // The table will say.
