@@ -30,7 +30,6 @@ type There = (String, String, usize, (u16, u32, u32));
 impl Fleet {
     /// No more faults: everything settles.
     pub(super) fn rest(&mut self) {
-        self.faults = false;
         self.stores.faults = StoreFaults::NONE;
         self.links.faults = LinkFaults::NONE;
         (self.stores.is_up, self.stores.is_slow) = (true, false);
@@ -111,9 +110,8 @@ impl Fleet {
     /// The registry is who is there. Those who were displaced by a node that died before it could say so may still be there.
     fn check_registry(&self) {
         let (mut there, known) = (self.there(), self.known());
-        let devices: BTreeSet<_> = known.iter().map(|(user, device, ..)| (user, device)).collect();
         let before = there.len();
-        there.retain(|one| known.contains(one) || !devices.contains(&(&one.0, &one.1)));
+        there.retain(|one| known.contains(one) || !self.is_overtaken(one));
         let forgotten = before - there.len();
         // Where nobody dies, it takes two lost replies in a row to the connects of one device.
         assert!(self.plan.nodes_die || forgotten <= 1, "{forgotten} displaced connections are still there");
@@ -125,6 +123,16 @@ impl Fleet {
         );
         let open = self.active.iter().filter(|&&number| self.members[number].opened_us.is_some()).count();
         assert_eq!(open, before, "who is there is who has a connection");
+    }
+
+    /// Whether its device has been elsewhere since.
+    fn is_overtaken(&self, (user, device, at, _): &There) -> bool {
+        let of_device = || self.members.iter().filter(|member| member.is_of(user, device));
+        let here = self.active.iter().map(|&number| &self.members[number]);
+        let opened_us = here.filter(|member| member.is_of(user, device) && member.at == *at);
+        let opened_us = opened_us.filter_map(|member| member.opened_us).max();
+        of_device()
+            .any(|member| member.at != *at && (member.opened_us > opened_us || member.may_have_opened()))
     }
 
     /// Everybody is reached through every node, once.
@@ -145,9 +153,13 @@ impl Fleet {
             member.opened_us.is_some() && member.user == sent.user && wanted(&member.device)
         };
         let members: Vec<usize> = self.active.iter().filter(of_user).copied().collect();
-        let devices: BTreeSet<&str> =
-            members.iter().map(|&number| self.members[number].device.as_str()).collect();
-        if devices.len() < members.len() {
+        let known = self.known();
+        let is_known = |&number: &usize| {
+            let member = &self.members[number];
+            known.iter().any(|(user, device, at, _)| member.is_of(user, device) && *at == member.at)
+        };
+        // Of one that was forgotten nothing can be said.
+        if !members.iter().all(is_known) {
             return;
         }
         for &member in &members {
@@ -188,8 +200,8 @@ impl Fleet {
         let held: Vec<usize> = held.collect();
         let from = held.last().map(|&number| self.members[number].at);
         let to = self.choices.below(nodes) as usize;
-        let others = (0..self.slots.len()).filter(|&at| at != to && Some(at) != from);
-        let through = others.last().unwrap_or(from.unwrap_or_default());
+        let mut others = (0..self.slots.len()).filter(|&at| at != to && Some(at) != from);
+        let through = others.next_back().unwrap_or(from.unwrap_or_default());
         // Of a user of whom somebody else was found, the others are asked for one by one for a moment.
         let has_others = self.active.iter().any(|&number| {
             let member = &self.members[number];

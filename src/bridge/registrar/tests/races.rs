@@ -90,6 +90,9 @@ struct World {
     lost: usize,
 }
 
+/// When a connection began, its node, and its key.
+type There = (u64, usize, (u32, u32));
+
 fn name_of(node: usize) -> String {
     format!("n{node}")
 }
@@ -305,7 +308,7 @@ impl World {
     }
 
     fn check(&self) {
-        let mut there: BTreeMap<&str, Vec<(u64, usize, (u32, u32))>> = BTreeMap::new();
+        let mut there: BTreeMap<&str, Vec<There>> = BTreeMap::new();
         for (at, node) in self.nodes.iter().enumerate() {
             assert_eq!((node.registrar.unsettled(), node.registrar.is_healing()), (0, false));
             for (&key, conn) in &node.conns {
@@ -330,7 +333,7 @@ impl World {
         for (&device, conns) in &there {
             // One that began in the same ms may be the newer.
             let of_device = self.began.iter().filter(|(of, _)| of == device);
-            let since = |&(began_ms, ..): &(u64, usize, (u32, u32))| {
+            let since = |&(began_ms, ..): &There| {
                 of_device.clone().filter(|(_, other_ms)| *other_ms >= began_ms).count()
             };
             let is_newest = conns.iter().any(|conn| since(conn) == 1);
