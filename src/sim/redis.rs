@@ -49,30 +49,7 @@ impl Redis {
                     expires_ms: now_ms + life_ms,
                     user: user_hash(user),
                 };
-                let devices = self.users.entry(user.to_string()).or_default();
-                let held = devices.get(&**device).copied().filter(|(held, _)| held.expires_ms > now_ms);
-                let rank = |record: &Record| {
-                    let Place { node, incarnation, connection } = record.place;
-                    let Handle { shard, key } = connection;
-                    (record.connected_ms, incarnation, shard, key.index, key.generation, node)
-                };
-                let of = |displaced: [Option<Record>; 2]| Connected::Stands {
-                    displaced: displaced
-                        .into_iter()
-                        .flatten()
-                        .filter(|one| one.expires_ms > now_ms)
-                        .collect(),
-                };
-                let (next, connected) = match held {
-                    Some((held, displaced)) if held.place == *place => (displaced, of([None, displaced])),
-                    Some((held, _)) if rank(&held) > rank(&record) => {
-                        return Reply::Connected(Connected::Beaten { by: held });
-                    }
-                    Some((held, displaced)) => (Some(held), of([Some(held), displaced])),
-                    None => (None, of([None, None])),
-                };
-                devices.insert(device.to_string(), (record, next));
-                Reply::Connected(connected)
+                Reply::Connected(self.connect(user, device, record, now_ms))
             }
             Request::Disconnect { user, device, place } => {
                 let devices = self.users.entry(user.to_string()).or_default();
@@ -91,22 +68,7 @@ impl Redis {
                 );
                 Reply::Devices(Devices { devices: devices.collect(), ..Devices::default() })
             }
-            Request::RenewLease { lease, ttl_ms, .. } => {
-                let held =
-                    self.leases.get(&lease.node).filter(|(_, until_ms, _)| *until_ms > now_ms).cloned();
-                let (found, since_ms) = match held {
-                    Some((held, ..)) if held.incarnation > lease.incarnation => {
-                        return Reply::Renewed(Renewed::Superseded { incarnation: held.incarnation });
-                    }
-                    Some((held, ..)) if held.incarnation < lease.incarnation => {
-                        (Renewed::TookOver { incarnation: held.incarnation, since_ms: now_ms }, now_ms)
-                    }
-                    Some((_, _, since_ms)) => (Renewed::Kept { since_ms }, since_ms),
-                    None => (Renewed::Absent { since_ms: now_ms }, now_ms),
-                };
-                self.leases.insert(lease.node.clone(), (lease.clone(), now_ms + ttl_ms, since_ms));
-                Reply::Renewed(found)
-            }
+            Request::RenewLease { lease, ttl_ms, .. } => Reply::Renewed(self.renew(lease, *ttl_ms, now_ms)),
             Request::RemoveLease { node, .. } => Reply::LeaseRemoved(self.leases.remove(&**node).is_some()),
             Request::Leases => {
                 let live = self.leases.values().filter(|(_, until_ms, _)| *until_ms > now_ms);
@@ -118,5 +80,44 @@ impl Redis {
                 Reply::Leases(live.collect())
             }
         }
+    }
+
+    fn connect(&mut self, user: &str, device: &str, mut record: Record, now_ms: u64) -> Connected {
+        let devices = self.users.entry(user.to_owned()).or_default();
+        let held = devices.get(device).copied().filter(|(held, _)| held.expires_ms > now_ms);
+        let rank = |record: &Record| {
+            let Place { node, incarnation, connection } = record.place;
+            let Handle { shard, key } = connection;
+            (record.connected_ms, incarnation, shard, key.index, key.generation, node)
+        };
+        let (next, displaced) = match held {
+            // It keeps its beginning.
+            Some((held, displaced)) if held.place == record.place => {
+                record.connected_ms = held.connected_ms;
+                (displaced, [None, displaced])
+            }
+            Some((held, _)) if rank(&held) > rank(&record) => return Connected::Beaten { by: held },
+            Some((held, displaced)) => (Some(held), [Some(held), displaced]),
+            None => (None, [None, None]),
+        };
+        devices.insert(device.to_owned(), (record, next));
+        let living = displaced.into_iter().flatten().filter(|one| one.expires_ms > now_ms);
+        Connected::Stands { displaced: living.collect() }
+    }
+
+    fn renew(&mut self, lease: &Lease, ttl_ms: u64, now_ms: u64) -> Renewed {
+        let held = self.leases.get(&lease.node).filter(|(_, until_ms, _)| *until_ms > now_ms);
+        let (found, since_ms) = match held {
+            Some((held, ..)) if held.incarnation > lease.incarnation => {
+                return Renewed::Superseded { incarnation: held.incarnation };
+            }
+            Some((held, ..)) if held.incarnation < lease.incarnation => {
+                (Renewed::TookOver { incarnation: held.incarnation, since_ms: now_ms }, now_ms)
+            }
+            Some(&(_, _, since_ms)) => (Renewed::Kept { since_ms }, since_ms),
+            None => (Renewed::Absent { since_ms: now_ms }, now_ms),
+        };
+        self.leases.insert(lease.node.clone(), (lease.clone(), now_ms + ttl_ms, since_ms));
+        found
     }
 }

@@ -80,16 +80,7 @@ impl Node {
             world.micros = start.now_us + ahead_us;
             world.wall_offset_ms = start.skew_ms - (start.ahead_us / 1_000) as i64;
         }
-        let lease = Lease {
-            node: name.clone(),
-            address: name.clone(),
-            region: String::new(),
-            incarnation: unix_ms,
-            capacity: 1_000,
-            connections: 0,
-            draining: false,
-            version: "1".into(),
-        };
+        let lease = lease_of(&name, unix_ms);
         let clock = Arc::new(AtomicU64::new(start.now_us + ahead_us));
         let registry = {
             let clock = clock.clone();
@@ -180,5 +171,18 @@ impl Node {
     /// Whether the registry has been told everything.
     pub fn is_settled(&self) -> bool {
         self.bridge.is_settled()
+    }
+}
+
+fn lease_of(name: &str, incarnation: u64) -> Lease {
+    Lease {
+        node: name.to_owned(),
+        address: name.to_owned(),
+        region: String::new(),
+        incarnation,
+        capacity: 1_000,
+        connections: 0,
+        draining: false,
+        version: "1".into(),
     }
 }

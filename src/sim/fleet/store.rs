@@ -7,7 +7,8 @@ use super::node::name_of;
 use crate::{
     bridge::store::{Event, Failure, Full, Output, Reply, Request},
     kit::random::Random,
-    sim::{faults::Odds, net::START_UNIX_MS, redis::Redis},
+    sim::redis::Redis,
+    sim::{faults::Odds, net::START_UNIX_MS},
 };
 use std::collections::VecDeque;
 
