@@ -155,8 +155,11 @@ impl Peers {
         if left_ms == Some(0) {
             return ticket.answer(Outcome::Expired);
         }
-        let timeout_ms = settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX));
-        let wait_ms = timeout_ms.min(left_ms.unwrap_or(u64::MAX)).saturating_add(settings.answer_slack_ms);
+        let wait_ms = self
+            .common
+            .timeout_ms(&message)
+            .min(left_ms.unwrap_or(u64::MAX))
+            .saturating_add(settings.answer_slack_ms);
         let ask = Ask {
             place,
             user,
@@ -245,6 +248,11 @@ fn authorization(token: &Secret) -> Option<HeaderValue> {
 }
 
 impl Common {
+    /// How long a message may wait for its connection.
+    fn timeout_ms(&self, message: &Message) -> u64 {
+        self.settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX))
+    }
+
     fn authorization(&self) -> Option<HeaderValue> {
         self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
