@@ -20,20 +20,20 @@ use std::hint::black_box;
 
 const USERS: u32 = 100_000;
 /// Longer than the window in which takeovers of one device are counted.
-const BETWEEN_TAKEOVERS_S: u32 = 61;
+const BETWEEN_TAKEOVERS_S: u64 = 61;
 
 fn handle(index: u32, generation: u32) -> Handle {
     Handle { shard: 0, key: Key { index, generation } }
 }
 
-fn arrival<'a>(user: &'a str, handle: Handle, connected_unix_s: u32) -> Arrival<'a> {
+fn arrival<'a>(user: &'a str, handle: Handle, began_ms: u64) -> Arrival<'a> {
     Arrival {
         user,
         device: Some("phone"),
         handle,
         protocol: Protocol::Websocket,
-        connected_unix_s,
-        expires_unix_s: connected_unix_s + 1_800,
+        began_ms,
+        ends_ms: began_ms + 1_800_000,
     }
 }
 
@@ -89,8 +89,11 @@ fn directory(criterion: &mut Criterion) {
             let index = next();
             now_s += BETWEEN_TAKEOVERS_S;
             generation += 2;
-            let registered =
-                directory.register(&arrival(&users[index as usize], handle(index, generation), now_s));
+            let registered = directory.register(&arrival(
+                &users[index as usize],
+                handle(index, generation),
+                now_s * 1_000,
+            ));
             assert!(registered.is_ok_and(|registered| registered.displaced.is_some()));
         });
     });

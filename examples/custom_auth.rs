@@ -65,6 +65,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     match server::run_with(config, Arc::new(keys))? {
         Ended::Drained => Ok(()),
-        Ended::CutShort => Err("stopped before the drain was over".into()),
+        Ended::CutShort | Ended::Superseded => Err("stopped before the drain was over".into()),
     }
 }

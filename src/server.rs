@@ -3,6 +3,7 @@
 //! Owns the order in which things start and stop, and nothing that runs in between.
 
 mod descriptors;
+mod fleet;
 mod memory;
 mod ready;
 mod secrets;
@@ -12,21 +13,23 @@ use crate::{
     bridge::{
         Broadcasts, DrainSwitch, Router,
         drain::{DrainOrigin, DrainPhase, DrainStep},
-        registry::{Lease, MemoryRegistry},
+        registry::Lease,
         store,
+        thread::BridgeThread,
     },
     clock::Clock,
-    config::Config,
+    config::{Config, RegistryUrl, peer_token},
     conn::{
         Settings, Shared,
         auth::{self, Authenticator, Replaceable},
     },
     control::{self, Control, ControlThread},
-    directory::{Dedup, Directory},
+    directory::{Dedup, Directory, Journal},
     model::mail::ToShard,
     shard::{ShardThread, listen},
     stats::{BuildInfo, NodeStats},
 };
+use fleet::Fleet;
 use memory::MemoryWatch;
 use secrets::SecretWatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -45,8 +48,8 @@ const TICK: Duration = Duration::from_millis(200);
 const MEMORY_TICKS: u64 = 5;
 /// Files of secrets are read again this often, in ticks.
 const SECRET_TICKS: u64 = 10;
-/// A lease is renewed this often, in ticks.
-const LEASE_TICKS: u64 = 15;
+/// What the node says of itself is brought up to date this often, in ticks.
+const LEASE_TICKS: u64 = 5;
 /// Progress of a drain is logged this often, in ticks.
 const PROGRESS_TICKS: u64 = 25;
 
@@ -57,6 +60,8 @@ pub enum Ended {
     Drained,
     /// A second signal cut the drain short.
     CutShort,
+    /// It drained and stopped, since a later run has its name.
+    Superseded,
 }
 
 /// Runs a node until it is told to stop and has drained.
@@ -87,11 +92,16 @@ struct Node {
     shards: Vec<ShardThread>,
     control: ControlThread,
     router: Arc<Router>,
+    fleet: Fleet,
     memory: MemoryWatch,
     secrets: SecretWatch,
     /// What other nodes call.
     address: String,
     ready_line: Option<String>,
+    /// A later run has this node's name.
+    superseded: bool,
+    /// Whether the last lease said that the node leaves.
+    leased_draining: bool,
 }
 
 /// What all threads of a node share.
@@ -109,7 +119,7 @@ struct Common {
 }
 
 impl Common {
-    fn new(mut config: Config, authenticator: Arc<dyn Authenticator>) -> Self {
+    fn new(mut config: Config, authenticator: Arc<dyn Authenticator>, journal: Option<Journal>) -> Self {
         let clock = Clock::start();
         let incarnation = clock.now().unix_ms;
         let capacity = descriptors::raise_and_cap(config.limits.connections);
@@ -118,12 +128,17 @@ impl Common {
         let shared = Arc::new(Shared { draining: drain.flag(), ..Shared::default() });
         shared.capacity.store(capacity, Ordering::Relaxed);
         shared.node.store(node_number(&config.node.id, incarnation), Ordering::Relaxed);
+        let per_user = config.limits.connections_per_user;
+        let directory = match journal {
+            Some(journal) => Directory::with_journal(per_user, journal),
+            None => Directory::new(per_user),
+        };
         let stats = Arc::new(NodeStats::new(config.node.shards, &config.lanes, BuildInfo::current()));
         stats.set_capacity(capacity as u64);
         Self {
             settings: Arc::new(Settings::new(&config)),
             authenticator,
-            directory: Arc::new(Directory::new(config.limits.connections_per_user)),
+            directory: Arc::new(directory),
             shared,
             dedup: Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max)),
             stats,
@@ -156,18 +171,16 @@ impl Node {
         authenticator: Arc<dyn Authenticator>,
         secrets: SecretWatch,
     ) -> Result<Self, Box<dyn Error>> {
-        let common = Common::new(config, authenticator);
+        let (mail, journal) = fleet::mail(&config.registry.url);
+        let common = Common::new(config, authenticator, journal);
         let config = &common.config;
         let internal = bind_internal(config.internal.listen)?;
         let (nets, addresses) = shards::open_nets(config, common.clock)?;
         let (mailboxes, shards) = shards::spawn(&common, nets)?;
 
-        let address = address_of(&internal);
-        let lease = common.lease(address.clone());
-        let registry = Arc::new(MemoryRegistry::new(common.directory.clone(), lease));
-        let number = common.shared.node.load(Ordering::Relaxed);
-        let router = Arc::new(Router::new(registry, mailboxes, common.stats.clone(), number));
         let internal_address = internal.local_addr()?;
+        let address = fleet::address_of(internal_address, &config.registry.url);
+        let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
         let parts = Control {
             config: config.clone(),
             router: router.clone(),
@@ -177,18 +190,35 @@ impl Node {
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            peers: fleet.peers.clone(),
             node: store::node_number(&config.node.id),
-            incarnation: common.incarnation,
-            lacking: Arc::new(|_, _, place| {
-                tracing::debug!(?place, "asked for a connection that is not here")
+            lacking: Arc::new({
+                let router = router.clone();
+                move |user, device, place| router.registry().forget(user, device, place)
             }),
-            displaced: Arc::new(|place| tracing::debug!(?place, "a connection has lost its device")),
+            displaced: Arc::new({
+                let router = router.clone();
+                // Whoever told of it tells again, as long as it is not answered.
+                move |place| drop(router.displace(place.connection))
+            }),
         };
         let control = control::spawn(internal, parts)?;
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         let ready_line = announce(config, &addresses, internal_address)?;
-        Ok(Self { common, shards, control, router, memory, secrets, address, ready_line })
+        Ok(Self {
+            common,
+            shards,
+            control,
+            router,
+            fleet,
+            memory,
+            secrets,
+            address,
+            ready_line,
+            superseded: false,
+            leased_draining: false,
+        })
     }
 
     /// Serves until a drain that a signal began is over.
@@ -219,13 +249,30 @@ impl Node {
                 Err(_) => {}
             }
             ticks += 1;
+            self.step_down();
             if self.advance_drain(ticks) {
                 break;
             }
             self.watch(ticks);
         }
+        let superseded = self.superseded;
         self.stop();
-        Ended::Drained
+        if superseded { Ended::Superseded } else { Ended::Drained }
+    }
+
+    /// Two nodes with one name would take each other's connections for their own: the earlier one leaves.
+    fn step_down(&mut self) {
+        let later = self.fleet.bridge.as_ref().and_then(BridgeThread::superseded);
+        let Some(incarnation) = later.filter(|_| !self.superseded) else { return };
+        self.superseded = true;
+        let node = &self.common.config.node.id;
+        tracing::error!(
+            node,
+            incarnation,
+            "another node runs with this name and began later: draining; set node.id to a name of its own"
+        );
+        let (now, connections) = (self.common.clock.now(), self.common.stats.connections());
+        self.common.drain.start(DrainOrigin::Signal, now, connections);
     }
 
     /// Says whether the node is to end.
@@ -262,6 +309,9 @@ impl Node {
         if ticks.is_multiple_of(SECRET_TICKS)
             && let Some(tokens) = self.secrets.look()
         {
+            if let Some(peers) = &self.fleet.peers {
+                peers.set_token(peer_token(&tokens).cloned());
+            }
             self.control.replace_tokens(tokens);
         }
         if ticks.is_multiple_of(MEMORY_TICKS)
@@ -270,16 +320,21 @@ impl Node {
             self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
             self.common.stats.set_memory_pressure(pressure);
         }
-        if ticks.is_multiple_of(LEASE_TICKS) {
+        let draining = self.common.drain.is_draining();
+        if ticks.is_multiple_of(LEASE_TICKS) || draining != self.leased_draining {
+            self.leased_draining = draining;
             self.router.registry().renew(self.common.lease(self.address.clone()));
         }
     }
 
-    /// Shards first, so that senders hear of every end; then the internal port.
+    /// Shards first, so that senders hear of every end; then the registry hears who has left; then the internal port.
     fn stop(self) {
         self.router.post_to_all(|| ToShard::Stop);
         for shard in self.shards {
             shard.join();
+        }
+        if let Some(bridge) = self.fleet.bridge {
+            bridge.stop();
         }
         self.control.stop();
         if let (Some(path), Some(line)) = (&self.common.config.node.ready_file, &self.ready_line) {
@@ -299,10 +354,6 @@ fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {
     })
 }
 
-fn address_of(listener: &TcpListener) -> String {
-    listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
-}
-
 /// Tells this run from all others in connection ids.
 fn node_number(id: &str, incarnation: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -318,12 +369,19 @@ fn announce(config: &Config, clients: &[SocketAddr], internal: SocketAddr) -> io
         %internal,
         shards = config.node.shards,
         connections = config.limits.connections,
-        registry = "memory (this process only)",
+        registry = registry_of(config),
         "ready"
     );
     match &config.node.ready_file {
         Some(path) => ready::write(path, clients, internal).map(Some),
         None => Ok(None),
+    }
+}
+
+fn registry_of(config: &Config) -> &'static str {
+    match config.registry.url {
+        RegistryUrl::Memory => "memory (this process only)",
+        RegistryUrl::Redis(_) => "redis",
     }
 }
 

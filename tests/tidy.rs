@@ -56,7 +56,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libc", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs", "server/"]),
     ("hyper", &["control/", "bridge/peers/"]),
     ("hyper_util", &["control/", "bridge/peers/"]),
-    ("tokio", &["control/", "bridge/peers/"]),
+    ("tokio", &["control/", "bridge/peers/", "bridge/thread.rs"]),
     ("prost", &["bridge/peers/"]),
     ("axum", &["control/"]),
     ("httparse", &["proto/"]),

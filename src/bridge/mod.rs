@@ -3,14 +3,17 @@
 //! Never imports `shard` or `conn`: it knows connections by their handles and shards by their mailboxes.
 
 pub mod broadcasts;
+pub mod core;
 pub mod drain;
 pub mod peers;
 pub mod push;
+pub mod registrar;
 pub mod registry;
 pub mod router;
 pub mod store;
+pub mod thread;
 
 pub use broadcasts::Broadcasts;
 pub use drain::{DrainPhase, DrainStatus, DrainSwitch};
 pub use push::{Delivered, Push};
-pub use router::{Device, Router};
+pub use router::{Device, Devices, Router};

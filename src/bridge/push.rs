@@ -1,6 +1,13 @@
 //! One message on its way to a user's devices, until every outcome is in.
+//!
+//! Connections of this node are written to at once. Those of other nodes are asked of the registry meanwhile. What was gone
+//! when the message came, and what could not be reached, is looked up once more: there may be a newer connection.
 
-use super::router::Router;
+use super::{
+    registry::{Answer, Elsewhere, Found, Lookup, Route},
+    router::Router,
+    store::Failure,
+};
 use crate::{
     kit::completion::Batch,
     model::{Handle, Message, Outcome},
@@ -8,15 +15,58 @@ use crate::{
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
+
+/// Where a target is.
+#[derive(Clone, Debug)]
+enum At {
+    Here(Handle),
+    /// At another node: the route at this place of what was found.
+    There(Arc<Found>, usize),
+    /// Its record names another user: nowhere.
+    Nowhere,
+}
 
 /// One connection that a message was posted to.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub handle: Handle,
+struct Target {
+    at: At,
     /// None: the device is called by its connection id.
-    pub device: Option<Box<str>>,
+    device: Option<Box<str>>,
+}
+
+impl Target {
+    /// Whether it may be in another place by now. A node that did not answer may have done what it was asked to, but its
+    /// connection is not the one that a fresh look would find.
+    fn is_lost(&self, outcome: Outcome) -> bool {
+        match self.at {
+            At::Here(_) => outcome == Outcome::Stale,
+            At::There(..) => matches!(outcome, Outcome::Stale | Outcome::Failed),
+            At::Nowhere => false,
+        }
+    }
+
+    fn route(&self) -> Option<&Route> {
+        match &self.at {
+            At::There(found, place) => found.routes.get(*place),
+            At::Here(_) | At::Nowhere => None,
+        }
+    }
+}
+
+/// Deliveries that were posted together, and which targets the places of their batch stand for.
+struct Round {
+    batch: Arc<Batch<Outcome>>,
+    targets: Vec<usize>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    First,
+    /// What was gone was looked up once more.
+    Again,
 }
 
 /// A future that is ready when every device has its outcome. Dropped early, it is still counted.
@@ -28,28 +78,50 @@ struct Inner {
     router: Arc<Router>,
     user: Box<str>,
     message: Arc<Message>,
+    /// The one device that is meant, while others may yet be found.
+    device: Option<Box<str>>,
     targets: Vec<Target>,
     outcomes: Vec<Outcome>,
-    /// The delivery under way, and which targets its places stand for: all at first, then those looked up afresh.
-    batch: Arc<Batch<Outcome>>,
-    places: Option<Vec<usize>>,
+    rounds: Vec<Round>,
+    lookup: Option<Lookup>,
+    stage: Stage,
+    /// Why there may be devices that were not found.
+    unknown: Option<Failure>,
 }
 
 impl Push {
-    pub(super) fn new(
+    pub(super) fn begin(
         router: Arc<Router>,
         user: &str,
+        device: Option<&str>,
         message: Arc<Message>,
-        targets: Vec<Target>,
-        batch: Arc<Batch<Outcome>>,
     ) -> Self {
-        let outcomes = vec![Outcome::Failed; targets.len()];
-        Self {
-            inner: Some(Inner { router, user: user.into(), message, targets, outcomes, batch, places: None }),
+        let mut targets = Vec::new();
+        router.visit(user, device, |route| {
+            targets.push(Target { at: At::Here(route.handle), device: route.device.map(Into::into) });
+        });
+        let mut inner = Inner {
+            outcomes: vec![Outcome::Failed; targets.len()],
+            router,
+            user: user.into(),
+            message,
+            device: None,
+            targets,
+            rounds: Vec::new(),
+            lookup: None,
+            stage: Stage::First,
+            unknown: None,
+        };
+        inner.post((0..inner.targets.len()).collect());
+        // A device is in one place: where it is here, nobody else is asked.
+        if device.is_none() || inner.targets.is_empty() {
+            inner.device = device.map(Into::into);
+            inner.ask(false);
         }
+        Self { inner: Some(inner) }
     }
 
-    /// Devices found.
+    /// Devices found so far.
     pub fn devices(&self) -> usize {
         self.inner.as_ref().map_or(0, |inner| inner.targets.len())
     }
@@ -66,11 +138,20 @@ impl Future for Push {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(Delivered::default()) };
         loop {
-            std::task::ready!(inner.batch.poll_done(cx));
-            inner.collect();
-            if inner.places.is_some() || !inner.look_again() {
+            if let Some(lookup) = &mut inner.lookup {
+                let answer = ready!(Pin::new(lookup).poll(cx));
+                inner.lookup = None;
+                inner.hear(answer);
+            }
+            while let Some(round) = inner.rounds.last() {
+                ready!(round.batch.poll_done(cx));
+                inner.collect();
+            }
+            if inner.stage == Stage::Again {
                 break;
             }
+            inner.stage = Stage::Again;
+            inner.look_again();
         }
         inner.count();
         let delivered = self.inner.take().map(Inner::into_delivered);
@@ -88,43 +169,132 @@ impl Drop for Push {
 }
 
 impl Inner {
+    /// Posts the message to some targets.
+    fn post(&mut self, targets: Vec<usize>) {
+        if targets.is_empty() {
+            return;
+        }
+        let batch = Batch::new(targets.len());
+        for (place, &target) in targets.iter().enumerate() {
+            let ticket = batch.ticket(place);
+            match &self.targets[target].at {
+                At::Here(handle) => self.router.deliver(*handle, self.message.clone(), ticket),
+                At::There(found, at) => match found.routes.get(*at) {
+                    Some(route) => {
+                        self.router.deliver_elsewhere(route, &self.user, &self.message, ticket);
+                    }
+                    None => ticket.answer(Outcome::Failed),
+                },
+                At::Nowhere => ticket.answer(Outcome::Failed),
+            }
+        }
+        self.rounds.push(Round { batch, targets });
+    }
+
+    /// Takes the outcomes of the last round, which is done.
     fn collect(&mut self) {
-        for place in 0..self.batch.len() {
-            let target = self.places.as_ref().map_or(place, |places| places[place]);
-            self.outcomes[target] = self.batch.answer(place).unwrap_or(Outcome::Failed);
+        let Some(Round { batch, targets }) = self.rounds.pop() else { return };
+        for (place, target) in targets.into_iter().enumerate() {
+            self.outcomes[target] = batch.answer(place).unwrap_or(Outcome::Failed);
         }
     }
 
-    /// A connection that was gone may have come back elsewhere: one fresh lookup for each. Says whether any had.
-    fn look_again(&mut self) -> bool {
-        let mut places = Vec::new();
+    /// Asks where other nodes hold connections of the user.
+    fn ask(&mut self, fresh: bool) {
+        match self.router.registry().elsewhere(&self.user, fresh) {
+            Elsewhere::Nowhere => {}
+            Elsewhere::Known(found) => self.hear(Ok(found)),
+            Elsewhere::Asked(lookup) => self.lookup = Some(lookup),
+        }
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        match (answer, self.stage) {
+            (Ok(found), Stage::First) => self.add(&found),
+            (Ok(found), Stage::Again) => self.redirect(&found),
+            (Err(failure), Stage::First) => self.unknown = Some(failure),
+            // It stays with what became of it at first.
+            (Err(_), Stage::Again) => {}
+        }
+    }
+
+    /// Posts to what was found elsewhere. A device that is here was written to already.
+    fn add(&mut self, found: &Arc<Found>) {
+        let held = self.targets.len();
+        let is_new = |targets: &[Target], name: &str| {
+            self.device.as_deref().is_none_or(|wanted| wanted == name)
+                && !targets[..held].iter().any(|target| target.device.as_deref() == Some(name))
+        };
+        let mut targets = std::mem::take(&mut self.targets);
+        for (at, route) in found.routes.iter().enumerate() {
+            if is_new(&targets, &route.device) {
+                let device = Some(route.device.clone());
+                targets.push(Target { at: At::There(found.clone(), at), device });
+            }
+        }
+        for name in &found.foreign {
+            if is_new(&targets, name) {
+                targets.push(Target { at: At::Nowhere, device: Some(name.clone()) });
+            }
+        }
+        self.targets = targets;
+        self.outcomes.resize(self.targets.len(), Outcome::Failed);
+        if found.partial {
+            self.unknown = Some(Failure::Down);
+        }
+        self.post((held..self.targets.len()).collect());
+    }
+
+    /// A connection that was gone may have come back, here or elsewhere: one fresh look for each that has a name.
+    fn look_again(&mut self) {
+        let mut here = Vec::new();
+        let mut elsewhere = false;
         for (at, target) in self.targets.iter_mut().enumerate() {
-            if self.outcomes[at] != Outcome::Stale {
-                continue;
+            let lost = target.is_lost(self.outcomes[at]);
+            let Some(device) = target.device.as_deref().filter(|_| lost) else { continue };
+            match self.router.find(&self.user, device) {
+                Some(found) if !matches!(target.at, At::Here(held) if held == found) => {
+                    target.at = At::Here(found);
+                    here.push(at);
+                }
+                _ => elsewhere = true,
             }
-            let Some(device) = &target.device else { continue };
-            if let Some(found) = self.router.find(&self.user, device)
-                && found != target.handle
-            {
-                target.handle = found;
-                places.push(at);
+        }
+        self.post(here);
+        if elsewhere {
+            self.ask(true);
+        }
+    }
+
+    /// Posts once more to devices that a fresh look has found in another place, and to those it has found besides.
+    fn redirect(&mut self, found: &Arc<Found>) {
+        let mut moved = Vec::new();
+        let under_way: Vec<usize> = self.rounds.iter().flat_map(|round| round.targets.clone()).collect();
+        for (at, target) in self.targets.iter_mut().enumerate() {
+            let lost = target.is_lost(self.outcomes[at]) && !under_way.contains(&at);
+            let Some(device) = target.device.as_deref().filter(|_| lost) else { continue };
+            let held = target.route().map(|route| route.place);
+            let now = found
+                .routes
+                .iter()
+                .position(|route| &*route.device == device && held.is_none_or(|held| held != route.place));
+            if let Some(place) = now {
+                target.at = At::There(found.clone(), place);
+                moved.push(at);
             }
         }
-        if places.is_empty() {
-            return false;
+        self.post(moved);
+        // What was known before was wrong, so it may have lacked others too.
+        if self.device.is_none() {
+            self.add(found);
         }
-        self.batch = Batch::new(places.len());
-        for (place, &at) in places.iter().enumerate() {
-            self.router.deliver(self.targets[at].handle, self.message.clone(), self.batch.ticket(place));
-        }
-        self.places = Some(places);
-        true
     }
 
     fn count(&self) {
         let stats = self.router.stats();
         if self.outcomes.is_empty() {
-            stats.message(self.message.lane, Outcome::Offline);
+            let nobody = if self.unknown.is_some() { Outcome::Failed } else { Outcome::Offline };
+            stats.message(self.message.lane, nobody);
         }
         for &outcome in &self.outcomes {
             stats.message(self.message.lane, outcome);
@@ -132,7 +302,12 @@ impl Inner {
     }
 
     fn into_delivered(self) -> Delivered {
-        Delivered { router: Some(self.router), targets: self.targets, outcomes: self.outcomes }
+        Delivered {
+            router: Some(self.router),
+            targets: self.targets,
+            outcomes: self.outcomes,
+            unknown: self.unknown,
+        }
     }
 }
 
@@ -142,6 +317,7 @@ pub struct Delivered {
     router: Option<Arc<Router>>,
     targets: Vec<Target>,
     outcomes: Vec<Outcome>,
+    unknown: Option<Failure>,
 }
 
 impl Delivered {
@@ -150,18 +326,26 @@ impl Delivered {
         self.outcomes.is_empty()
     }
 
+    /// Why there may be devices that were not found: the registry could not be asked.
+    pub fn unknown(&self) -> Option<&Failure> {
+        self.unknown.as_ref()
+    }
+
     /// The outcomes alone.
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
     }
 
-    /// Each device's name and outcome.
-    pub fn visit(&self, mut visit: impl FnMut(&str, Outcome)) {
+    /// Each device's name, its outcome, and the node that holds it, where that is another one.
+    pub fn visit(&self, mut visit: impl FnMut(&str, Outcome, Option<&str>)) {
         for (target, &outcome) in self.targets.iter().zip(&self.outcomes) {
-            match (&target.device, &self.router) {
-                (Some(device), _) => visit(device, outcome),
-                (None, Some(router)) => visit(&router.connection_id(target.handle).to_string(), outcome),
-                (None, None) => {}
+            let node = target.route().map(|route| &*route.node);
+            match (&target.device, &target.at, &self.router) {
+                (Some(device), ..) => visit(device, outcome, node),
+                (None, At::Here(handle), Some(router)) => {
+                    visit(&router.connection_id(*handle).to_string(), outcome, node);
+                }
+                (None, ..) => {}
             }
         }
     }

@@ -1,34 +1,64 @@
-//! From a user's name to the mailboxes of the shards that hold the user's connections.
+//! From a user's name to the mailboxes of the shards that hold the user's connections, and to other nodes.
 //!
 //! Owns no connection and waits for nothing: what finds no room in a mailbox is answered at once.
 
 use super::{
-    push::{Push, Target},
-    registry::Registry,
+    push::Push,
+    registry::{Elsewhere, Registry, Route},
+    store::{Failure, Place},
 };
 use crate::{
-    kit::{completion::Batch, completion::Ticket, mailbox::Full, mailbox::Sender},
+    directory::{self, Directory},
+    kit::{completion::Ticket, mailbox::Full, mailbox::Sender, time::Now},
     model::{ConnectionId, Handle, Message, Outcome, Protocol, Reason, mail},
-    stats::NodeStats,
+    stats::{NodeStats, PeersState},
 };
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// How messages get to other nodes.
+pub trait Peering: Send + Sync + 'static {
+    /// Sends a message to a connection that another node holds. Never waits; the ticket is answered.
+    fn deliver(&self, route: &Route, user: &str, message: &Arc<Message>, ticket: Ticket<Outcome>);
+
+    /// Tells the node at an address that its connection has lost its device. `answered` hears once whether it has answered.
+    fn displaced(&self, address: &str, place: Place, user: &str, answered: Box<dyn FnOnce(bool) + Send>);
+
+    /// Forgets nodes whose address `lives` does not know.
+    fn retain(&self, lives: &dyn Fn(&str) -> bool);
+
+    /// How the links are.
+    fn state(&self) -> PeersState;
+}
 
 /// One device of a user, as `GET /v1/users/{user}/devices` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Device {
     /// Its name, or its connection id.
     pub device: String,
-    /// What it speaks.
-    pub protocol: Protocol,
+    /// The node that holds it; None: this one.
+    pub node: Option<Arc<str>>,
+    /// What it speaks; None: what this release does not know.
+    pub protocol: Option<Protocol>,
     /// Seconds since 1970.
     pub connected_unix_s: u32,
     /// When its bounded life ends, seconds since 1970.
     pub expires_unix_s: u32,
 }
 
-/// Routes messages within a node.
+/// The devices of a user.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Devices {
+    /// Those of this node first.
+    pub devices: Vec<Device>,
+    /// Why there may be others.
+    pub unknown: Option<Failure>,
+}
+
+/// Routes messages within a node and to other nodes.
 pub struct Router {
+    directory: Arc<Directory>,
     registry: Arc<dyn Registry>,
+    peering: Option<Arc<dyn Peering>>,
     shards: Vec<Sender<mail::ToShard>>,
     stats: Arc<NodeStats>,
     /// Tells connection ids of this run from all others.
@@ -39,25 +69,33 @@ pub struct Router {
     wake_hook: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
+/// What a router is made of.
+pub struct Parts {
+    /// The node's own connections.
+    pub directory: Arc<Directory>,
+    /// Where the others are.
+    pub registry: Arc<dyn Registry>,
+    /// How they are reached; None: there are no others.
+    pub peering: Option<Arc<dyn Peering>>,
+    /// The mailboxes of all shards, in their order.
+    pub shards: Vec<Sender<mail::ToShard>>,
+    /// Where outcomes are counted.
+    pub stats: Arc<NodeStats>,
+    /// Tells connection ids of this run from all others.
+    pub node: u64,
+}
+
 impl Router {
-    /// A router over the mailboxes of all shards, in their order.
-    pub fn new(
-        registry: Arc<dyn Registry>,
-        shards: Vec<Sender<mail::ToShard>>,
-        stats: Arc<NodeStats>,
-        node: u64,
-    ) -> Self {
-        Self { registry, shards, stats, node, orphans: Mutex::default(), wake_hook: OnceLock::new() }
+    /// A router.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { directory, registry, peering, shards, stats, node } = parts;
+        let (orphans, wake_hook) = (Mutex::default(), OnceLock::new());
+        Self { directory, registry, peering, shards, stats, node, orphans, wake_hook }
     }
 
     /// Posts a message to every device of a user, or to one. The outcomes come with the returned [`Push`].
     pub fn push(self: &Arc<Self>, user: &str, device: Option<&str>, message: Arc<Message>) -> Push {
-        let targets = self.targets(user, device);
-        let batch = Batch::new(targets.len());
-        for (place, target) in targets.iter().enumerate() {
-            self.deliver(target.handle, message.clone(), batch.ticket(place));
-        }
-        Push::new(self.clone(), user, message, targets, batch)
+        Push::begin(self.clone(), user, device, message)
     }
 
     /// From now on shards are not woken by each message: `hook` is called instead, and sees to it that [`Router::wake`] is
@@ -74,41 +112,73 @@ impl Router {
         }
     }
 
-    /// The devices of a user.
-    pub fn devices(&self, user: &str) -> Vec<Device> {
-        let mut devices = Vec::new();
-        self.registry.lookup(user, &mut |route| {
-            devices.push(Device {
-                device: route
-                    .device
-                    .map_or_else(|| self.connection_id(route.handle).to_string(), str::to_owned),
-                protocol: route.protocol,
-                connected_unix_s: route.connected_unix_s,
-                expires_unix_s: route.expires_unix_s,
-            });
-        });
-        devices
+    /// The devices of a user, those of this node first.
+    pub async fn devices(&self, user: &str, now: Now) -> Devices {
+        let mut devices = self.devices_here(user, now);
+        let unknown = match self.elsewhere(user).await {
+            Ok(routes) => {
+                let held = devices.len();
+                for route in &routes {
+                    if !devices[..held].iter().any(|device| *device.device == *route.device) {
+                        devices.push(Device {
+                            device: route.device.to_string(),
+                            node: Some(route.node.clone()),
+                            protocol: route.protocol,
+                            connected_unix_s: (route.connected_ms / 1_000) as u32,
+                            expires_unix_s: (route.expires_ms / 1_000) as u32,
+                        });
+                    }
+                }
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        Devices { devices, unknown }
     }
 
-    /// Whether a user has any connection.
-    pub fn is_connected(&self, user: &str) -> bool {
+    /// Whether a user has any connection; None: nobody can say.
+    pub async fn is_connected(&self, user: &str) -> Option<bool> {
         let mut any = false;
-        self.registry.lookup(user, &mut |_| any = true);
-        any
+        self.directory.lookup(user, |_| any = true);
+        if any {
+            return Some(true);
+        }
+        self.elsewhere(user).await.ok().map(|routes| !routes.is_empty())
     }
 
-    /// Asks a user's connections, or one device's, to leave, and closes them after the grace. Says how many.
+    /// Where other nodes hold connections of a user.
+    ///
+    /// # Errors
+    /// When nobody can say.
+    pub async fn elsewhere(&self, user: &str) -> Result<Vec<Route>, Failure> {
+        match self.registry.elsewhere(user, false) {
+            Elsewhere::Nowhere => Ok(Vec::new()),
+            Elsewhere::Known(found) => Ok(found.routes.clone()),
+            Elsewhere::Asked(lookup) => lookup.await.map(|found| found.routes.clone()),
+        }
+    }
+
+    /// Asks a user's connections at this node, or one device's, to leave, and closes them after the grace. Says how many.
     ///
     /// # Errors
     /// [`Full`] with the number asked before a mailbox had no room.
-    pub fn disconnect(&self, user: &str, device: Option<&str>) -> Result<usize, Full<usize>> {
-        let targets = self.targets(user, device);
-        for (asked, target) in targets.iter().enumerate() {
-            let letter =
-                mail::ToShard::Close { key: target.handle.key, reason: Reason::Operator, goaway: true };
-            self.post_control(target.handle.shard, letter).map_err(|_| Full(asked))?;
+    pub fn disconnect_here(&self, user: &str, device: Option<&str>) -> Result<usize, Full<usize>> {
+        let mut handles = Vec::new();
+        self.visit(user, device, |route| handles.push(route.handle));
+        for (asked, handle) in handles.iter().enumerate() {
+            let letter = mail::ToShard::Close { key: handle.key, reason: Reason::Operator, goaway: true };
+            self.post_control(handle.shard, letter).map_err(|_| Full(asked))?;
         }
-        Ok(targets.len())
+        Ok(handles.len())
+    }
+
+    /// Closes a connection of this node whose device has connected at another. A full mailbox is answered with the handle.
+    ///
+    /// # Errors
+    /// [`Full`] when the shard's mailbox has no room.
+    pub fn displace(&self, handle: Handle) -> Result<(), Full<Handle>> {
+        let letter = mail::ToShard::Close { key: handle.key, reason: Reason::Displaced, goaway: false };
+        self.post_control(handle.shard, letter).map_err(|_| Full(handle))
     }
 
     /// Posts the same letter about the whole node to every shard. There is room for it: see [`mail::CONTROL_RESERVE`].
@@ -138,13 +208,13 @@ impl Router {
         &*self.registry
     }
 
-    pub(super) fn stats(&self) -> &NodeStats {
-        &self.stats
-    }
-
     /// The fleet-wide name of a connection of this node.
     pub fn connection_id(&self, handle: Handle) -> ConnectionId {
         ConnectionId { node: self.node, handle }
+    }
+
+    pub(super) fn stats(&self) -> &NodeStats {
+        &self.stats
     }
 
     pub(super) fn deliver(&self, handle: Handle, message: Arc<Message>, ticket: Ticket<Outcome>) {
@@ -162,6 +232,20 @@ impl Router {
         }
     }
 
+    /// To a connection of another node.
+    pub(super) fn deliver_elsewhere(
+        &self,
+        route: &Route,
+        user: &str,
+        message: &Arc<Message>,
+        ticket: Ticket<Outcome>,
+    ) {
+        match &self.peering {
+            Some(peering) => peering.deliver(route, user, message, ticket),
+            None => ticket.answer(Outcome::Failed),
+        }
+    }
+
     /// Posts a message that another node has for a connection of this one: to that connection, if it is found under the user, or
     /// else to the one that the user's device has here now. Says whether there was either; when not, the outcome is `stale`.
     /// It is not counted: the node where the message entered does that.
@@ -174,7 +258,7 @@ impl Router {
         ticket: Ticket<Outcome>,
     ) -> bool {
         let (mut found, mut moved) = (None, None);
-        self.registry.lookup(user, &mut |route| {
+        self.directory.lookup(user, |route| {
             if route.handle == connection {
                 found = Some(route.handle);
             } else if route.device == Some(device) && moved.is_none() {
@@ -188,31 +272,58 @@ impl Router {
         found.or(moved).is_some()
     }
 
-    /// Where a device's newest connection is now.
+    /// Whether a connection of this node is there under the user, and takes messages.
+    pub fn holds(&self, user: &str, handle: Handle) -> bool {
+        self.directory.holds(user, handle)
+    }
+
+    /// Where a device's newest connection at this node is now.
     pub(super) fn find(&self, user: &str, device: &str) -> Option<Handle> {
-        self.targets(user, Some(device)).first().map(|target| target.handle)
+        let mut found = None;
+        self.visit(user, Some(device), |route| found = found.or(Some(route.handle)));
+        found
     }
 
     pub(super) fn adopt(&self, push: Push) {
         self.orphans.lock().unwrap_or_else(PoisonError::into_inner).push(push);
     }
 
-    fn targets(&self, user: &str, device: Option<&str>) -> Vec<Target> {
+    /// Shows a user's connections at this node, or one device's.
+    pub(super) fn visit(
+        &self,
+        user: &str,
+        device: Option<&str>,
+        mut visit: impl FnMut(directory::Route<'_>),
+    ) {
         // A device that gave no name is called by its connection id, whose text names its handle.
         let unnamed = device.and_then(|name| name.parse::<ConnectionId>().ok());
         let unnamed = unnamed.filter(|id| id.node == self.node).map(|id| id.handle);
-        let mut targets = Vec::new();
-        self.registry.lookup(user, &mut |route| {
+        self.directory.lookup(user, |route| {
             let wanted = match (device, route.device) {
                 (None, _) => true,
                 (Some(wanted), Some(name)) => wanted == name,
                 (Some(_), None) => unnamed == Some(route.handle),
             };
             if wanted {
-                targets.push(Target { handle: route.handle, device: route.device.map(Into::into) });
+                visit(route);
             }
         });
-        targets
+    }
+
+    fn devices_here(&self, user: &str, now: Now) -> Vec<Device> {
+        let mut devices = Vec::new();
+        let unix_ms = |at_ms: u64| (now.unix_ms + at_ms).saturating_sub(now.millis());
+        self.directory.lookup(user, |route| {
+            let id = || self.connection_id(route.handle).to_string();
+            devices.push(Device {
+                device: route.device.map_or_else(id, str::to_owned),
+                node: None,
+                protocol: Some(route.protocol),
+                connected_unix_s: (unix_ms(route.began.millis(now.millis())) / 1_000) as u32,
+                expires_unix_s: (unix_ms(route.ends_ms) / 1_000) as u32,
+            });
+        });
+        devices
     }
 
     fn post_control(&self, shard: u16, letter: mail::ToShard) -> Result<(), Full<mail::ToShard>> {

@@ -40,7 +40,7 @@ pub fn main(args: &Args) -> i32 {
 fn run(config: Config) -> i32 {
     match crate::server::run(config) {
         Ok(Ended::Drained) => DONE,
-        Ok(Ended::CutShort) => FAILED,
+        Ok(Ended::CutShort | Ended::Superseded) => FAILED,
         Err(error) => {
             tracing::error!("{error}");
             FAILED

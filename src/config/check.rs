@@ -6,7 +6,9 @@ use super::{
     duration::format_ms,
     kind::{DURATION_MS_MAX, quoted},
     load::{Layers, Sources},
-    raw, words,
+    peer_token, raw,
+    redis_url::{Kind, Target},
+    words,
 };
 use crate::model::{Lanes, lane::LaneConfig};
 use std::{
@@ -33,7 +35,7 @@ pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>)
         limits: checker.limits(),
         dedup: checker.dedup(),
         lanes: checker.lanes()?,
-        registry: Registry { url: RegistryUrl::Memory },
+        registry: checker.registry()?,
         kafka: Kafka { brokers: KafkaBrokers::None },
         log: Log { format: checker.layers.raw.log.format, level: checker.layers.raw.log.level.clone() },
         sources: sources.clone(),
@@ -63,16 +65,38 @@ impl Checker {
             let problem = "queue support is not in this version; expected \"none\"";
             return Err(self.refuse("kafka.brokers", quoted(&raw.kafka.brokers), problem));
         }
-        if raw.registry.url != "memory" {
-            let problem = "a registry outside the process is not in this version; expected \"memory\"";
-            // Such an address may hold a password.
-            let shown =
-                raw.registry.url.split_once("://").map_or(raw.registry.url.clone(), |(scheme, rest)| {
-                    format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host))
-                });
-            return Err(self.refuse("registry.url", quoted(&shown), problem));
-        }
         Ok(())
+    }
+
+    fn registry(&self) -> Result<Registry, ConfigError> {
+        let raw = &self.layers.raw.registry;
+        let password =
+            self.secret("registry.password", &raw.password, "registry.password_file", &raw.password_file)?;
+        let of_sentinels = self.secret(
+            "registry.sentinel_password",
+            &raw.sentinel_password,
+            "registry.sentinel_password_file",
+            &raw.sentinel_password_file,
+        )?;
+        let mut url = match raw.url.parse::<Target>() {
+            Ok(target) => RegistryUrl::Redis(target),
+            // Anything else was refused as it was read.
+            Err(_) => RegistryUrl::Memory,
+        };
+        if let RegistryUrl::Redis(target) = &mut url {
+            target.login.password = password.or_else(|| target.login.password.take());
+            match &mut target.kind {
+                Kind::Sentinel { login, .. } => {
+                    login.password = of_sentinels.or_else(|| login.password.take());
+                }
+                Kind::Single(_) | Kind::Cluster(_) if of_sentinels.is_some() => {
+                    let problem = "expected only with a redis+sentinel registry.url";
+                    return Err(self.refuse("registry.sentinel_password", "***", problem));
+                }
+                Kind::Single(_) | Kind::Cluster(_) => {}
+            }
+        }
+        Ok(Registry { url, ca_file: raw.ca_file.clone(), timeout_ms: raw.timeout, heal_rate: raw.heal_rate })
     }
 
     fn node(&self) -> Node {
@@ -151,6 +175,7 @@ impl Checker {
                 format!("the token {} is the same as another; expected different ones", tokens[at].name);
             return Err(self.refuse("internal.tokens", "***", problem));
         }
+        self.check_peers(&tokens)?;
         let identity_header = internal.identity_header.clone();
         Ok(Internal {
             listen: internal.listen,
@@ -158,6 +183,16 @@ impl Checker {
             push_from: internal.push_from.clone(),
             identity_header,
         })
+    }
+
+    /// Nodes of a fleet call each other with a token of theirs.
+    fn check_peers(&self, tokens: &[Token]) -> Result<(), ConfigError> {
+        let fleet = self.layers.raw.registry.url != "memory";
+        if fleet && !tokens.is_empty() && peer_token(tokens).is_none() {
+            let problem = "expected one with role \"peer\", with which the nodes of a fleet call each other";
+            return Err(self.refuse("internal.tokens", "***", problem));
+        }
+        Ok(())
     }
 
     /// A secret or its file, whichever was set in the higher source.

@@ -2,7 +2,7 @@
 //!
 //! Owns the words "expected …" of every error. Knows no key.
 
-use super::{PushRate, Secret, duration, size};
+use super::{PushRate, Secret, duration, redis_url, size};
 use ipnet::IpNet;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -208,6 +208,39 @@ impl Kind for Rate {
 
     fn allowed(&self) -> String {
         "a number of messages and a window, like \"3/2s\" (up to 1000000 messages, up to 1d)".into()
+    }
+}
+
+/// Where the registry is: `memory`, or an address of Redis that may hold passwords.
+pub struct RegistryAddress;
+
+impl Kind for RegistryAddress {
+    type Value = String;
+
+    fn parse(&self, input: &Input) -> Result<String, Rejected> {
+        let url = input.text().ok_or_else(Rejected::default)?;
+        if url == "memory" {
+            return Ok(url.to_owned());
+        }
+        let refuse = |problem: String| Rejected {
+            value: Some(quoted(&redis_url::masked(url))),
+            problem: Some(problem),
+            ..Rejected::default()
+        };
+        match url.parse::<redis_url::Target>() {
+            Ok(_) => Ok(url.to_owned()),
+            Err(error) => Err(refuse(format!("{error}; expected {}", self.allowed()))),
+        }
+    }
+
+    fn show(&self, value: &String) -> String {
+        quoted(&redis_url::masked(value))
+    }
+
+    fn allowed(&self) -> String {
+        "\"memory\", \"redis://HOST:PORT\", \"redis+sentinel://HOST:PORT,…/MASTER\" or \"redis+cluster://HOST:PORT,…\" \
+         (rediss: with TLS)"
+            .into()
     }
 }
 

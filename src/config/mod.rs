@@ -5,6 +5,7 @@
 
 pub mod duration;
 pub mod logging;
+pub mod redis_url;
 pub mod render;
 pub mod size;
 
@@ -308,11 +309,23 @@ pub struct Dedup {
     pub max: usize,
 }
 
+/// The token with which a node calls others: the first of role `peer`, else one that may do more.
+pub fn peer_token(tokens: &[Token]) -> Option<&Secret> {
+    let of = |role: Role| tokens.iter().find(|token| token.role == role);
+    of(Role::Peer).or_else(|| of(Role::All)).or_else(|| of(Role::Admin)).map(|token| &token.secret)
+}
+
 /// `registry.*`
 #[derive(Clone, Debug)]
 pub struct Registry {
     /// Which.
     pub url: RegistryUrl,
+    /// Certificates to trust in place of the host's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Within this each question to the registry is answered.
+    pub timeout_ms: u64,
+    /// Connections that the fleet registers again in a second after a loss.
+    pub heal_rate: u64,
 }
 
 /// `registry.url`
@@ -320,6 +333,8 @@ pub struct Registry {
 pub enum RegistryUrl {
     /// This process only.
     Memory,
+    /// Redis, in which nodes find each other's connections.
+    Redis(redis_url::Target),
 }
 
 /// `kafka.*`

@@ -7,7 +7,7 @@ use super::{
     AuthMode, Distribution, LogFormat, ProxyProtocol, PushRate, Secret,
     kind::{
         Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network,
-        Or, Percent, Rate, Rejected, Size, Text,
+        Or, Percent, Rate, RegistryAddress, Rejected, Size, Text,
     },
     token::{RawToken, Tokens},
     words,
@@ -265,8 +265,22 @@ keys! {
             "Names, highest first. Without a lane a message is \"normal\", or the middle one.";
     }
     registry: Registry, "registry", "Where nodes learn of each other's connections." {
-        url: String = Text("\"memory\"", words::is_text), "memory",
-            "\"memory\": this process only.";
+        url: String = RegistryAddress, "memory",
+            "\"memory\": this process only; else the Redis that all nodes of the fleet share.";
+        password: Option<Secret> = Or("", Hidden), "",
+            "Password of Redis, in place of one in registry.url.";
+        password_file: Option<PathBuf> = Or("", File), "",
+            "File that holds registry.password; read again for each new connection.";
+        sentinel_password: Option<Secret> = Or("", Hidden), "",
+            "Password of the Sentinels, in place of one in registry.url.";
+        sentinel_password_file: Option<PathBuf> = Or("", File), "",
+            "File that holds registry.sentinel_password; read again for each new connection.";
+        ca_file: Option<PathBuf> = Or("", File), "",
+            "Certificates (PEM) to trust in place of the host's, for rediss addresses.";
+        timeout: u64 = Duration(200, 60 * SECOND), "2s",
+            "Within this each question to the registry is answered, or fails.";
+        heal_rate: u64 = Count("connections a second", 1, MANY), "20000",
+            "How fast the fleet registers its connections again after Redis has lost them; each node takes its share.";
     }
     kafka: Kafka, "kafka", "Where queued messages come from." {
         brokers: String = Text("\"none\"", words::is_text), "none",

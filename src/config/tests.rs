@@ -297,8 +297,32 @@ fn what_is_not_in_this_version_says_so() {
         &["kafka.brokers=embedded"],
         &["kafka.brokers = \"embedded\"", "not in this version", "\"none\""],
     );
-    let url = "registry.url=redis://me:hush@redis:6379";
-    refused(&[url], &["registry.url = \"redis://redis:6379\"", "not in this version", "\"memory\""]);
+}
+
+#[test]
+fn where_the_registry_is() {
+    let registry = |sets: &[&str]| with(sets).unwrap().0.registry;
+    assert_eq!(registry(&[]).url, RegistryUrl::Memory);
+    let RegistryUrl::Redis(target) =
+        registry(&["registry.url=redis://me:hush@redis:1", "registry.password=shh"]).url
+    else {
+        panic!("it is Redis")
+    };
+    assert_eq!(target.login.user.as_deref(), Some("me"));
+    assert_eq!(target.login.password.unwrap().reveal(), "shh", "the key goes before the address");
+    refused(
+        &["registry.url=redis://me:hush@"],
+        &["registry.url = \"redis://me:***@\"", "host", "\"memory\""],
+    );
+    refused(&["registry.url=http://h"], &["registry.url = \"http://h\"", "scheme", "redis+cluster"]);
+    refused(
+        &["registry.url=redis://h", "registry.sentinel_password=x"],
+        &["registry.sentinel_password = ***", "redis+sentinel"],
+    );
+    refused(
+        &["registry.url=redis://h", "internal.tokens=a:send:x,b:read:y"],
+        &["internal.tokens = ***", "role \"peer\""],
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ const TOKEN_SPREAD_SHARE: u64 = 10;
 /// … but at most over so many seconds before it ends.
 const TOKEN_SPREAD_S_MAX: u64 = 300;
 /// A record outlives its connection's bounded life by this, s.
-const RECORD_GRACE_S: u64 = 30;
+const RECORD_GRACE_MS: u64 = 30_000;
 
 /// How a stretch of request bytes was read.
 enum Reading {
@@ -209,14 +209,14 @@ impl Connection {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, Reason::Full, Some((wanted, origin)));
         }
-        let expires_unix_s = self.draw_lifetime(context, identity);
+        let ends_ms = self.draw_lifetime(context, identity);
         let arrival = Arrival {
             user: &identity.user,
             device: wishes.device.as_deref(),
             handle: context.handle,
             protocol: wanted.protocol(),
-            connected_unix_s: (context.now.unix_ms / 1_000) as u32,
-            expires_unix_s,
+            began_ms: context.now.millis(),
+            ends_ms,
         };
         match context.tools.directory.register(&arrival) {
             Ok(registered) => {
@@ -255,14 +255,14 @@ impl Connection {
         Step::Stay
     }
 
-    /// Sets the goaway, and the end where a token has one. Returns when its life ends at the latest, seconds since 1970.
-    fn draw_lifetime(&mut self, context: &mut Context<'_>, identity: &Identity<'_>) -> u32 {
+    /// Sets the goaway, and the end where a token has one. Returns when the life of its record ends, monotonic ms.
+    fn draw_lifetime(&mut self, context: &mut Context<'_>, identity: &Identity<'_>) -> u64 {
         let settings = context.tools.settings.clone();
         let random = &mut context.tools.random;
         let life_ms = settings.lifetime.draw_ms(random);
         let unix_ms = context.now.unix_ms;
         self.ends_at = context.tick.plus_ms(life_ms);
-        let mut ends_unix_ms = unix_ms + life_ms + settings.grace_ms;
+        let mut left_at_most_ms = life_ms + settings.grace_ms;
         if let Some(expires_s) = identity.expires_unix_s {
             let left_ms = expires_s.saturating_mul(1_000).saturating_sub(unix_ms);
             // A token that outlives the connection has no say in its end.
@@ -276,10 +276,10 @@ impl Connection {
                     self.ends_at = context.tick.plus_ms(left_ms.saturating_sub(early_ms));
                     self.set(flag::ENDS_BY_TOKEN, true);
                 }
-                ends_unix_ms = ends_unix_ms.min(unix_ms + left_ms);
+                left_at_most_ms = left_at_most_ms.min(left_ms);
             }
         }
-        (ends_unix_ms / 1_000 + RECORD_GRACE_S) as u32
+        context.now.millis() + left_at_most_ms + RECORD_GRACE_MS
     }
 
     /// Past the brake on takeovers the newcomer is told not to come back: 4001, or a 204, which ends an `EventSource`.

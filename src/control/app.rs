@@ -90,7 +90,8 @@ impl App {
         format!("{:016x}-{:x}", self.run, self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Writes `{"id":…,"outcomes":[…]}`. `id` is the sender's; without it one is drawn.
+    /// Writes `{"id":…,"outcomes":[…]}`, and `"partial":true` where there may be other devices. `id` is the sender's; without
+    /// it one is drawn.
     pub fn write_delivered(&self, id: Option<&str>, delivered: &Delivered, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
         match id {
@@ -103,17 +104,24 @@ impl App {
         }
         out.extend_from_slice(b",\"outcomes\":[");
         let mut first = true;
-        delivered.visit(|device, outcome| {
+        delivered.visit(|device, outcome, node| {
             out.extend_from_slice(if first { b"{\"device\":" } else { b",{\"device\":" });
             first = false;
             write_json_string(device, out);
             out.extend_from_slice(b",\"outcome\":\"");
             out.extend_from_slice(outcome.label().as_bytes());
             out.extend_from_slice(b"\",\"node\":");
-            out.extend_from_slice(&self.node_json);
+            match node {
+                Some(node) => write_json_string(node, out),
+                None => out.extend_from_slice(&self.node_json),
+            }
             out.push(b'}');
         });
-        out.extend_from_slice(b"]}");
+        out.push(b']');
+        if delivered.unknown().is_some() {
+            out.extend_from_slice(b",\"partial\":true");
+        }
+        out.push(b'}');
     }
 
     fn unknown_lane(&self, name: &str) -> Refusal {

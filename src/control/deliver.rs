@@ -253,18 +253,14 @@ impl DeliverStream {
     /// A connection that is not there any more has been closed already.
     fn displace(&self, place: Place, user: &str) {
         let control = &self.app.control;
-        let mut is_here = false;
-        if self.is_of_this_run(place) {
-            control.router.registry().lookup(user, &mut |route| is_here |= route.handle == place.connection);
-        }
-        if is_here {
+        if self.is_of_this_run(place) && control.router.holds(user, place.connection) {
             (control.displaced)(place);
         }
     }
 
     fn is_of_this_run(&self, place: Place) -> bool {
         let control = &self.app.control;
-        (place.node, place.incarnation) == (control.node, control.incarnation)
+        (place.node, place.incarnation) == (control.node, control.router.registry().incarnation())
     }
 
     /// Ready when outcomes were taken: those of all fresh messages while they are waited for, else any.

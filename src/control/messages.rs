@@ -251,6 +251,11 @@ impl MessageStream {
             }
             match &first.state {
                 State::Pushed { .. } => break,
+                State::Delivered { delivered, .. }
+                    if delivered.is_empty() && delivered.unknown().is_some() =>
+                {
+                    Refusal::registry_away().write_json(&mut self.out);
+                }
                 State::Delivered { id, delivered } => {
                     self.app.write_delivered(id.as_deref(), delivered, &mut self.out);
                 }

@@ -50,8 +50,11 @@ async fn try_zuul(
     let user = std::str::from_utf8(user.as_bytes()).unwrap_or("");
     check_name(user, "user")?;
     if probe {
-        let connected = app.control.router.is_connected(user);
-        return Ok(if connected { StatusCode::OK } else { StatusCode::NOT_FOUND });
+        return match app.control.router.is_connected(user).await {
+            Some(true) => Ok(StatusCode::OK),
+            Some(false) => Ok(StatusCode::NOT_FOUND),
+            None => Err(Refusal::registry_away()),
+        };
     }
     let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
     if payload.is_empty() {
@@ -60,6 +63,9 @@ async fn try_zuul(
     // Zuul sends every body as a text frame, whatever its type.
     let message = app.message(Kind::Text.body(payload)?, &Options::default())?;
     let delivered = app.control.router.push(user, None, Arc::new(message)).await;
+    if delivered.is_empty() && delivered.unknown().is_some() {
+        return Err(Refusal::registry_away());
+    }
     match zuul_status(delivered.outcomes()) {
         StatusCode::SERVICE_UNAVAILABLE => Err(Refusal::overloaded("not_written", "")),
         status => Ok(status),
@@ -106,6 +112,9 @@ pub async fn v1(
     let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
     let message = app.message(Kind::of(headers.content_type).body(payload)?, &options)?;
     let delivered = app.control.router.push(&user, device, Arc::new(message)).await;
+    if delivered.is_empty() && delivered.unknown().is_some() {
+        return Err(Refusal::registry_away());
+    }
     if !delivered.is_empty() && delivered.outcomes().iter().all(|outcome| *outcome == Outcome::Failed) {
         return Err(Refusal::overloaded("failed", "no connection could take the message now; send it again"));
     }

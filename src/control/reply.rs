@@ -152,6 +152,12 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error, message)
     }
 
+    /// 503: the registry does not answer, and the user has no connection at this node.
+    pub fn registry_away() -> Self {
+        let message = "the registry does not answer, so that nobody knows where the user is; send it again";
+        Self::overloaded("registry_away", message)
+    }
+
     /// As an answer with a JSON body.
     pub fn into_response(self) -> Response<Reply> {
         let mut body = Vec::with_capacity(128);

@@ -4,24 +4,28 @@
 //! and unregister; the router looks up. It is split into partitions by user, each behind a lock that is held for a few
 //! hundred nanoseconds and never across I/O, so a connection is found from the moment before its client hears of it.
 //!
-//! With the memory registry this is the registry; with any other it is the node's own part of it.
+//! With the memory registry this is the registry; with any other it is the node's own part of it, and the registry hears of
+//! each change through the [`Journal`].
 
 mod addresses;
 mod blocks;
 mod dedup;
+mod journal;
 mod partition;
 mod record;
 
 pub use addresses::Addresses;
 pub use blocks::Blocks;
 pub use dedup::Dedup;
-pub use record::Route;
+pub use journal::{Change, Changed, JOURNAL_MAX, Journal};
+pub use record::{Began, Route};
 
 use crate::{
     kit::mutant::Mutant,
     model::{Handle, Protocol},
 };
 use foldhash::fast::RandomState;
+use journal::Entry;
 use partition::Partition;
 use std::{
     hash::BuildHasher,
@@ -65,10 +69,10 @@ pub struct Arrival<'a> {
     pub handle: Handle,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Seconds since 1970.
-    pub connected_unix_s: u32,
-    /// When its bounded life ends, seconds since 1970.
-    pub expires_unix_s: u32,
+    /// Now, monotonic ms.
+    pub began_ms: u64,
+    /// When its bounded life ends at the latest, monotonic ms.
+    pub ends_ms: u64,
 }
 
 /// A registered connection and whom that cost theirs.
@@ -96,14 +100,25 @@ pub struct Directory {
     partitions: Box<[Mutex<Partition>]>,
     seed: RandomState,
     per_user_max: usize,
+    journal: Option<Journal>,
 }
 
 impl Directory {
     /// An empty directory. `per_user_max` is `limits.connections_per_user`, 0 for no limit.
     pub fn new(per_user_max: usize) -> Self {
+        Self::build(per_user_max, None)
+    }
+
+    /// The same, whose every change a registry outside of the process is to hear of.
+    pub fn with_journal(per_user_max: usize, journal: Journal) -> Self {
+        Self::build(per_user_max, Some(journal))
+    }
+
+    fn build(per_user_max: usize, journal: Option<Journal>) -> Self {
         let seed = RandomState::default();
-        let partitions = (0..PARTITIONS).map(|_| Mutex::new(Partition::new(seed.clone()))).collect();
-        Self { partitions, seed, per_user_max }
+        let partition = || Mutex::new(Partition::new(seed.clone(), journal.is_some()));
+        let partitions = (0..PARTITIONS).map(|_| partition()).collect();
+        Self { partitions, seed, per_user_max, journal }
     }
 
     /// Makes a connection findable. The newer connection of a device wins.
@@ -113,23 +128,85 @@ impl Directory {
     pub fn register(&self, arrival: &Arrival<'_>) -> Result<Registered, Refused> {
         let at = self.partition_of(arrival.user);
         let mut partition = self.lock(at);
-        let (index, displaced) = partition.register(arrival)?;
+        let mut changed = |entry| self.post(at, entry);
+        let (index, displaced) = partition.register(arrival, &mut changed)?;
         let evicted = match self.per_user_max {
             _ if Mutant::UserLimitForgotten.is_on() => None,
             0 => None,
-            max => partition.evict_oldest(arrival.user, arrival.handle, max),
+            max => partition.evict_oldest(arrival.user, arrival.handle, arrival.began_ms, max, &mut changed),
         };
         Ok(Registered { record: RecordRef::new(at, index), displaced, evicted })
     }
 
     /// Forgets a connection, unless its record now belongs to another: compare and delete. Says whether it was there.
     pub fn unregister(&self, record: RecordRef, handle: Handle) -> bool {
-        record != RecordRef::NONE && self.lock(record.partition()).unregister(record.index(), handle)
+        let at = record.partition();
+        record != RecordRef::NONE
+            && self.lock(at).unregister(record.index(), handle, &mut |entry| self.post(at, entry))
     }
 
     /// Shows every connection of a user, the newest device first.
     pub fn lookup(&self, user: &str, mut visit: impl FnMut(Route<'_>)) {
         self.lock(self.partition_of(user)).lookup(user, &mut visit);
+    }
+
+    /// Whether a connection is there and takes messages.
+    pub fn holds(&self, user: &str, handle: Handle) -> bool {
+        let mut held = false;
+        self.lookup(user, |route| held |= route.handle == handle);
+        held
+    }
+
+    /// Shows what a change was, unless the record has changed again since: then another entry will say so, or has. From
+    /// now on it counts as told.
+    pub fn take_change<R>(&self, changed: Changed, visit: impl FnOnce(Change<'_>) -> R) -> Option<R> {
+        let Changed { record, handle } = changed;
+        self.lock(record.partition()).take_change(record.index(), handle, visit)
+    }
+
+    /// Shows changes that are not told yet, from a place on, looking at no more than `max` records. Returns the place to
+    /// go on from; None at the end.
+    pub fn walk_changes(&self, from: u64, max: usize, mut visit: impl FnMut(Changed)) -> Option<u64> {
+        self.walk_records(from, max, true, &mut |at, entry, _, _| {
+            visit(Changed { record: RecordRef::new(at, entry.index), handle: entry.handle });
+        })
+    }
+
+    /// Shows the connections that are there, in the manner of [`Directory::walk_changes`].
+    pub fn walk(&self, from: u64, max: usize, mut visit: impl FnMut(&str, Route<'_>)) -> Option<u64> {
+        self.walk_records(from, max, false, &mut |_, _, user, route| visit(user, route))
+    }
+
+    /// How changes reach the registry, where there is one outside of the process.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    fn walk_records(
+        &self,
+        from: u64,
+        max: usize,
+        dirty: bool,
+        visit: &mut dyn FnMut(usize, Entry, &str, Route<'_>),
+    ) -> Option<u64> {
+        let (at, index) = ((from >> 32) as usize, from as u32);
+        if at >= PARTITIONS {
+            return None;
+        }
+        let next = self.lock(at).walk(index, max, dirty, &mut |entry, user, route| {
+            visit(at, entry, user, route);
+        });
+        match next {
+            Some(index) => Some((at as u64) << 32 | u64::from(index)),
+            None if at + 1 < PARTITIONS => Some((at as u64 + 1) << 32),
+            None => None,
+        }
+    }
+
+    fn post(&self, at: usize, entry: Entry) {
+        if let Some(journal) = &self.journal {
+            journal.post(Changed { record: RecordRef::new(at, entry.index), handle: entry.handle });
+        }
     }
 
     /// Shows the connection of one device of a user, if it is there. A device may be named by its connection id, whose

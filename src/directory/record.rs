@@ -1,4 +1,6 @@
 //! One connection's record: 28 bytes, and its names in the arena.
+//!
+//! Its times are those of the node's monotonic clock: a host's clock that jumps makes no connection older or younger.
 
 use crate::kit::slab::Key;
 use crate::model::{Handle, Protocol};
@@ -13,7 +15,25 @@ pub(super) const NO_RECORD: u32 = u32::MAX;
 const INDEX_BITS: u32 = 24;
 const FLAG_SSE: u8 = 1;
 const FLAG_DEVICE_256: u8 = 2;
-const TAKEOVERS_SHIFT: u32 = 4;
+/// The registry has not heard of what has become of the connection.
+const FLAG_DIRTY: u8 = 4;
+/// The registry has been told of the connection.
+const FLAG_KNOWN: u8 = 8;
+/// The connection is gone, and the registry is yet to hear of it: no lookup finds the record.
+const FLAG_GONE: u8 = 16;
+/// The highest two bits, since [`TAKEOVERS_MAX`] is three.
+const TAKEOVERS_SHIFT: u32 = 6;
+
+/// When a connection began: the low 32 bits of the node's monotonic clock in ms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Began(u32);
+
+impl Began {
+    /// The whole of it, seen from a time less than 49 days later.
+    pub fn millis(self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(u64::from((now_ms as u32).wrapping_sub(self.0)))
+    }
+}
 
 /// What is kept of a connection, as plain data.
 ///
@@ -27,12 +47,14 @@ pub(super) struct Record {
     pub names: u32,
     /// The user's next record, or [`NO_RECORD`].
     pub next: u32,
-    pub connected_unix_s: u32,
-    pub expires_unix_s: u32,
+    /// Monotonic ms, the low 32 bits: it wraps after 49 days, and no connection lives as long.
+    began_ms: u32,
+    /// When its bounded life ends, monotonic s.
+    ends_s: u32,
     user_len_less_one: u8,
     device_len: u8,
     flags: u8,
-    /// Seconds from the start of the takeover window to `connected_unix_s`.
+    /// Seconds from the start of the takeover window to the connection's beginning.
     window_s: u8,
 }
 
@@ -46,8 +68,8 @@ impl Record {
             generation: 0,
             names,
             next,
-            connected_unix_s: 0,
-            expires_unix_s: 0,
+            began_ms: 0,
+            ends_s: 0,
             user_len_less_one: (user_len - 1) as u8,
             device_len: device_len as u8,
             flags: if device_len == 256 { FLAG_DEVICE_256 } else { 0 },
@@ -69,33 +91,77 @@ impl Record {
         Handle { shard: (self.place >> INDEX_BITS) as u16, key: Key { index, generation: self.generation } }
     }
 
-    /// Points the record at a connection.
-    pub fn assign(&mut self, handle: Handle, protocol: Protocol, connected_unix_s: u32, expires_unix_s: u32) {
+    /// Points the record at a connection, of which the registry has not heard.
+    pub fn assign(&mut self, handle: Handle, protocol: Protocol, began_ms: u64, ends_ms: u64) {
         debug_assert!(handle.shard < 256 && handle.key.index < 1 << INDEX_BITS);
         self.place = u32::from(handle.shard) << INDEX_BITS | handle.key.index;
         self.generation = handle.key.generation;
-        self.flags = self.flags & !FLAG_SSE | if protocol == Protocol::Sse { FLAG_SSE } else { 0 };
-        self.connected_unix_s = connected_unix_s;
-        self.expires_unix_s = expires_unix_s;
+        self.flags &= !(FLAG_SSE | FLAG_DIRTY | FLAG_KNOWN);
+        self.flags |= if protocol == Protocol::Sse { FLAG_SSE } else { 0 };
+        // Dropping the high bits is the wrap.
+        self.began_ms = began_ms as u32;
+        self.ends_s = (ends_ms / 1_000) as u32;
     }
 
     pub fn protocol(&self) -> Protocol {
         if self.flags & FLAG_SSE != 0 { Protocol::Sse } else { Protocol::Websocket }
     }
 
-    /// Counts a takeover at `now_s`, or says that there have been too many. To be called before [`Self::assign`].
-    pub fn count_takeover(&mut self, now_s: u32) -> bool {
-        let window_began = self.connected_unix_s.saturating_sub(u32::from(self.window_s));
-        let age = now_s.saturating_sub(window_began);
+    /// When the connection began.
+    pub fn began(&self) -> Began {
+        Began(self.began_ms)
+    }
+
+    /// When the connection began, monotonic ms, seen from now.
+    pub fn began_ms(&self, now_ms: u64) -> u64 {
+        self.began().millis(now_ms)
+    }
+
+    /// When its bounded life ends, monotonic ms.
+    pub fn ends_ms(&self) -> u64 {
+        u64::from(self.ends_s) * 1_000
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        self.flags & FLAG_DIRTY != 0
+    }
+
+    pub fn is_known(&self) -> bool {
+        self.flags & FLAG_KNOWN != 0
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.flags & FLAG_GONE != 0
+    }
+
+    /// The registry is to be told.
+    pub fn set_dirty(&mut self) {
+        self.flags |= FLAG_DIRTY;
+    }
+
+    /// The registry is being told.
+    pub fn set_known(&mut self) {
+        self.flags = self.flags & !FLAG_DIRTY | FLAG_KNOWN;
+    }
+
+    /// The connection is gone, and the registry is to be told.
+    pub fn set_gone(&mut self) {
+        self.flags |= FLAG_GONE | FLAG_DIRTY;
+    }
+
+    /// Counts a takeover at `now_ms`, or says that there have been too many. To be called before [`Self::assign`].
+    pub fn count_takeover(&mut self, now_ms: u64) -> bool {
+        let since_began_s = now_ms.saturating_sub(self.began_ms(now_ms)) / 1_000;
+        let age_s = since_began_s + u64::from(self.window_s);
         let count = self.flags >> TAKEOVERS_SHIFT;
-        if count == 0 || age >= TAKEOVER_WINDOW_S {
+        if count == 0 || age_s >= u64::from(TAKEOVER_WINDOW_S) {
             self.set_takeovers(1, 0);
             return true;
         }
         if count >= TAKEOVERS_MAX {
             return false;
         }
-        self.set_takeovers(count + 1, age as u8);
+        self.set_takeovers(count + 1, age_s as u8);
         true
     }
 
@@ -114,8 +180,8 @@ pub struct Route<'a> {
     pub device: Option<&'a str>,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Seconds since 1970.
-    pub connected_unix_s: u32,
-    /// When its bounded life ends, seconds since 1970.
-    pub expires_unix_s: u32,
+    /// When it began.
+    pub began: Began,
+    /// When its bounded life ends, monotonic ms.
+    pub ends_ms: u64,
 }

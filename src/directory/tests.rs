@@ -13,8 +13,8 @@ fn arrival<'a>(user: &'a str, device: Option<&'a str>, n: u32, at_s: u32) -> Arr
         device,
         handle: handle(n),
         protocol: if n.is_multiple_of(2) { Protocol::Websocket } else { Protocol::Sse },
-        connected_unix_s: at_s,
-        expires_unix_s: at_s + 100,
+        began_ms: u64::from(at_s) * 1_000,
+        ends_ms: u64::from(at_s + 100) * 1_000,
     }
 }
 
@@ -76,10 +76,10 @@ fn a_user_with_too_many_loses_the_oldest() {
 }
 
 #[test]
-fn a_clock_that_steps_back_does_not_make_the_newcomer_the_oldest() {
+fn of_two_that_came_in_one_moment_the_newcomer_is_not_the_oldest() {
     let directory = Directory::new(1);
     directory.register(&arrival("ann", Some("a"), 1, 1_000)).unwrap();
-    let newer = directory.register(&arrival("ann", Some("b"), 2, 500)).unwrap();
+    let newer = directory.register(&arrival("ann", Some("b"), 2, 1_000)).unwrap();
     assert_eq!(newer.evicted, Some(handle(1)));
     assert_eq!(handles(&directory, "ann"), [handle(2)]);
 }
@@ -93,8 +93,8 @@ fn the_longest_names_fit() {
         directory.identity(registered.record, handle(1), |u, d| u == user && d == Some(device.as_str()));
     assert_eq!(same, Some(true));
     assert_eq!(directory.identity(registered.record, handle(2), |_, _| ()), None);
-    let route = directory.lookup_device(&user, &device, None, |route| (route.protocol, route.expires_unix_s));
-    assert_eq!(route, Some((Protocol::Sse, 101)));
+    let route = directory.lookup_device(&user, &device, None, |route| (route.protocol, route.ends_ms));
+    assert_eq!(route, Some((Protocol::Sse, 101_000)));
 }
 
 /// What the directory must agree with: a map, and lists in order of arrival.
@@ -157,6 +157,159 @@ proptest! {
             let connections: usize = twin.users.values().map(Vec::len).sum();
             prop_assert_eq!(directory.connections(), connections);
             prop_assert_eq!(directory.users(), twin.users.values().filter(|list| !list.is_empty()).count());
+        }
+    }
+}
+
+mod journal {
+    use super::*;
+    use crate::kit::mailbox::{self, Receiver, Wake};
+    use std::sync::Arc;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    fn journaled(room: usize) -> (Directory, Receiver<Changed>) {
+        let (sender, receiver) = mailbox::mailbox(&[room], Arc::new(Nobody));
+        (Directory::with_journal(0, Journal::new(sender)), receiver)
+    }
+
+    /// What the registry is told, in order: `+3 ann tv` and `-3 ann tv` for connection 3.
+    fn told(directory: &Directory, entries: impl IntoIterator<Item = Changed>) -> Vec<String> {
+        let say = |sign: char, user: &str, route: &Route<'_>| {
+            format!("{sign}{} {user} {}", route.handle.key.index, route.device.unwrap_or("-"))
+        };
+        let entries = entries.into_iter();
+        let heard = entries.filter_map(|entry| {
+            directory.take_change(entry, |change| match change {
+                Change::Arrived { user, route } => say('+', user, &route),
+                Change::Departed { user, route } => say('-', user, &route),
+            })
+        });
+        heard.collect()
+    }
+
+    fn posted(directory: &Directory, entries: &mut Receiver<Changed>) -> Vec<String> {
+        let mut taken = Vec::new();
+        while entries.take(7, &mut taken) {}
+        told(directory, taken)
+    }
+
+    fn walked(directory: &Directory) -> Vec<String> {
+        let (mut entries, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            from = directory.walk_changes(at, 3, |entry| entries.push(entry));
+        }
+        told(directory, entries)
+    }
+
+    #[test]
+    fn every_change_is_told_once_and_in_order() {
+        let (directory, mut entries) = journaled(100);
+        let one = directory.register(&arrival("ann", Some("tv"), 1, 1_000)).unwrap();
+        assert_eq!(posted(&directory, &mut entries), ["+1 ann tv"]);
+        assert!(directory.unregister(one.record, handle(1)));
+        assert_eq!((directory.connections(), directory.users()), (0, 0), "it is found no more");
+        assert!(!directory.unregister(one.record, handle(1)) && !directory.holds("ann", handle(1)));
+        assert_eq!(directory.identity(one.record, handle(1), |_, _| ()), None);
+        assert_eq!(posted(&directory, &mut entries), ["-1 ann tv"]);
+        assert_eq!(walked(&directory), [""; 0], "and nothing is left");
+    }
+
+    #[test]
+    fn who_was_never_told_of_goes_without_a_word() {
+        let (directory, mut entries) = journaled(100);
+        let one = directory.register(&arrival("ann", None, 1, 1_000)).unwrap();
+        directory.unregister(one.record, handle(1));
+        assert_eq!(posted(&directory, &mut entries), [""; 0]);
+    }
+
+    #[test]
+    fn who_takes_over_is_told_of_before_who_goes() {
+        let (directory, mut entries) = journaled(100);
+        directory.register(&arrival("ann", Some("tv"), 1, 1_000)).unwrap();
+        assert_eq!(posted(&directory, &mut entries), ["+1 ann tv"]);
+        directory.register(&arrival("ann", Some("tv"), 2, 1_001)).unwrap();
+        // The second is displaced before anybody has heard of it.
+        directory.register(&arrival("ann", Some("tv"), 3, 1_002)).unwrap();
+        assert_eq!(posted(&directory, &mut entries), ["-1 ann tv", "+3 ann tv"]);
+        assert_eq!(directory.connections(), 1);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_found_by_a_walk() {
+        let (directory, mut entries) = journaled(2);
+        let records: Vec<_> = (0..4)
+            .map(|n| directory.register(&arrival(&format!("user-{n}"), None, n, 1_000)).unwrap().record)
+            .collect();
+        let journal = directory.journal().unwrap();
+        assert_eq!(journal.deferred(), 2);
+        assert!(journal.take_missed() && !journal.take_missed());
+        assert_eq!(posted(&directory, &mut entries).len(), 2);
+        assert_eq!(walked(&directory).len(), 2);
+        for (n, record) in records.into_iter().enumerate() {
+            directory.unregister(record, handle(n as u32));
+        }
+        assert_eq!(journal.deferred(), 4);
+        let mut gone = walked(&directory);
+        gone.extend(posted(&directory, &mut entries));
+        gone.sort();
+        assert_eq!(gone, ["-0 user-0 -", "-1 user-1 -", "-2 user-2 -", "-3 user-3 -"]);
+    }
+
+    proptest! {
+        /// Whatever finds room, what was told adds up to what is there, and no connection is told of twice.
+        #[test]
+        fn what_was_told_adds_up(steps in steps(), room in 1usize..6, lazy in 1usize..9) {
+            let (directory, mut entries) = journaled(room);
+            let mut ever: Vec<(RecordRef, Handle)> = Vec::new();
+            let mut registry: Vec<String> = Vec::new();
+            let mut tell = |heard: Vec<String>| {
+                for word in heard {
+                    let (sign, name) = word.split_at(1);
+                    if sign == "+" {
+                        assert!(!registry.iter().any(|held| held == name), "{word} twice");
+                        registry.push(name.to_owned());
+                    } else {
+                        let before = registry.len();
+                        registry.retain(|held| held != name);
+                        assert_eq!(registry.len() + 1, before, "{word} was never there");
+                    }
+                }
+                registry.clone()
+            };
+            for (at, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Register { user, device } => {
+                        let (user, device) = (format!("user-{user}"), device.map(|d| format!("device-{d}")));
+                        let n = at as u32;
+                        let got = directory.register(&arrival(&user, device.as_deref(), n, 100 * n)).unwrap();
+                        ever.push((got.record, handle(n)));
+                    }
+                    Step::Unregister { nth } if nth < ever.len() => {
+                        directory.unregister(ever[nth].0, ever[nth].1);
+                    }
+                    Step::Unregister { .. } => {}
+                }
+                if at.is_multiple_of(lazy) {
+                    tell(posted(&directory, &mut entries));
+                }
+            }
+            tell(posted(&directory, &mut entries));
+            let mut told = tell(walked(&directory));
+            let mut there = Vec::new();
+            let mut from = Some(0);
+            while let Some(at) = from {
+                from = directory.walk(at, 5, |user, route| {
+                    there.push(format!("{} {user} {}", route.handle.key.index, route.device.unwrap_or("-")));
+                });
+            }
+            told.sort();
+            there.sort();
+            prop_assert_eq!(told, there);
         }
     }
 }

@@ -122,6 +122,28 @@ catalogue! {
     LOOP_TURN_SECONDS = histogram("holdfast_loop_turn_seconds", &[], "How long one turn of an event loop worked.");
     /// `holdfast_registry_seconds`
     REGISTRY_SECONDS = histogram("holdfast_registry_seconds", &["operation"], "How long the registry took to answer.");
+    /// `holdfast_registry_up`
+    REGISTRY_UP = gauge("holdfast_registry_up", "state", &[], "1: the registry can be asked, 0: it cannot, or refuses; always 1 with the registry in memory.");
+    /// `holdfast_registry_unsettled`
+    REGISTRY_UNSETTLED = gauge("holdfast_registry_unsettled", "connections", &[], "Connections whose record in the registry is not yet what it should be.");
+    /// `holdfast_registry_healing`
+    REGISTRY_HEALING = gauge("holdfast_registry_healing", "state", &[], "1 while connections are registered again after a loss.");
+    /// `holdfast_registry_deferred_total`
+    REGISTRY_DEFERRED = counter("holdfast_registry_deferred_total", "changes", &[], "Changes that found no room on their way to the registry, and were found by a walk over the connections.");
+    /// `holdfast_registry_drops_total`
+    REGISTRY_DROPS = counter("holdfast_registry_drops_total", "connections", &[], "Connections to the registry that were dropped: no answer in time, or one that belongs to another question.");
+    /// `holdfast_registry_losses_total`
+    REGISTRY_LOSSES = counter("holdfast_registry_losses_total", "losses", &[], "Times that the registry had, or may have, lost writes.");
+    /// `holdfast_registry_foreign_total`
+    REGISTRY_FOREIGN = counter("holdfast_registry_foreign_total", "records", &[], "Records that named another user, and were not believed.");
+    /// `holdfast_nodes`
+    NODES = gauge("holdfast_nodes", "nodes", &[], "Nodes of the fleet that live, this one included.");
+    /// `holdfast_peers_up`
+    PEERS_UP = gauge("holdfast_peers_up", "links", &[], "Links to other nodes that have a connection.");
+    /// `holdfast_peer_in_flight`
+    PEER_IN_FLIGHT = gauge("holdfast_peer_in_flight", "messages", &[], "Messages to other nodes that are not answered.");
+    /// `holdfast_peer_messages_total`
+    PEER_MESSAGES = counter("holdfast_peer_messages_total", "messages", &["result"], "Messages handed to other nodes: answered, or failed without an answer.");
     /// `holdfast_kafka_lag`
     KAFKA_LAG = gauge("holdfast_kafka_lag", "messages", &["lane"], "Messages in the queue that this node has yet to read; 0 where there is no queue.");
     /// `holdfast_drain_phase`

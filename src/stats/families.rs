@@ -117,12 +117,27 @@ fn loops(node: &NodeStats) -> Vec<Family> {
 fn around(node: &NodeStats) -> Vec<Family> {
     let memory = Memory::now();
     let (taken, refused) = node.reloads();
+    let (fleet, peers) = (node.fleet.registry(), node.fleet.peers());
     let registry = REGISTRY_OPERATIONS.iter().zip(&node.registry);
     vec![
         Family::labelled(names::BUILD_INFO, [(node.info.version, Value::Whole(1))]),
         Family::labelled(
             names::REGISTRY_SECONDS,
             registry.map(|(&name, timing)| (name, Value::Times(Times::of([timing])))),
+        ),
+        Family::whole(names::REGISTRY_UP, u64::from(fleet.up)),
+        Family::whole(names::REGISTRY_UNSETTLED, fleet.unsettled),
+        Family::whole(names::REGISTRY_HEALING, u64::from(fleet.healing)),
+        Family::whole(names::REGISTRY_DEFERRED, fleet.deferred),
+        Family::whole(names::REGISTRY_DROPS, node.fleet.dropped()),
+        Family::whole(names::REGISTRY_LOSSES, node.fleet.losses()),
+        Family::whole(names::REGISTRY_FOREIGN, fleet.foreign),
+        Family::whole(names::NODES, fleet.nodes),
+        Family::whole(names::PEERS_UP, peers.up),
+        Family::whole(names::PEER_IN_FLIGHT, peers.in_flight),
+        Family::labelled(
+            names::PEER_MESSAGES,
+            [("answered", Value::Whole(peers.answered)), ("failed", Value::Whole(peers.failed))],
         ),
         Family::by_lane(names::KAFKA_LAG, node, |lane| Value::Whole(node.kafka_lag(lane))),
         Family::whole(names::DRAIN_PHASE, node.drain_phase() as u64),

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod families;
+mod fleet;
 mod json;
 mod memory;
 mod node;
@@ -13,6 +14,7 @@ mod render;
 mod shard;
 mod timing;
 
+pub use fleet::{FleetStats, PeersState, RegistryState};
 pub use memory::Memory;
 pub use node::{BuildInfo, DrainPhase, NodeStats, Pressure, REGISTRY_OPERATIONS};
 pub use render::CONTENT_TYPE;

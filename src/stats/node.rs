@@ -1,6 +1,6 @@
 //! What the node counts as a whole, and the way to each shard's counters.
 
-use super::{Memory, ShardStats, timing::Timing};
+use super::{FleetStats, Memory, ShardStats, timing::Timing};
 use crate::model::{Lane, Lanes, Outcome, lane::LANES_MAX};
 use std::sync::{
     Arc,
@@ -75,6 +75,8 @@ pub struct NodeStats {
     pub(super) lane_names: Vec<String>,
     pub(super) shards: Vec<Arc<ShardStats>>,
     messages: [[AtomicU64; Outcome::ALL.len()]; LANES_MAX],
+    /// What is counted of the registry and of other nodes.
+    pub fleet: FleetStats,
     pub(super) registry: [Timing; REGISTRY_OPERATIONS.len()],
     kafka_lag: [AtomicU64; LANES_MAX],
     capacity: AtomicU64,
@@ -94,6 +96,7 @@ impl NodeStats {
             lane_names: lanes.iter().map(|(_, lane)| lane.name.clone()).collect(),
             shards: (0..shards).map(|_| Arc::new(ShardStats::new(lanes.len()))).collect(),
             messages: std::array::from_fn(|_| Default::default()),
+            fleet: FleetStats::default(),
             registry: std::array::from_fn(|_| Timing::new()),
             kafka_lag: Default::default(),
             capacity: AtomicU64::new(0),

@@ -6,13 +6,13 @@ use crate::{
     twin,
 };
 use holdfast::bridge::store::{
-    Connected, Device, Devices, FORMAT, Failure, LiveLease, Record, Renewed, Reply, Request, slot_of_user,
-    user_hash,
+    Connected, Device, Devices, Event, FORMAT, Failure, LiveLease, Place, Record, Renewed, Reply, Request,
+    slot_of_user, user_hash,
 };
 use holdfast::model::Protocol;
 use std::time::Duration;
 
-const STANDS: Connected = Connected::Stands { displaced: None };
+const STANDS: Connected = Connected::Stands { displaced: Vec::new() };
 const LIFE: u64 = 60_000;
 
 #[test]
@@ -24,13 +24,14 @@ fn a_single_server() {
     what_is_in_redis(&client, &mut raw);
     a_server_forgets_the_scripts(&client, &mut raw);
     what_others_wrote(&client, &mut raw);
-    a_flush_is_noticed(&client, &mut raw);
+    a_flush_is_noticed(&client, &server, &mut raw);
 }
 
 /// Works on empty servers whose masters are up.
 pub fn suite(client: &Client) {
     a_device_comes_and_goes(client);
     the_newer_wins(client);
+    whom_it_displaced_is_said_again(client);
     the_dead_are_pruned(client);
     leases_live_and_end(client);
     names_of_any_kind(client);
@@ -68,7 +69,7 @@ fn the_newer_wins(client: &Client) {
     let (old, new) = (place("a", 5, 1), place("b", 4, 1));
     assert_eq!(client.connect("bob", "tv", old, 10_000, LIFE), STANDS);
     match client.connect("bob", "tv", new, 5_000, LIFE) {
-        Connected::Stands { displaced: Some(record) } => assert_eq!(record.place, old),
+        Connected::Stands { displaced } => assert_eq!(displaced[0].place, old),
         other => panic!("{other:?}"),
     }
     match client.connect("bob", "tv", old, 11_000, LIFE) {
@@ -77,6 +78,52 @@ fn the_newer_wins(client: &Client) {
     }
     assert!(!client.disconnect("bob", "tv", old));
     assert_eq!(client.places("bob"), [("tv".into(), new)]);
+}
+
+/// Whom a connect has displaced.
+pub fn displaced(connected: Connected) -> Vec<Place> {
+    match connected {
+        Connected::Stands { displaced } => displaced.iter().map(|record| record.place).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The reply to a connect may be lost: the next one to the same says the same, or that to who comes after it.
+fn whom_it_displaced_is_said_again(client: &Client) {
+    let [first, second, third] = [1, 2, 3].map(|index| place("a", 5, index));
+    let connect = |device, place, age_ms, life_ms| client.connect("fay", device, place, age_ms, life_ms);
+    assert_eq!(displaced(connect("tv", first, 9_000, LIFE)), []);
+    assert_eq!(displaced(connect("tv", second, 6_000, LIFE)), [first]);
+    assert!(matches!(connect("tv", first, 9_100, LIFE), Connected::Beaten { .. }));
+    assert_eq!(displaced(connect("tv", second, 6_100, LIFE)), [first]);
+    // It is no device, and no other device's.
+    assert_eq!(client.places("fay"), [("tv".into(), second)]);
+    assert_eq!(displaced(connect("phone", third, 0, LIFE)), []);
+    assert_eq!(displaced(connect("tv", second, 6_200, LIFE)), [first]);
+    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), [second, first]);
+    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), [second]);
+    let request = Request::Disconnect { user: "fay".into(), device: "tv".into(), place: third };
+    match client.ask(request.clone()) {
+        Ok(Reply::Disconnected { gone: true, displaced: Some(record) }) => assert_eq!(record.place, second),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.ask(request), Ok(Reply::Disconnected { gone: false, displaced: None }));
+    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), []);
+    // It ends with the life that it would have had, and with the record beside it.
+    assert_eq!(displaced(connect("brief", first, 9_000, 300)), []);
+    assert_eq!(displaced(connect("brief", second, 6_000, LIFE)), [first]);
+    assert_eq!(displaced(connect("brief", second, 6_000, LIFE)), [first]);
+    wait_for("the end of a life", || {
+        displaced(connect("brief", second, 6_000, LIFE)).is_empty().then_some(())
+    });
+    assert_eq!(displaced(connect("ends", first, 9_000, LIFE)), []);
+    assert_eq!(displaced(connect("ends", second, 6_000, 30)), [first]);
+    std::thread::sleep(Duration::from_millis(40));
+    assert_eq!(displaced(connect("ends", second, 6_000, LIFE)), []);
+    for (device, place) in [("phone", third), ("tv", third), ("brief", second), ("ends", second)] {
+        assert!(client.disconnect("fay", device, place));
+    }
+    assert_eq!(client.lookup("fay"), Devices::default());
 }
 
 fn the_dead_are_pruned(client: &Client) {
@@ -103,10 +150,20 @@ fn leases(client: &Client) -> Vec<LiveLease> {
     }
 }
 
-fn renewed(client: &Client, node: &str, incarnation: u64, ttl_ms: u64) -> Renewed {
-    match client.ask(renew(node, incarnation, ttl_ms)) {
+/// What a renewal has found, and since when the lease is there.
+fn renewed(client: &Client, node: &str, incarnation: u64, ttl_ms: u64) -> (&'static str, u64) {
+    let renewed = match client.ask(renew(node, incarnation, ttl_ms)) {
         Ok(Reply::Renewed(renewed)) => renewed,
         other => panic!("{other:?}"),
+    };
+    match renewed {
+        Renewed::Kept { since_ms } => ("kept", since_ms),
+        Renewed::Absent { since_ms } => ("absent", since_ms),
+        Renewed::TookOver { incarnation, since_ms } => {
+            assert!(incarnation < u64::MAX);
+            ("took over", since_ms)
+        }
+        Renewed::Superseded { incarnation } => ("superseded", incarnation),
     }
 }
 
@@ -114,16 +171,20 @@ fn leases_live_and_end(client: &Client) {
     // Higher than Lua's numbers are exact.
     let (early, late) = (u64::MAX - 1, u64::MAX);
     assert_eq!(leases(client), []);
-    assert_eq!(renewed(client, "a", early, 10_000), Renewed::Absent);
-    assert_eq!(renewed(client, "a", early, 10_000), Renewed::Kept);
-    assert_eq!(renewed(client, "b", 1, 60), Renewed::Absent);
+    let (found, since_ms) = renewed(client, "a", early, 10_000);
+    assert_eq!(found, "absent");
+    std::thread::sleep(Duration::from_millis(3));
+    assert_eq!(renewed(client, "a", early, 10_000), ("kept", since_ms));
+    assert_eq!(renewed(client, "b", 1, 60).0, "absent");
     let held = leases(client);
     assert_eq!(held[0].lease, lease("a", early));
     assert!(held[0].format == FORMAT && (5_000..=10_000).contains(&held[0].left_ms));
     wait_for("the end of a lease", || (leases(client).len() == 1).then_some(()));
-    assert_eq!(renewed(client, "b", 1, 10_000), Renewed::Absent);
-    assert_eq!(renewed(client, "a", late, 10_000), Renewed::TookOver { incarnation: early });
-    assert_eq!(renewed(client, "a", early, 10_000), Renewed::Superseded { incarnation: late });
+    assert_eq!(renewed(client, "b", 1, 10_000).0, "absent");
+    let (found, taken_ms) = renewed(client, "a", late, 10_000);
+    assert!(found == "took over" && taken_ms > since_ms);
+    assert_eq!(renewed(client, "a", early, 10_000), ("superseded", late));
+    assert_eq!(renewed(client, "a", late, 10_000), ("kept", taken_ms));
     assert_eq!(leases(client)[0].lease, lease("a", late));
     let remove =
         |node: &str, incarnation| client.ask(Request::RemoveLease { node: node.into(), incarnation });
@@ -141,7 +202,7 @@ fn names_of_any_kind(client: &Client) {
         assert_eq!(client.places(name), [(name.to_owned(), mine)]);
         assert!(client.disconnect(name, name, mine));
     }
-    for bad in [String::new(), "x".repeat(257)] {
+    for bad in [String::new(), "x".repeat(257), "\u{1}tv".to_owned()] {
         assert_eq!(client.ask(lookup(&bad)), Err(Failure::Invalid));
         assert_eq!(client.ask(connect("u", &bad, place("a", 1, 1), 0, 1)), Err(Failure::Invalid));
     }
@@ -180,6 +241,14 @@ fn what_is_in_redis(client: &Client, raw: &mut redis::Connection) {
     let bytes = number(raw, &format!("MEMORY USAGE {key}"));
     println!("{bytes} bytes for a user with one device, names of 16 bytes");
     assert!(bytes <= 256, "{bytes}");
+    // While it is remembered whom the device was taken from.
+    client.connect(user, device, place("a", 1, 2), 0, LIFE);
+    let bytes = number(raw, &format!("MEMORY USAGE {key}"));
+    println!("{bytes} bytes with whom it displaced");
+    assert!(number(raw, &format!("HLEN {key}")) == 2 && bytes <= 352, "{bytes}");
+    client.disconnect(user, device, place("a", 1, 2));
+    assert_eq!(number(raw, &format!("EXISTS {key}")), 0);
+    client.connect(user, device, place("a", 1, 1), 0, LIFE);
     // The key ends with its last record, which is not the one written last.
     let life = number(raw, &format!("PTTL {key}"));
     assert!((LIFE as i64 - 5_000..=LIFE as i64).contains(&life), "{life}");
@@ -227,9 +296,31 @@ fn what_others_wrote(client: &Client, raw: &mut redis::Connection) {
     assert_eq!(client.places("eve"), [("tv".into(), place("b", 1, 1))]);
 }
 
-fn a_flush_is_noticed(client: &Client, raw: &mut redis::Connection) {
-    assert_eq!(renewed(client, "a", 1, 10_000), Renewed::Kept);
+/// By the lease and by the mark: by each node, also by those that come later to the one that another has put back.
+fn a_flush_is_noticed(client: &Client, server: &Server, raw: &mut redis::Connection) {
+    let other = Client::ready(&server.url(), 1);
+    client.forget_events();
+    // It has looked at the mark before it carries this.
+    other.lookup("dan");
+    let (found, since_ms) = renewed(client, "a", 1, 10_000);
+    assert_eq!(found, "kept");
     command(raw, "FLUSHALL").unwrap();
-    assert_eq!(renewed(client, "a", 1, 10_000), Renewed::Absent);
     assert_eq!(client.lookup("dan"), Devices::default());
+    // The reply that says so may be lost; the next one says since when.
+    let (found, again_ms) = renewed(client, "a", 1, 10_000);
+    assert!(found == "absent" && again_ms > since_ms);
+    assert_eq!(renewed(client, "a", 1, 10_000), ("kept", again_ms));
+    for client in [client, &other] {
+        wait_for("the loss", || (!losses(client).is_empty()).then_some(()));
+    }
+    std::thread::sleep(Duration::from_millis(1_200));
+    let all = Event::Lost { master: format!("127.0.0.1:{}", server.port), slots: vec![0..=16_383] };
+    assert_eq!((losses(client), losses(&other)), (vec![all.clone()], vec![all]));
+    assert_eq!(client.store.counters().unmarked, 0);
+}
+
+/// What a client has been told to be lost.
+pub fn losses(client: &Client) -> Vec<Event> {
+    let events = client.events();
+    events.into_iter().filter(|event| matches!(event, Event::Lost { .. })).collect()
 }

@@ -12,7 +12,7 @@ fn a_restart_without_data_is_a_loss_of_all_slots() {
     let mut server = Server::start(&[]);
     let client = Client::ready(&server.url(), 1);
     client.connect("ann", "tv", place("a", 1, 1), 0, 60_000);
-    assert_eq!(client.ask(renew("a", 1, 10_000)), Ok(Reply::Renewed(Renewed::Absent)));
+    assert!(matches!(client.ask(renew("a", 1, 10_000)), Ok(Reply::Renewed(Renewed::Absent { .. }))));
     client.forget_events();
     // The connection is idle: the loss is noticed without a request.
     server.restart();
@@ -25,7 +25,7 @@ fn a_restart_without_data_is_a_loss_of_all_slots() {
     assert!(matches!(events[0], Event::Dropped { .. }), "{events:?}");
     assert_eq!(events[events.len() - 2..], tail);
     assert_eq!(client.lookup("ann"), Devices::default());
-    assert_eq!(client.ask(renew("a", 1, 10_000)), Ok(Reply::Renewed(Renewed::Absent)));
+    assert!(matches!(client.ask(renew("a", 1, 10_000)), Ok(Reply::Renewed(Renewed::Absent { .. }))));
 }
 
 #[test]

@@ -128,9 +128,10 @@ fn carry_replies(mut from: TcpStream, mut to: TcpStream, plan: &Mutex<Plan>) {
     let _ = to.shutdown(Shutdown::Both);
 }
 
-/// Only replies of scripts are spoilt: arrays of at least three.
+/// Only replies to requests are spoilt: arrays of at least three that are not about a master's mark.
 fn fault(reply: &[u8], plan: &Mutex<Plan>) -> Option<Fault> {
-    if reply[0] != b'*' || reply.starts_with(b"*2\r\n") {
+    let is_mark = reply.windows(14).any(|part| part == b"holdfast:mark:");
+    if reply[0] != b'*' || reply.starts_with(b"*2\r\n") || is_mark {
         return None;
     }
     let mut plan = plan.lock().unwrap();

@@ -22,28 +22,33 @@ impl Connection {
 
 #[derive(Default)]
 struct Twin {
-    held: BTreeMap<(String, String), Connection>,
+    /// Who holds a device, and whom it was taken from.
+    held: BTreeMap<(String, String), (Connection, Option<Place>)>,
 }
 
 impl Twin {
-    fn connect(&mut self, user: &str, device: &str, new: Connection) -> Result<Option<Place>, Place> {
+    fn connect(&mut self, user: &str, device: &str, new: Connection) -> Result<Vec<Place>, Place> {
         let key = (user.to_owned(), device.to_owned());
         match self.held.get(&key) {
-            Some(held) if held.place == new.place => Ok(None),
-            Some(held) if held.rank() > new.rank() => Err(held.place),
-            _ => Ok(self.held.insert(key, new).map(|held| held.place)),
+            Some((held, displaced)) if held.place == new.place => Ok(displaced.iter().copied().collect()),
+            Some((held, _)) if held.rank() > new.rank() => Err(held.place),
+            held => {
+                let (held, before) = held.map_or((None, None), |(held, before)| (Some(held.place), *before));
+                self.held.insert(key, (new, held));
+                Ok(held.into_iter().chain(before).collect())
+            }
         }
     }
 
     fn disconnect(&mut self, user: &str, device: &str, place: Place) -> bool {
         let key = (user.to_owned(), device.to_owned());
-        let is_held = self.held.get(&key).is_some_and(|held| held.place == place);
+        let is_held = self.held.get(&key).is_some_and(|(held, _)| held.place == place);
         is_held && self.held.remove(&key).is_some()
     }
 
     fn places(&self, user: &str) -> Vec<(String, Place)> {
         let of_user = self.held.iter().filter(|((name, _), _)| name == user);
-        of_user.map(|((_, device), connection)| (device.clone(), connection.place)).collect()
+        of_user.map(|((_, device), (held, _))| (device.clone(), held.place)).collect()
     }
 }
 
@@ -74,7 +79,9 @@ pub fn compare(client: &Client) {
             1 => assert_eq!(client.places(user), twin.places(user), "seed {seed}, step {step}"),
             _ => {
                 let found = match client.connect(user, device, connection.place, connection.age_ms, 600_000) {
-                    Connected::Stands { displaced } => Ok(displaced.map(|record| record.place)),
+                    Connected::Stands { displaced } => {
+                        Ok(displaced.iter().map(|record| record.place).collect())
+                    }
                     Connected::Beaten { by } => Err(by.place),
                 };
                 assert_eq!(found, twin.connect(user, device, connection), "seed {seed}, step {step}");
@@ -82,7 +89,7 @@ pub fn compare(client: &Client) {
         }
     }
     for (user, device) in twin.held.keys().cloned().collect::<Vec<_>>() {
-        let place = twin.held[&(user.clone(), device.clone())].place;
+        let place = twin.held[&(user.clone(), device.clone())].0.place;
         assert!(client.disconnect(&user, &device, place));
     }
 }

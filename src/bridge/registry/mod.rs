@@ -1,13 +1,24 @@
-//! Where a node learns which devices of a user are connected, and which nodes there are.
+//! Where a node learns where a user's other connections are, and which nodes there are.
 //!
-//! Owns the trait that every registry implements. A registry answers from what it knows and never waits: a caller on the
-//! path of a message is never held up by a slow store.
+//! Owns the trait that every registry implements. The node's own connections are not asked of it: the directory knows them.
+//! A registry answers from what it knows, or promises an answer; it never waits, so that a caller on the path of a message
+//! is never held up by a slow store.
 
+mod fleet;
 mod memory;
+mod routes;
 
+pub use fleet::{FleetRegistry, View};
 pub use memory::MemoryRegistry;
+pub use routes::{Cache, Found, Route};
 
-use crate::directory::Route;
+use super::store::{Failure, Place};
+use futures_channel::oneshot;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 /// A node's own line in the registry.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -41,11 +52,48 @@ pub enum Health {
     Degraded(String),
 }
 
+/// What a registry says to a question for a user's connections at other nodes.
+pub enum Elsewhere {
+    /// There are no other nodes.
+    Nowhere,
+    /// This is known.
+    Known(Arc<Found>),
+    /// It has to be asked.
+    Asked(Lookup),
+}
+
+/// An answer that is under way.
+pub struct Lookup(oneshot::Receiver<Answer>);
+
+/// What becomes of a question: nobody can say where the user is while the registry is away.
+pub type Answer = Result<Arc<Found>, Failure>;
+
+impl Lookup {
+    /// A question, and where its answer goes. Dropped unanswered, it is answered [`Failure::Down`].
+    pub fn new() -> (oneshot::Sender<Answer>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+}
+
+impl Future for Lookup {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(Failure::Down)))
+    }
+}
+
 /// A push registry.
 pub trait Registry: Send + Sync + 'static {
-    /// Shows every connection known of a user, the newest device first. What it shows is true at that moment: a record
-    /// of a dead node or an older incarnation is not shown, and a displaced connection is not.
-    fn lookup(&self, user: &str, visit: &mut dyn FnMut(Route<'_>));
+    /// Where other nodes hold connections of a user. `fresh`: what was known before does not count, since it was wrong.
+    fn elsewhere(&self, user: &str, fresh: bool) -> Elsewhere;
+
+    /// Another node was sure of a connection which this node lacks: the registry is to forget it.
+    fn forget(&self, user: &str, device: &str, place: Place);
+
+    /// This run of the node, by which its records are known.
+    fn incarnation(&self) -> u64;
 
     /// The live nodes.
     fn nodes(&self) -> Vec<Lease>;

@@ -7,6 +7,7 @@ use super::{
     fleet::{AGAIN_MAX, Fleet, Pending, lock},
     lane::{Lane, Phase, Queue},
     line::{ASKING, Identity, Line, TIME},
+    mark::{Mark, Shown},
     script::{Said, Times},
     seam::{Cause, Event, Failure, Slots},
     slots::{ranges, read_redirect},
@@ -21,8 +22,8 @@ use std::{
 
 /// Requests in a pipeline. More do not make it faster, and at some 10 µs each in the server they take a few ms.
 const PIPELINE_MAX: usize = 256;
-/// So often the registry's time is asked for, which also shows that an idle connection lives.
-const TIME_EVERY: Duration = Duration::from_secs(1);
+/// So often the registry's time and the master's mark are asked for, which also shows that an idle connection lives.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first pause between attempts to connect; each is twice as long as the one before.
 const PAUSE_FIRST_MS: u64 = 50;
 /// And the last.
@@ -42,6 +43,9 @@ pub(super) struct Carrier {
     random: Random,
     /// Whose data the master had when it was last up.
     identity: Option<Identity>,
+    mark: Mark,
+    /// The server has shown that it does not have the scripts any more.
+    is_unscripted: bool,
     /// The pipeline that is sent.
     bytes: Vec<u8>,
 }
@@ -50,7 +54,9 @@ impl Carrier {
     pub(super) fn new(lane: Arc<Lane>, fleet: Arc<Fleet>) -> Self {
         // Only for jitter: fleets and lanes should differ.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &lane.address);
-        Self { lane, fleet, random: Random::seeded(seed), identity: None, bytes: Vec::new() }
+        let random = Random::seeded(seed);
+        let mark = Mark::default();
+        Self { lane, fleet, random, identity: None, mark, is_unscripted: false, bytes: Vec::new() }
     }
 
     /// Until the lane has retired or the store ends.
@@ -99,6 +105,9 @@ impl Carrier {
         self.fleet.tallies.connections.fetch_add(1, Relaxed);
         let (master, slots) = (self.lane.address.to_string(), self.slots());
         let is_new = self.identity.replace(identity.clone()).is_some_and(|before| before != *identity);
+        if is_new {
+            self.mark.forget();
+        }
         self.lane.enter(Phase::Up);
         let gained = ranges(std::mem::take(&mut lock(&self.lane.queue).gained));
         self.fleet.announce(Event::Up { master: master.clone(), slots: slots.clone() });
@@ -127,13 +136,14 @@ impl Carrier {
 
     /// Carries requests until the connection is of no use any more; None: the lane has ended.
     fn serve(&mut self, line: &mut Line) -> Option<Cause> {
+        // Before anything is written there that could be lost unseen.
+        if let Err(cause) = self.look(line) {
+            return Some(cause);
+        }
         loop {
             let result = match self.wait() {
                 Woken::Retired => return None,
-                Woken::Idle => {
-                    let deadline_us = self.fleet.clock.micros() + self.fleet.timeout.as_micros() as u64;
-                    line.read_time(deadline_us)
-                }
+                Woken::Idle => self.look(line),
                 Woken::Work(batch) => self.exchange(line, batch),
             };
             if let Err(cause) = result {
@@ -142,10 +152,66 @@ impl Carrier {
         }
     }
 
+    /// Asks for the registry's time and the master's mark, and nothing else.
+    fn look(&mut self, line: &mut Line) -> Result<(), Cause> {
+        let now_us = self.fleet.clock.micros();
+        let deadline_us = now_us + self.fleet.timeout.as_micros() as u64;
+        self.bytes.clear();
+        let asks_mark = self.write_look(line);
+        line.send(&self.bytes)?;
+        self.receive_look(line, now_us, asks_mark, deadline_us)?;
+        self.load_scripts(line)
+    }
+
+    /// Appends both questions; false: only that for the time.
+    fn write_look(&mut self, line: &Line) -> bool {
+        self.bytes.extend_from_slice(TIME);
+        let nonce = self.fleet.next_nonce();
+        self.mark.ask(&self.fleet.map(), &self.lane, &line.digests, nonce, &mut self.bytes)
+    }
+
+    fn receive_look(
+        &mut self,
+        line: &mut Line,
+        asked_us: u64,
+        asks_mark: bool,
+        deadline_us: u64,
+    ) -> Result<(), Cause> {
+        line.receive_time(asked_us, deadline_us)?;
+        if !asks_mark {
+            return Ok(());
+        }
+        let answer = line.receive(deadline_us)?;
+        let shown = self.mark.hear(answer).inspect_err(|cause| {
+            if *cause == Cause::Misattributed {
+                self.fleet.tallies.misattributed.fetch_add(1, Relaxed);
+            }
+        })?;
+        match shown {
+            Shown::AsBefore => {}
+            Shown::Another => {
+                let (master, slots) = (self.lane.address.to_string(), self.slots());
+                self.fleet.announce(Event::Lost { master, slots });
+            }
+            Shown::Unscripted => self.is_unscripted = true,
+            Shown::Elsewhere => self.fleet.scout.ring(),
+            Shown::Refused => drop(self.fleet.tallies.unmarked.fetch_add(1, Relaxed)),
+        }
+        Ok(())
+    }
+
+    /// Loads the scripts again, if the server has forgotten them.
+    fn load_scripts(&mut self, line: &mut Line) -> Result<(), Cause> {
+        if !std::mem::take(&mut self.is_unscripted) {
+            return Ok(());
+        }
+        line.load_scripts(self.fleet.clock.micros() + self.fleet.timeout.as_micros() as u64)
+    }
+
     fn wait(&self) -> Woken {
         let queue = lock(&self.lane.queue);
         let is_idle = |queue: &mut Queue| queue.waiting.is_empty() && queue.phase != Phase::Retired;
-        let waited = self.lane.bell.wait_timeout_while(queue, TIME_EVERY, is_idle);
+        let waited = self.lane.bell.wait_timeout_while(queue, LOOK_EVERY, is_idle);
         let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if queue.phase == Phase::Retired {
             return Woken::Retired;
@@ -162,7 +228,7 @@ impl Carrier {
         flight.is_condemned = false;
         again.extend(flight.pending.drain(..));
         drop(flight);
-        let reloads = result.is_ok() && !again.is_empty();
+        self.is_unscripted |= result.is_ok() && !again.is_empty();
         let now_us = self.fleet.clock.micros();
         for mut pending in again.into_iter().rev() {
             pending.again += 1;
@@ -176,7 +242,7 @@ impl Carrier {
             }
         }
         result?;
-        if reloads { line.load_scripts(now_us + self.fleet.timeout.as_micros() as u64) } else { Ok(()) }
+        self.load_scripts(line)
     }
 
     /// Sends a batch and reads its replies, up to the first fault. Those to be asked again in their order are left in
@@ -188,14 +254,16 @@ impl Carrier {
         again: &mut Vec<Pending>,
     ) -> Result<(), Cause> {
         let now_us = self.fleet.clock.micros();
-        let asks_time = now_us.saturating_sub(line.time_read_us()) >= TIME_EVERY.as_micros() as u64;
-        let expected = self.pack(line, batch, now_us, asks_time);
+        let looks = now_us.saturating_sub(line.time_read_us()) >= LOOK_EVERY.as_micros() as u64;
+        self.bytes.clear();
+        let asks_mark = looks && self.write_look(line);
+        let expected = self.pack(line, batch, now_us);
         let Some(&(last_us, _)) = expected.last() else { return Ok(()) };
         self.fleet.tallies.pipelines.fetch_add(1, Relaxed);
         self.fleet.tallies.sent.fetch_add(expected.len() as u64, Relaxed);
         line.send(&self.bytes)?;
-        if asks_time {
-            line.receive_time(now_us, last_us)?;
+        if looks {
+            self.receive_look(line, now_us, asks_mark, last_us)?;
         }
         for (deadline_us, asking) in expected {
             if asking && line.receive(deadline_us)? != Value::Okay {
@@ -214,11 +282,7 @@ impl Carrier {
     }
 
     /// Writes the pipeline and puts its requests in flight. Returns the deadline of each and whether it asks first.
-    fn pack(&mut self, line: &Line, batch: Vec<Pending>, now_us: u64, asks_time: bool) -> Vec<(u64, bool)> {
-        self.bytes.clear();
-        if asks_time {
-            self.bytes.extend_from_slice(TIME);
-        }
+    fn pack(&mut self, line: &Line, batch: Vec<Pending>, now_us: u64) -> Vec<(u64, bool)> {
         let sent_ms = line.registry_ms(now_us);
         let mut expected = Vec::with_capacity(batch.len());
         let mut pending_in_flight = VecDeque::with_capacity(batch.len());

@@ -4,11 +4,11 @@
 //! moments; they are taken in the order map, queue, flight, outlet.
 
 use super::{
-    Settings,
+    Address, Settings,
     lane::Lane,
     line::Access,
     seam::{Counters, Event, Failure, Full, Output, Reply, Request, Slots},
-    slots::{Address, SLOTS, ranges},
+    slots::{SLOTS, ranges},
 };
 use crate::clock::Clock;
 use std::{
@@ -109,6 +109,7 @@ pub(super) struct Tallies {
     pub timeouts: AtomicU64,
     pub redirected: AtomicU64,
     pub connections: AtomicU64,
+    pub unmarked: AtomicU64,
     pub maps: AtomicU64,
 }
 
@@ -122,6 +123,7 @@ impl Tallies {
             timeouts: self.timeouts.load(Relaxed),
             redirected: self.redirected.load(Relaxed),
             connections: self.connections.load(Relaxed),
+            unmarked: self.unmarked.load(Relaxed),
             maps: self.maps.load(Relaxed),
         }
     }

@@ -3,10 +3,11 @@
 //! Owns those requests. The thread that carries them is in `carrier.rs`; the keeper takes from both what is overdue.
 
 use super::{
+    Address,
     carrier::Carrier,
     fleet::{Fleet, Pending, lock},
     seam::{Event, Full},
-    slots::{Address, ranges},
+    slots::ranges,
 };
 use std::{
     collections::VecDeque,

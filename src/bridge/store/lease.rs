@@ -5,7 +5,8 @@
 //! | 0 | highest format of records that the node reads |
 //! | 1..9 | incarnation, big-endian |
 //! | 9..17 | end, ms since 1970 by the registry's clock, big-endian; the script that renews fills it in |
-//! | 17.. | JSON: node, address, region, capacity, connections, draining, version |
+//! | 17..25 | when this run's lease was made, in the same way; the script fills it in, and keeps it at each renewal |
+//! | 25.. | JSON: node, address, region, capacity, connections, draining, version |
 //!
 //! A field that is not known is ignored, one that is missing is empty.
 
@@ -31,7 +32,7 @@ struct Body<'a> {
     version: Cow<'a, str>,
 }
 
-/// A lease without its end.
+/// A lease without its times.
 pub(super) fn bytes(lease: &Lease, format: u8) -> Vec<u8> {
     let body = Body {
         node: Cow::Borrowed(&lease.node),
@@ -45,7 +46,7 @@ pub(super) fn bytes(lease: &Lease, format: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.push(format);
     out.extend(lease.incarnation.to_be_bytes());
-    out.extend([0; 8]);
+    out.extend([0; 16]);
     // Strings and numbers into memory: nothing of this can fail.
     let _ = serde_json::to_writer(&mut out, &body);
     out
@@ -57,6 +58,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Lease, u8, u64), Unreadable> {
     let [format] = take(&mut rest)?;
     let incarnation = u64::from_be_bytes(take(&mut rest)?);
     let ends_ms = u64::from_be_bytes(take(&mut rest)?);
+    let _since_ms = take::<8>(&mut rest)?;
     let body: Body<'_> = serde_json::from_slice(rest).map_err(|_| Unreadable)?;
     let lease = Lease {
         node: body.node.into_owned(),
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_ignored_and_what_is_missing_is_empty() {
-        let mut later = bytes(&lease(), 9)[..17].to_vec();
+        let mut later = bytes(&lease(), 9)[..25].to_vec();
         later.extend(br#"{"zone":{"a":[1]},"node":"b"}"#);
         let (read, format, _) = read(&later).unwrap();
         assert_eq!((read.node.as_str(), read.address.as_str(), read.capacity, format), ("b", "", 0, 9));

@@ -8,10 +8,9 @@
 //! round trip.
 
 use super::{
+    Address, Login,
     script::{Digests, SOURCES},
     seam::Cause,
-    slots::Address,
-    url::Login,
 };
 use crate::clock::Clock;
 use redis::{

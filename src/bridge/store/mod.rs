@@ -8,9 +8,10 @@
 //!
 //! | key | type | what |
 //! |---|---|---|
-//! | `holdfast:u:USER` | hash | device -> record of at most 64 bytes (`record.rs`); it expires with its last record |
+//! | `holdfast:u:USER` | hash | device -> record of at most 64 bytes (`record.rs`), 1 and device -> whom it displaced; expires with its last record |
 //! | `holdfast:{nodes}` | hash | node -> lease (`lease.rs`) |
 //! | `holdfast:{nodes}:due` | sorted set | node by the end of its lease |
+//! | `holdfast:mark:{N}` | string | one for each master, in one of its slots: `mark.rs` |
 //!
 //! One key holds all leases, so that a Cluster shows them with one question, and the renewals themselves forget those
 //! that have run out, in a step whose cost does not grow with the number of nodes.
@@ -25,9 +26,14 @@
 //!   connection does not get younger on the way. It refuses to run once the caller has been told of the time-out.
 //!   A record of the same connection is written again and keeps its beginning. A record that names another user counts
 //!   for nothing.
+//! - Whom a connection has displaced is remembered for as long as that record would have lived, and no longer than its
+//!   own: said again when the connect is repeated, and to who displaces or removes it, because the reply that said so
+//!   first may have been lost, and with it the only one who would have told the displaced.
 //! - **disconnect**: deletes if node, incarnation and connection are those of the record.
 //! - **lookup** writes nothing.
-//! - **renew**: of two runs of one node the higher incarnation has the lease, the other is told so.
+//! - **renew**: of two runs of one node the higher incarnation has the lease, the other is told so. The reply says since
+//!   when the lease is there, so that a loss is noticed even when the reply that would have said so is lost.
+//! - **mark**: makes one where there is none.
 //! - **remove** deletes a lease if the run holds it.
 //!
 //! # When a reply is believed
@@ -56,20 +62,20 @@ mod keeper;
 mod lane;
 mod lease;
 mod line;
+mod mark;
 mod record;
 mod scout;
 mod script;
 mod seam;
 mod slots;
-mod url;
 
-pub use record::{FORMAT, RECORD_BYTES, node_number, user_hash};
+pub use crate::config::redis_url::{Address, Kind, Login, Target};
+pub use record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES, node_number, user_hash};
 pub use seam::{
     Cause, Connected, Counters, Device, Devices, Event, Failure, Full, LiveLease, Output, Place, Record,
     Renewed, Reply, Request, Slots,
 };
-pub use slots::{Address, SLOTS, slot_of_user};
-pub use url::{BadUrl, Kind, Login, Target};
+pub use slots::{SLOTS, slot_of_user};
 
 use crate::clock::Clock;
 use fleet::Fleet;

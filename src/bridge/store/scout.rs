@@ -4,11 +4,11 @@
 //! has not helped. Never carries a request.
 
 use super::{
+    Address, Kind,
     fleet::Fleet,
     line::Access,
     seam::Event,
-    slots::{Address, SLOTS, read_map},
-    url::Kind,
+    slots::{SLOTS, read_map},
 };
 use redis::{Connection, Value};
 use std::{

@@ -5,23 +5,24 @@
 
 use super::{
     lease,
-    record::RECORD_BYTES,
+    record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES_MAX},
     seam::{Connected, Device, Devices, Failure, LiveLease, Place, Record, Renewed, Reply, Request},
     slots::{LEASES_DUE_KEY, LEASES_KEY, USER_PREFIX, slot_of_leases, slot_of_user},
     user_hash,
 };
-use crate::model::identifier::IDENTIFIER_BYTES_MAX;
+use crate::model::{Protocol, identifier};
 use redis::Value;
 use std::io::Write;
 
 /// All scripts, in the order of [`Script`].
-pub(super) const SOURCES: [&str; 6] = [
+pub(super) const SOURCES: [&str; 7] = [
     include_str!("scripts/connect.lua"),
     include_str!("scripts/disconnect.lua"),
     include_str!("scripts/lookup.lua"),
     include_str!("scripts/renew.lua"),
     include_str!("scripts/remove.lua"),
     include_str!("scripts/leases.lua"),
+    include_str!("scripts/mark.lua"),
 ];
 
 /// The names by which a server knows the scripts, which it gave when they were loaded.
@@ -29,6 +30,12 @@ pub(super) type Digests = [String; SOURCES.len()];
 
 /// Lives and ages are cut to this, ms (some 139 years): sums with the time stay exact in Lua's numbers.
 const SPAN_MAX_MS: u64 = 1 << 42;
+
+/// Before the name of a device: the record that its holder displaced. The scripts know it.
+const DISPLACED_PREFIX: u8 = 1;
+
+/// How long a mark lives that nobody looks at, ms: a day.
+const MARK_LIFE_MS: u64 = 86_400_000;
 
 #[derive(Clone, Copy)]
 enum Script {
@@ -38,6 +45,7 @@ enum Script {
     Renew,
     Remove,
     Leases,
+    Mark,
 }
 
 /// What a command says of time.
@@ -74,7 +82,8 @@ impl Request {
     }
 
     /// # Errors
-    /// [`Failure::Invalid`] when a name is empty or too long.
+    /// [`Failure::Invalid`] when a name is empty or too long, or has a control character: those are for what else is in
+    /// a user's hash.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let names: [&str; 2] = match self {
             Self::Connect { user, device, .. } | Self::Disconnect { user, device, .. } => [user, device],
@@ -83,8 +92,8 @@ impl Request {
             Self::RemoveLease { node, .. } => [node, node],
             Self::Leases => return Ok(()),
         };
-        let fits = |name: &&str| (1..=IDENTIFIER_BYTES_MAX).contains(&name.len());
-        if names.iter().all(fits) { Ok(()) } else { Err(Failure::Invalid) }
+        let fits = names.iter().all(|name| identifier::check(name).is_ok());
+        if fits { Ok(()) } else { Err(Failure::Invalid) }
     }
 
     fn user(&self) -> Option<&str> {
@@ -100,11 +109,11 @@ impl Request {
             write_call(out, digests[script as usize].as_bytes(), keys, nonce, words);
         };
         match self {
-            Self::Connect { user, device, place, protocol, age_ms, life_ms } => {
-                let record = record(user, *place, *protocol);
+            Self::Connect { user, device, place, protocol, age_ms, life_ms, format } => {
+                let (record, length) = record(user, *place, *protocol, *format);
                 let words = [
                     Word::Bytes(device.as_bytes()),
-                    Word::Bytes(&record),
+                    Word::Bytes(&record[..length]),
                     Word::Number(age_ms.saturating_add(times.waited_ms).min(SPAN_MAX_MS)),
                     Word::Number((*life_ms).min(SPAN_MAX_MS)),
                     Word::Number(times.sent_ms),
@@ -140,14 +149,8 @@ impl Request {
     }
 
     fn read_parts(&self, nonce: u64, answer: Value) -> Option<Said> {
-        let Value::Array(parts) = answer else { return None };
-        let mut parts = parts.into_iter();
+        let (echoed, key, mut parts) = read_echo(answer)?;
         let mut next = || parts.next();
-        let echoed = match next()? {
-            Value::BulkString(text) => std::str::from_utf8(&text).ok()?.parse::<u64>().ok()?,
-            _ => return None,
-        };
-        let Value::BulkString(key) = next()? else { return None };
         let is_mine = match self.user() {
             Some(user) => key.strip_prefix(USER_PREFIX.as_bytes()) == Some(user.as_bytes()),
             None => key == LEASES_KEY.as_bytes(),
@@ -163,19 +166,31 @@ impl Request {
                     return Some(Said::Late);
                 }
                 let Value::BulkString(record) = next()? else { return None };
-                Reply::Connected(read_connected(&word, &record)?)
+                match &*word {
+                    b"stands" => {
+                        let displaced = [read_optional(&record)?, read_displaced(next()?)?];
+                        let displaced = displaced.into_iter().flatten().collect();
+                        Reply::Connected(Connected::Stands { displaced })
+                    }
+                    b"beaten" => Reply::Connected(Connected::Beaten { by: Record::read(&record).ok()? }),
+                    _ => return None,
+                }
             }
-            Self::Disconnect { .. } => Reply::Disconnected(said == Value::Int(1)),
+            Self::Disconnect { .. } => {
+                Reply::Disconnected { gone: said == Value::Int(1), displaced: read_displaced(next()?)? }
+            }
             Self::RemoveLease { .. } => Reply::LeaseRemoved(said == Value::Int(1)),
             Self::Lookup { user } => {
                 let (Value::Int(now), Value::Array(fields)) = (said, next()?) else { return None };
                 Reply::Devices(read_devices(user, u64::try_from(now).ok()?, fields)?)
             }
             Self::RenewLease { .. } => {
-                let (Value::BulkString(word), Value::BulkString(other)) = (said, next()?) else {
+                let (Value::BulkString(word), Value::BulkString(other), Value::Int(since)) =
+                    (said, next()?, next()?)
+                else {
                     return None;
                 };
-                Reply::Renewed(read_renewed(&word, &other)?)
+                Reply::Renewed(read_renewed(&word, &other, u64::try_from(since).ok()?)?)
             }
             Self::Leases => {
                 let (Value::Int(now), Value::Array(leases)) = (said, next()?) else { return None };
@@ -185,19 +200,47 @@ impl Request {
     }
 }
 
-/// The record without its times, which the script fills in.
-fn record(user: &str, place: Place, protocol: crate::model::Protocol) -> [u8; RECORD_BYTES] {
-    let protocol = Some(protocol);
-    Record { place, protocol, connected_ms: 0, expires_ms: 0, user: user_hash(user) }.bytes()
+/// The number and the key that a reply repeats, and what is behind them.
+fn read_echo(answer: Value) -> Option<(u64, Vec<u8>, std::vec::IntoIter<Value>)> {
+    let Value::Array(parts) = answer else { return None };
+    let mut parts = parts.into_iter();
+    let (Value::BulkString(number), Value::BulkString(key)) = (parts.next()?, parts.next()?) else {
+        return None;
+    };
+    Some((std::str::from_utf8(&number).ok()?.parse().ok()?, key, parts))
 }
 
-fn read_connected(word: &[u8], record: &[u8]) -> Option<Connected> {
-    match word {
-        b"stands" if record.is_empty() => Some(Connected::Stands { displaced: None }),
-        b"stands" => Some(Connected::Stands { displaced: Some(Record::read(record).ok()?) }),
-        b"beaten" => Some(Connected::Beaten { by: Record::read(record).ok()? }),
+/// Appends the question for a master's mark.
+pub(super) fn write_mark(out: &mut Vec<u8>, digests: &Digests, nonce: u64, key: &str) {
+    let life = Word::Number(MARK_LIFE_MS);
+    write_call(out, digests[Script::Mark as usize].as_bytes(), Keys::Mark(key), nonce, &[life]);
+}
+
+/// The mark, if it is the answer to this question.
+pub(super) fn read_mark(nonce: u64, key: &str, answer: Value) -> Option<Vec<u8>> {
+    let (echoed, echoed_key, mut parts) = read_echo(answer)?;
+    match parts.next()? {
+        Value::BulkString(mark) if echoed == nonce && echoed_key == key.as_bytes() => Some(mark),
         _ => None,
     }
+}
+
+/// The record without its times, which the script fills in, and its length.
+fn record(user: &str, place: Place, protocol: Protocol, format: u8) -> ([u8; RECORD_BYTES_MAX], usize) {
+    let protocol = Some(protocol);
+    let record = Record { place, protocol, connected_ms: 0, expires_ms: 0, user: user_hash(user) };
+    record.bytes(format.clamp(FORMAT_OLDEST, FORMAT))
+}
+
+/// A record or nothing. The outer None: neither.
+fn read_optional(bytes: &[u8]) -> Option<Option<Record>> {
+    if bytes.is_empty() { Some(None) } else { Record::read(bytes).ok().map(Some) }
+}
+
+/// The same of a whole value.
+fn read_displaced(value: Value) -> Option<Option<Record>> {
+    let Value::BulkString(bytes) = value else { return None };
+    read_optional(&bytes)
 }
 
 fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> {
@@ -206,6 +249,9 @@ fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> 
     let mut fields = fields.into_iter();
     while let Some(name) = fields.next() {
         let (Value::BulkString(name), Value::BulkString(bytes)) = (name, fields.next()?) else { return None };
+        if name.first() == Some(&DISPLACED_PREFIX) {
+            continue;
+        }
         let (Ok(name), Ok(record)) = (String::from_utf8(name), Record::read(&bytes)) else {
             found.unreadable += 1;
             continue;
@@ -220,12 +266,12 @@ fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> 
     Some(found)
 }
 
-fn read_renewed(word: &[u8], other: &[u8]) -> Option<Renewed> {
+fn read_renewed(word: &[u8], other: &[u8], since_ms: u64) -> Option<Renewed> {
     let incarnation = other.try_into().map(u64::from_be_bytes);
     Some(match word {
-        b"kept" => Renewed::Kept,
-        b"absent" => Renewed::Absent,
-        b"took over" => Renewed::TookOver { incarnation: incarnation.ok()? },
+        b"kept" => Renewed::Kept { since_ms },
+        b"absent" => Renewed::Absent { since_ms },
+        b"took over" => Renewed::TookOver { incarnation: incarnation.ok()?, since_ms },
         b"superseded" => Renewed::Superseded { incarnation: incarnation.ok()? },
         _ => return None,
     })
@@ -246,6 +292,7 @@ fn read_leases(now_ms: u64, leases: &[Value]) -> Vec<LiveLease> {
 enum Keys<'a> {
     User(&'a str),
     Leases,
+    Mark(&'a str),
 }
 
 enum Word<'a> {
@@ -256,7 +303,7 @@ enum Word<'a> {
 /// Appends a command in the protocol's own form: an array of byte strings.
 fn write_call(out: &mut Vec<u8>, digest: &[u8], keys: Keys<'_>, nonce: u64, words: &[Word<'_>]) {
     let keys_count = match keys {
-        Keys::User(_) => 1,
+        Keys::User(_) | Keys::Mark(_) => 1,
         Keys::Leases => 2,
     };
     // Writing into memory does not fail.
@@ -266,6 +313,7 @@ fn write_call(out: &mut Vec<u8>, digest: &[u8], keys: Keys<'_>, nonce: u64, word
     write_number(out, keys_count as u64);
     match keys {
         Keys::User(user) => write_bytes(out, &[USER_PREFIX.as_bytes(), user.as_bytes()]),
+        Keys::Mark(key) => write_bytes(out, &[key.as_bytes()]),
         Keys::Leases => {
             write_bytes(out, &[LEASES_KEY.as_bytes()]);
             write_bytes(out, &[LEASES_DUE_KEY.as_bytes()]);

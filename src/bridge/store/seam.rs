@@ -52,6 +52,9 @@ pub enum Request {
         age_ms: u64,
         /// How long the record lives from now on, ms.
         life_ms: u64,
+        /// The format of the record: the highest that all live nodes read. Between [`super::FORMAT_OLDEST`] and
+        /// [`super::FORMAT`], else the nearest of these.
+        format: u8,
     },
     /// The connection is gone: its record goes, unless another connection holds the device. A node that was asked for a
     /// connection which it lacks submits the same.
@@ -93,8 +96,13 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Connect`].
     Connected(Connected),
-    /// To [`Request::Disconnect`]: whether the record was there and is gone.
-    Disconnected(bool),
+    /// To [`Request::Disconnect`].
+    Disconnected {
+        /// Whether the record was there and is gone.
+        gone: bool,
+        /// Whom the connection had displaced, if that is still remembered: its own node may not have heard of it.
+        displaced: Option<Record>,
+    },
     /// To [`Request::Lookup`].
     Devices(Devices),
     /// To [`Request::RenewLease`].
@@ -110,9 +118,10 @@ pub enum Reply {
 pub enum Connected {
     /// The connection that was registered.
     Stands {
-        /// The living record of another connection that it replaced. A reply that was lost took this with it: when a
-        /// connect is repeated, the record in place is its own.
-        displaced: Option<Record>,
+        /// The living record of another connection that it replaced, and the one that this one had replaced, as it may not
+        /// have heard of it. When the same connection is registered again, whom it replaced, again, for as long as that
+        /// record would have lived: the first reply may have been lost. At most two.
+        displaced: Vec<Record>,
     },
     /// A newer one, whose record is unchanged.
     Beaten {
@@ -147,13 +156,22 @@ pub struct Device {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Renewed {
     /// The lease was there.
-    Kept,
+    Kept {
+        /// When it was made, ms since 1970 by the registry's clock. Another time than at the renewal before: it was lost
+        /// between, and made again by a renewal whose reply was lost.
+        since_ms: u64,
+    },
     /// It was not there: it is the first one, or it ran out, or the registry lost it.
-    Absent,
+    Absent {
+        /// Now, by the registry's clock: when it was made.
+        since_ms: u64,
+    },
     /// An earlier run of the node held it and has lost it now.
     TookOver {
         /// The earlier run.
         incarnation: u64,
+        /// Now, by the registry's clock: when this run's was made.
+        since_ms: u64,
     },
     /// A later run of the node holds it; nothing was written.
     Superseded {
@@ -244,8 +262,8 @@ pub enum Event {
         /// Why.
         cause: Cause,
     },
-    /// Writes may be lost: the replication id or the owner of these slots is another one. Follows the [`Event::Up`] of
-    /// the master that owns them now.
+    /// Writes may be lost: the replication id or the owner of these slots is another one, or the master's mark is gone,
+    /// as it is after `FLUSHALL`. Follows the [`Event::Up`] of the master that owns them now.
     Lost {
         /// `host:port` of that master.
         master: String,
@@ -284,6 +302,8 @@ pub struct Counters {
     pub redirected: u64,
     /// Connections that were made.
     pub connections: u64,
+    /// Questions for a master's mark that it refused: while this counts up, a `FLUSHALL` may not be noticed.
+    pub unmarked: u64,
     /// Maps of slots, or addresses of a master, that were fetched.
     pub maps: u64,
 }

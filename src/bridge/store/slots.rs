@@ -3,7 +3,7 @@
 //! Owns the arithmetic and the reading of answers. No I/O. Source: the Redis Cluster specification, "Key distribution
 //! model" and "Redirection and resharding".
 
-use super::seam::Slots;
+use super::{Address, seam::Slots};
 use redis::Value;
 
 /// Slots of a cluster.
@@ -15,6 +15,9 @@ pub(super) const USER_PREFIX: &str = "holdfast:u:";
 pub(super) const LEASES_KEY: &str = "holdfast:{nodes}";
 /// See [`LEASES_KEY`].
 pub(super) const LEASES_DUE_KEY: &str = "holdfast:{nodes}:due";
+
+/// What every mark of a master begins with.
+const MARK_PREFIX: &str = "holdfast:mark:";
 
 const TABLE: [u16; 256] = table();
 
@@ -65,20 +68,11 @@ pub(super) fn slot_of_leases() -> u16 {
     slot_of(&[b"", LEASES_KEY.as_bytes()])
 }
 
-/// A server.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Address {
-    /// Name or number, without brackets.
-    pub host: String,
-    /// TCP.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
+/// The key of a mark in this slot: the first number in braces that is in it. All nodes find the same.
+pub(super) fn mark_key(slot: u16) -> String {
+    // The digits of the numbers to a million reach all slots, most of them below a hundred thousand.
+    let number = (0..1_000_000u32).find(|number| crc16(0, number.to_string().as_bytes()) % SLOTS == slot);
+    format!("{MARK_PREFIX}{{{}}}", number.unwrap_or_default())
 }
 
 /// Reads the answer to `CLUSTER SLOTS`. A master that does not know its own name is `asked`. None: no such answer.
@@ -160,6 +154,18 @@ mod tests {
         assert_eq!(crc16(0, b"123456789"), 0x31c3);
         assert_eq!(slot_of_leases(), bytewise("{nodes}"));
         assert_eq!(slot_of(&[b"", LEASES_DUE_KEY.as_bytes()]), slot_of_leases());
+    }
+
+    #[test]
+    fn every_slot_has_a_mark() {
+        let mut reached = vec![false; usize::from(SLOTS)];
+        for number in 0..1_000_000u32 {
+            reached[usize::from(crc16(0, number.to_string().as_bytes()) % SLOTS)] = true;
+        }
+        assert!(reached.into_iter().all(|reached| reached));
+        for slot in [0, 1, 5_461, 16_383] {
+            assert_eq!(bytewise(&mark_key(slot)), slot);
+        }
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use crate::{
     bridge::{
         Broadcasts, DrainSwitch, Router,
         registry::{Lease, MemoryRegistry},
+        router,
         store::Place,
     },
     clock::Clock,
@@ -89,13 +90,20 @@ impl Node {
             draining: false,
             version: "0".into(),
         };
-        let registry = Arc::new(MemoryRegistry::new(directory.clone(), lease));
+        let registry = Arc::new(MemoryRegistry::new(lease));
         let stats = Arc::new(NodeStats::new(1, &config.lanes, BuildInfo::current()));
         let bell = Arc::new(Bell(Mutex::new(false), Condvar::new()));
         let mut rooms = vec![config.limits.mailbox; lanes + 1];
         rooms[CONTROL_LANE] = 1_024;
         let (mail, receiver) = mailbox(&rooms, bell.clone());
-        let router = Arc::new(Router::new(registry, vec![mail.clone()], stats.clone(), NODE));
+        let router = Arc::new(Router::new(router::Parts {
+            directory: directory.clone(),
+            registry,
+            peering: None,
+            shards: vec![mail.clone()],
+            stats: stats.clone(),
+            node: NODE,
+        }));
         let drain = Arc::new(DrainSwitch::new(config.drain, config.lifetime.grace_ms));
         let blocks = Arc::new(Blocks::default());
         let clock = Clock::start();
@@ -111,8 +119,8 @@ impl Node {
             blocks: blocks.clone(),
             clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            peers: None,
             node: NODE,
-            incarnation: INCARNATION,
             lacking: {
                 let lacking = lacking.clone();
                 Arc::new(move |user, device, place| {
@@ -155,8 +163,8 @@ impl Node {
             device,
             handle: Handle { shard: 0, key },
             protocol: Protocol::Websocket,
-            connected_unix_s: 1_234_567_890,
-            expires_unix_s: 1_234_569_690,
+            began_ms: 1_000,
+            ends_ms: 1_801_000,
         };
         self.directory.register(&arrival).unwrap();
         script.answers.push(outcome);

@@ -1,7 +1,9 @@
 -- Registers a connection: prunes the dead, and the newer of two connections of one device wins.
 -- KEYS[1] the user's hash. ARGV: 1 nonce, 2 device, 3 record without its times, 4 age ms, 5 life ms,
 -- 6 the registry's time when this was sent, as far as the sender knows, 7 the last moment at which it may be carried out.
--- Bytes, counted from 1: 11-28 incarnation and connection, 3-28 identity, 29-36 connected, 37-44 expires, 45-52 user.
+-- Bytes, counted from 1: 1 format, 11-28 incarnation and connection, 3-28 identity, 29-36 connected, 37-44 expires,
+-- 45-52 user. Beside a device's record, under the device's name with a 1 before it, which no name has: the record that
+-- the holder displaced, for its own connect when it is repeated, and for who displaces it or removes it before that.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[7]) then
@@ -9,7 +11,7 @@ if now > tonumber(ARGV[7]) then
 end
 
 local function expires(record)
-    if #record < 52 then
+    if #record < 52 or string.byte(record, 1) == 0 then
         return 0
     end
     return (struct.unpack('>I8', record, 37))
@@ -26,17 +28,24 @@ local function exceeds(a, b, first, last)
     return nil
 end
 
-local held, last = nil, 0
+local function is_of_this_user(record)
+    return string.sub(record, 45, 52) == string.sub(ARGV[3], 45, 52)
+end
+
+local held, remembered, last = nil, nil, 0
+local memory = '\1' .. ARGV[2]
 local all = redis.call('HGETALL', KEYS[1])
 for at = 1, #all, 2 do
     local ends = expires(all[at + 1])
     if all[at] == ARGV[2] then
-        if ends > now and string.sub(all[at + 1], 45, 52) == string.sub(ARGV[3], 45, 52) then
+        if ends > now and is_of_this_user(all[at + 1]) then
             held = all[at + 1]
         end
     elseif ends <= now then
-        redis.call('HDEL', KEYS[1], all[at])
-    elseif ends > last then
+        redis.call('HDEL', KEYS[1], all[at], '\1' .. all[at])
+    elseif all[at] == memory then
+        remembered = all[at + 1]
+    elseif ends > last and string.byte(all[at], 1) ~= 1 then
         last = ends
     end
 end
@@ -46,6 +55,9 @@ local connected = math.max(0, math.min(now, tonumber(ARGV[6])) - tonumber(ARGV[4
 if held and string.sub(held, 3, 28) == string.sub(ARGV[3], 3, 28) then
     connected = math.min(connected, (struct.unpack('>I8', held, 29)))
     held = nil
+elseif not held and remembered then
+    redis.call('HDEL', KEYS[1], memory)
+    remembered = nil
 end
 local ends = now + tonumber(ARGV[5])
 local mine = string.sub(ARGV[3], 1, 28) .. struct.pack('>I8I8', connected, ends) .. string.sub(ARGV[3], 45)
@@ -64,5 +76,8 @@ if held then
 end
 
 redis.call('HSET', KEYS[1], ARGV[2], mine)
+if held then
+    redis.call('HSET', KEYS[1], memory, held)
+end
 redis.call('PEXPIREAT', KEYS[1], math.max(last, ends))
-return {ARGV[1], KEYS[1], 'stands', held or ''}
+return {ARGV[1], KEYS[1], 'stands', held or '', remembered or ''}

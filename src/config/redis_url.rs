@@ -9,8 +9,7 @@
 //! `:PASSWORD@`. Ports: 6379, of a Sentinel 26379. Sentinels that ask for a password get `?sentinel_user=…` and
 //! `?sentinel_password=…`.
 
-use super::slots::Address;
-use crate::config::Secret;
+use super::Secret;
 use percent_encoding::percent_decode_str;
 
 /// Servers of one kind, and how to get in.
@@ -24,6 +23,22 @@ pub struct Target {
     pub login: Login,
     /// Number of the database; 0 in a cluster.
     pub database: u32,
+}
+
+/// A server.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Address {
+    /// Name or number, without brackets.
+    pub host: String,
+    /// TCP.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 /// How the servers work together.
@@ -119,6 +134,29 @@ impl std::str::FromStr for Target {
     }
 }
 
+/// An address without its passwords, for eyes.
+pub fn masked(url: &str) -> String {
+    let (rest, query) = url.split_once('?').unwrap_or((url, ""));
+    let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
+    let mut shown = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    match rest.rsplit_once('@') {
+        Some((login, hosts)) => {
+            let user = login.split_once(':').map_or(login, |(user, _)| user);
+            shown += &format!("{user}:***@{hosts}");
+        }
+        None => shown += rest,
+    }
+    let pairs: Vec<String> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| match pair.split_once('=') {
+            Some((key, _)) if key != "sentinel_user" => format!("{key}=***"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    if pairs.is_empty() { shown } else { format!("{shown}?{}", pairs.join("&")) }
+}
+
 fn decode(text: &str) -> Result<String, BadUrl> {
     percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).map_err(|_| BadUrl::Login)
 }
@@ -176,6 +214,22 @@ mod tests {
 
     fn login(user: Option<&str>, password: Option<&str>) -> Login {
         Login { user: user.map(Into::into), password: password.map(Secret::new) }
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        for (url, shown) in [
+            ("memory", "memory"),
+            ("redis://h:1/2", "redis://h:1/2"),
+            ("redis://me:hush@h", "redis://me:***@h"),
+            ("redis://:a:b@c@h", "redis://:***@h"),
+            (
+                "redis+sentinel://h/m?sentinel_user=u&sentinel_password=hush",
+                "redis+sentinel://h/m?sentinel_user=u&sentinel_password=***",
+            ),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
     }
 
     #[test]

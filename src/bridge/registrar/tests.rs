@@ -1,0 +1,4 @@
+mod node;
+mod redis;
+mod rules;
+mod simulation;
