@@ -2,7 +2,7 @@
 //! the same run; and what a device takes in Redis. Needs `redis-server` on the path.
 
 use holdfast::{
-    bridge::store::{Output, Place, Request, Settings, Store, node_number, user_hash},
+    bridge::store::{FORMAT, Output, Place, Request, Settings, Store, node_number, user_hash},
     kit::slab::Key,
     model::{Handle, Protocol},
 };
@@ -144,7 +144,8 @@ fn through_store(server: &Server) {
         let place = Place { node, incarnation: 1, connection };
         let (user, device) = (user(n).into(), device(n).into());
         let protocol = Protocol::Websocket;
-        let request = Request::Connect { user, device, place, protocol, age_ms: 0, life_ms: LIFE_MS };
+        let (age_ms, life_ms, format) = (0, LIFE_MS, FORMAT);
+        let request = Request::Connect { user, device, place, protocol, age_ms, life_ms, format };
         store.submit(u64::from(n), request).unwrap();
     };
     (0..WINDOW).for_each(&submit);

@@ -190,6 +190,7 @@ impl Node {
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            peers: fleet.peers.clone(),
             node: store::node_number(&config.node.id),
             incarnation: common.incarnation,
             lacking: Arc::new({

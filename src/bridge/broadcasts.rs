@@ -17,7 +17,21 @@ pub const BROADCASTS_MAX: usize = 32;
 /// See the module.
 #[derive(Default)]
 pub struct Broadcasts {
-    running: Mutex<HashMap<String, Arc<mail::Broadcast>>>,
+    running: Mutex<HashMap<String, Running>>,
+}
+
+struct Running {
+    broadcast: Arc<mail::Broadcast>,
+    counted: Counted,
+}
+
+/// Where the outcomes of a broadcast are counted: where it entered the fleet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// By this node.
+    Here,
+    /// By the node that asked this one.
+    Elsewhere,
 }
 
 /// Why a broadcast did not start.
@@ -42,6 +56,7 @@ impl Broadcasts {
         id: &str,
         message: Arc<Message>,
         spread_ms: u64,
+        counted: Counted,
     ) -> Result<Arc<mail::Broadcast>, NotStarted> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.contains_key(id) {
@@ -56,23 +71,23 @@ impl Broadcasts {
         let hold = broadcast.tally.hold();
         router.post_to_all(|| mail::ToShard::Broadcast(broadcast.clone(), broadcast.tally.hold()));
         drop(hold);
-        running.insert(id.to_owned(), broadcast.clone());
+        running.insert(id.to_owned(), Running { broadcast: broadcast.clone(), counted });
         Ok(broadcast)
     }
 
     /// Ends one early. Says whether it was under way.
     pub fn stop(&self, id: &str) -> bool {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(id).inspect(|broadcast| broadcast.stop()).is_some()
+        running.get(id).inspect(|running| running.broadcast.stop()).is_some()
     }
 
     /// Counts the outcomes of those that are done, and forgets them. To be called about once a second, and by whoever
     /// waited for one.
     pub fn reap(&self, stats: &NodeStats) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|_, broadcast| {
+        running.retain(|_, Running { broadcast, counted }| {
             let done = broadcast.tally.is_done();
-            if done {
+            if done && *counted == Counted::Here {
                 for outcome in Outcome::ALL {
                     stats.messages_many(broadcast.message.lane, outcome, broadcast.tally.count(outcome));
                 }

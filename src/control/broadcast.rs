@@ -3,23 +3,28 @@
 use super::{
     app::{App, Options},
     connection::Watch,
+    fleet::{self, Relay, SCOPES, Said, Scope},
     gate::{Headers, Right},
     reply::{Refusal, Reply, json},
     request::{Kind, Query, name_part, read_body},
 };
 use crate::{
-    bridge::broadcasts::NotStarted,
-    model::{Outcome, mail},
+    bridge::broadcasts::{Counted, NotStarted},
+    model::{Lane, Outcome, mail},
 };
 use hyper::{Response, StatusCode, body::Incoming, http::request::Parts};
 use std::{sync::Arc, time::Duration};
 
-const PARAMETERS: &[&str] = &["scope", "spread", "lane", "ttl", "id", "collapse", "timeout"];
+/// The broadcast's id where another node has drawn or been given it: `id` is the messages' own.
+const RELAYED_ID: &str = "broadcast";
+const PARAMETERS: &[&str] = &["scope", "spread", "lane", "ttl", "id", "collapse", "timeout", RELAYED_ID];
 
 /// The longest spread, ms: connections live about as long, so a slower broadcast would miss most of those that come.
 const SPREAD_MS_MAX: u64 = 3_600_000;
 /// What an answer waits for beyond the spread and the time-out of the last message, ms.
 const SLACK_MS: u64 = 1_000;
+/// How long another node may take to stop a broadcast.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends one message to every connection, and answers when all have their outcome or the time is over. One that is not
 /// through by then, or whose sender leaves, goes on, and is counted all the same.
@@ -32,11 +37,11 @@ pub async fn start(
     parts: &Parts,
     mut body: Incoming,
 ) -> Result<Response<Reply>, Refusal> {
-    let headers = Headers::of(&parts.headers, &app.identity);
-    let caller = app.gate.check_bearer(&headers, Right::Admin)?;
     let query = Query::parse(parts.uri.query(), PARAMETERS)?;
-    // A node that is alone is the fleet.
-    query.word("scope", &["fleet", "node"])?;
+    let scope = Scope::at(query.word("scope", SCOPES)?);
+    let right = if scope == Scope::Relayed { Right::Peer } else { Right::Admin };
+    let headers = Headers::of(&parts.headers, &app.identity);
+    let caller = app.gate.check_bearer(&headers, right)?;
     let spread_ms = query.duration_ms("spread")?.unwrap_or(0);
     if spread_ms > SPREAD_MS_MAX {
         return Err(Refusal::bad_request("bad_parameter", "spread must be at most 1h"));
@@ -44,7 +49,15 @@ pub async fn start(
     let delivery_ms = app.control.config.delivery.timeout_ms;
     let wait_ms = delivery_ms.saturating_add(spread_ms).saturating_add(SLACK_MS);
     let wait_ms = query.duration_ms("timeout")?.unwrap_or(wait_ms).min(wait_ms);
-    let id = query.name("id")?.map_or_else(|| app.draw_id(), str::to_owned);
+    let relayed = query.name(RELAYED_ID)?;
+    if relayed.is_some() != (scope == Scope::Relayed) {
+        let message = "scope=relayed and broadcast belong together, and are for other nodes";
+        return Err(Refusal::bad_request("bad_parameter", message));
+    }
+    let id = match relayed {
+        Some(id) => id.to_owned(),
+        None => query.name("id")?.map_or_else(|| app.draw_id(), str::to_owned),
+    };
     let options = Options {
         lane: query.value("lane"),
         ttl_ms: query.duration_ms("ttl")?,
@@ -53,29 +66,77 @@ pub async fn start(
         timeout_ms: None,
     };
     let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
-    let message = app.message(Kind::of(headers.content_type).body(payload)?, &options)?;
+    let kind = Kind::of(headers.content_type);
+    let message = Arc::new(app.message(kind.body(payload)?, &options)?);
     let bytes = message.body.bytes().len();
-    let started = app.control.broadcasts.start(&app.control.router, &id, Arc::new(message), spread_ms);
+    let counted = if scope == Scope::Relayed { Counted::Elsewhere } else { Counted::Here };
+    let started = app.control.broadcasts.start(&app.control.router, &id, message.clone(), spread_ms, counted);
     let broadcast = started.map_err(not_started)?;
-    tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms, "audit");
-    let done = std::future::poll_fn(|cx| broadcast.tally.poll_done(cx));
-    let in_time = tokio::time::timeout(Duration::from_millis(wait_ms), done).await.is_ok();
+    if scope != Scope::Relayed {
+        tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms, "audit");
+    }
+    let limit = Duration::from_millis(wait_ms);
+    let here = async {
+        let done = std::future::poll_fn(|cx| broadcast.tally.poll_done(cx));
+        tokio::time::timeout(limit, done).await.is_ok()
+    };
+    let elsewhere = async {
+        let nodes = if scope == Scope::Fleet { fleet::others(app) } else { Vec::new() };
+        let mut parameters = vec![(RELAYED_ID, id.clone()), ("spread", format!("{spread_ms}ms"))];
+        parameters.push(("timeout", format!("{wait_ms}ms")));
+        parameters.extend(
+            ["id", "lane", "ttl", "collapse"]
+                .into_iter()
+                .filter_map(|key| query.value(key).map(|value| (key, value.to_owned()))),
+        );
+        let relay = Relay {
+            method: "POST",
+            path: "/v1/broadcast".into(),
+            query: parameters,
+            body: message.body.bytes().clone(),
+            content_type: Some(kind.content_type()),
+            timeout: limit + Duration::from_millis(SLACK_MS),
+        };
+        fleet::ask(app, &nodes, &relay).await
+    };
+    let (in_time, said) = tokio::join!(here, elsewhere);
     if in_time {
         app.control.broadcasts.reap(&app.control.stats);
     }
-    Ok(json(StatusCode::OK, &report(app, &id, &broadcast, in_time)))
+    count(app, message.lane, &said);
+    Ok(json(StatusCode::OK, &report(&id, &broadcast, in_time, &said)))
 }
 
 /// Ends a broadcast: connections that it has not reached are left out. `id` is still percent-encoded.
 ///
 /// # Errors
-/// 400, 401 and 403; 404 when none of that id is under way.
-pub fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
-    let headers = Headers::of(&parts.headers, &app.identity);
-    let caller = app.gate.check_bearer(&headers, Right::Admin)?;
-    Query::parse(parts.uri.query(), &[])?;
+/// 400, 401 and 403; 404 when none of that id is under way; 503 when a node did not answer.
+pub async fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
+    let query = Query::parse(parts.uri.query(), &["scope"])?;
+    let scope = Scope::at(query.word("scope", SCOPES)?);
+    let right = if scope == Scope::Relayed { Right::Peer } else { Right::Admin };
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), right)?;
     let id = name_part(id, "broadcast's id")?;
-    if !app.control.broadcasts.stop(&id) {
+    let mut stopped = app.control.broadcasts.stop(&id);
+    let mut is_whole = true;
+    if scope == Scope::Fleet {
+        let relay = Relay {
+            method: "DELETE",
+            path: parts.uri.path().to_owned(),
+            query: Vec::new(),
+            body: bytes::Bytes::new(),
+            content_type: None,
+            timeout: STOP_TIMEOUT,
+        };
+        for said in fleet::ask(app, &fleet::others(app), &relay).await {
+            stopped |= said.done().is_some();
+            is_whole &= said.is_known();
+        }
+    }
+    if !is_whole {
+        return Err(Refusal::overloaded("overloaded", "not every node has answered; send it again"));
+    }
+    if !stopped {
         let message = "no broadcast of this id is under way";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
     }
@@ -83,11 +144,34 @@ pub fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>, Refus
     Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "id": id })))
 }
 
-fn report(app: &App, id: &str, broadcast: &mail::Broadcast, complete: bool) -> serde_json::Value {
-    let count = |outcome: Outcome| (outcome.label().to_owned(), broadcast.tally.count(outcome).into());
+/// Outcomes are counted where the message entered: here, those of other nodes too.
+fn count(app: &App, lane: Lane, said: &[Said]) {
+    for value in said.iter().filter_map(Said::done) {
+        for outcome in Outcome::ALL {
+            let many = value["outcomes"][outcome.label()].as_u64().unwrap_or(0);
+            app.control.stats.messages_many(lane, outcome, many);
+        }
+    }
+}
+
+fn report(id: &str, broadcast: &mail::Broadcast, in_time: bool, said: &[Said]) -> serde_json::Value {
+    let count = |outcome: Outcome| {
+        let elsewhere = said.iter().filter_map(Said::done);
+        let elsewhere = elsewhere.map(|value| value["outcomes"][outcome.label()].as_u64().unwrap_or(0));
+        (outcome.label().to_owned(), (broadcast.tally.count(outcome) + elsewhere.sum::<u64>()).into())
+    };
     let outcomes: serde_json::Map<_, _> = Outcome::ALL.into_iter().map(count).collect();
-    let nodes = app.control.router.registry().nodes().len();
-    serde_json::json!({ "id": id, "nodes": nodes, "complete": complete, "outcomes": outcomes })
+    let done = said.iter().filter(|said| said.done().is_some()).count();
+    let silent: Vec<&str> =
+        said.iter().filter(|said| said.done().is_none()).map(|said| said.node.as_str()).collect();
+    let is_whole = |value: &serde_json::Value| value["complete"].as_bool().unwrap_or(false);
+    let complete = in_time && silent.is_empty() && said.iter().filter_map(Said::done).all(is_whole);
+    let mut report =
+        serde_json::json!({ "id": id, "nodes": 1 + done, "complete": complete, "outcomes": outcomes });
+    if !silent.is_empty() {
+        report["failed_nodes"] = silent.into();
+    }
+    report
 }
 
 fn not_started(why: NotStarted) -> Refusal {

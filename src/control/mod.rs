@@ -8,6 +8,7 @@ mod app;
 mod broadcast;
 mod connection;
 mod deliver;
+mod fleet;
 mod gate;
 mod messages;
 mod node;
@@ -22,7 +23,7 @@ mod users;
 mod tests;
 
 use crate::{
-    bridge::{Broadcasts, DrainSwitch, Router, store::Place},
+    bridge::{Broadcasts, DrainSwitch, Router, peers::Peers, store::Place},
     clock::Clock,
     config::{Config, Token},
     directory::Blocks,
@@ -78,6 +79,8 @@ pub struct Control {
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.
     pub collapse_seed: foldhash::fast::RandomState,
+    /// The way to other nodes; None: this one is alone.
+    pub peers: Option<Arc<Peers>>,
     /// This node's number, by which other nodes name its connections.
     pub node: u64,
     /// This run of it.

@@ -222,6 +222,15 @@ impl Kind {
         }
     }
 
+    /// A Content-Type that reads as this.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Kind::Text => "text/plain",
+            Kind::Json => "application/json",
+            Kind::Binary => "application/octet-stream",
+        }
+    }
+
     /// Checks a payload.
     ///
     /// # Errors

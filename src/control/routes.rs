@@ -100,10 +100,12 @@ pub async fn handle(
         Endpoint::Deliver => deliver::deliver(app, watch, &parts, body),
         // A rare one: its state is not worth its place in that of every other request.
         Endpoint::Broadcast => Box::pin(broadcast::start(app, watch, &parts, body)).await,
-        Endpoint::StopBroadcast { id } => broadcast::stop(app, id, &parts),
-        Endpoint::User { user } => users::disconnect(app, user, None, &parts),
-        Endpoint::Devices { user } => users::devices(app, user, &parts).await,
-        Endpoint::Device { user, device } => users::disconnect(app, user, Some(device), &parts),
+        Endpoint::StopBroadcast { id } => Box::pin(broadcast::stop(app, id, &parts)).await,
+        Endpoint::User { user } => Box::pin(users::disconnect(app, user, None, &parts)).await,
+        Endpoint::Devices { user } => Box::pin(users::devices(app, user, &parts)).await,
+        Endpoint::Device { user, device } => {
+            Box::pin(users::disconnect(app, user, Some(device), &parts)).await
+        }
         Endpoint::Nodes => node::nodes(app, &parts),
         Endpoint::Drain => node::drain(app, &parts),
         Endpoint::Stats => node::statistics(app, &parts),

@@ -1,14 +1,13 @@
-//! Passwords, users and TLS.
+//! Passwords and users, of servers and of Sentinels.
 
 use crate::{
     client::{Client, lookup},
-    servers::{Server, wait_for},
+    servers::{Server, Watcher, wait_for},
 };
-use holdfast::bridge::store::{Event, Failure, Settings};
-use std::{path::Path, process::Command};
+use holdfast::bridge::store::{Event, Failure};
 
 /// Why the master of a client is down.
-fn cause(client: &Client) -> String {
+pub fn cause(client: &Client) -> String {
     wait_for("the news", || {
         client.events().into_iter().find_map(|event| match event {
             Event::Down { cause, .. } => Some(cause),
@@ -33,55 +32,26 @@ fn a_password_and_a_user() {
     }
 }
 
-fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl").current_dir(folder).args(arguments.split(' ')).output();
-    let output = output.expect("openssl is missing: scripts/install-test-tools installs it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A certificate authority of one's own and a server's certificate.
-fn make_certificates(folder: &Path) {
-    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    let key = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    for name in ["ca", "other"] {
-        openssl(folder, &format!("{key} -x509 -days 2 -subj /CN={name} -keyout {name}.key -out {name}.crt"));
-    }
-    openssl(folder, &format!("{key} -subj /CN=server -keyout server.key -out server.csr"));
-    let sign = "x509 -req -days 2 -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names";
-    openssl(folder, &format!("{sign} -in server.csr -out server.crt"));
-}
-
 #[test]
-fn tls_with_a_certificate_authority_of_ones_own() {
-    let folder = tempfile::tempdir().unwrap();
-    make_certificates(folder.path());
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    // TLS on the port that would be plain.
-    let port = crate::servers::free_port();
-    let server = Server::start(&[
-        "--tls-port",
-        &port.to_string(),
-        "--tls-cert-file",
-        &file("server.crt"),
-        "--tls-key-file",
-        &file("server.key"),
-        "--tls-ca-cert-file",
-        &file("ca.crt"),
-        "--tls-auth-clients",
-        "no",
-    ]);
-    let settings = |ca: &str, host: &str| {
-        let mut settings = Settings::new(format!("rediss://{host}:{port}").parse().unwrap());
-        settings.ca_file = Some(file(ca).into());
-        settings
-    };
-    let client = Client::with(settings("ca.crt", "127.0.0.1"));
-    client.wait_up(1);
-    client.lookup("ann");
-    for (ca, host) in [("other.crt", "127.0.0.1"), ("ca.crt", "localhost"), ("none.crt", "127.0.0.1")] {
-        let client = Client::with(settings(ca, host));
-        println!("{}", cause(&client));
-        assert_eq!(client.ask(lookup("ann")), Err(Failure::Down), "{ca} {host}");
+fn a_sentinels_own_password_and_user() {
+    let server = Server::start(&["--requirepass", "p@ss"]);
+    let watcher = Watcher::start(
+        server.port,
+        "sentinel auth-pass main p@ss\nrequirepass w@tch\nuser scout on >look +@all\n",
+    );
+    let url = |query: &str| format!("redis+sentinel://:p%40ss@127.0.0.1:{}/main{query}", watcher.port);
+    for query in ["?sentinel_password=w%40tch", "?sentinel_user=scout&sentinel_password=look"] {
+        let client = Client::ready(&url(query), 1);
+        client.lookup("ann");
     }
-    drop(server);
+    // The master's own opens no Sentinel.
+    for query in ["", "?sentinel_password=p%40ss", "?sentinel_user=scout&sentinel_password=w%40tch"] {
+        let client = Client::start(&url(query));
+        let cause = cause(&client);
+        assert!(
+            cause.contains("127.0.0.1") && !cause.contains("p@ss") && !cause.contains("w@tch"),
+            "{cause}"
+        );
+        assert_eq!(client.ask(lookup("ann")), Err(Failure::Down));
+    }
 }

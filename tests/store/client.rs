@@ -5,7 +5,8 @@ use holdfast::{
     bridge::{
         registry::Lease,
         store::{
-            Connected, Devices, Event, Failure, Output, Place, Reply, Request, Settings, Store, node_number,
+            Connected, Devices, Event, FORMAT, Failure, Output, Place, Reply, Request, Settings, Store,
+            node_number,
         },
     },
     kit::slab::Key,
@@ -114,7 +115,7 @@ impl Client {
     pub fn disconnect(&self, user: &str, device: &str, place: Place) -> bool {
         let request = Request::Disconnect { user: user.into(), device: device.into(), place };
         match self.ask(request) {
-            Ok(Reply::Disconnected(gone)) => gone,
+            Ok(Reply::Disconnected { gone, .. }) => gone,
             other => panic!("{other:?}"),
         }
     }
@@ -143,7 +144,8 @@ pub fn place(node: &str, incarnation: u64, index: u32) -> Place {
 
 pub fn connect(user: &str, device: &str, place: Place, age_ms: u64, life_ms: u64) -> Request {
     let protocol = Protocol::Sse;
-    Request::Connect { user: user.into(), device: device.into(), place, protocol, age_ms, life_ms }
+    let (user, device, format) = (user.into(), device.into(), FORMAT);
+    Request::Connect { user, device, place, protocol, age_ms, life_ms, format }
 }
 
 pub fn lookup(user: &str) -> Request {
@@ -164,5 +166,5 @@ pub fn lease(node: &str, incarnation: u64) -> Lease {
 }
 
 pub fn renew(node: &str, incarnation: u64, ttl_ms: u64) -> Request {
-    Request::RenewLease { lease: lease(node, incarnation), format: 1, ttl_ms }
+    Request::RenewLease { lease: lease(node, incarnation), format: FORMAT, ttl_ms }
 }

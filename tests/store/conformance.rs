@@ -12,7 +12,7 @@ use holdfast::bridge::store::{
 use holdfast::model::Protocol;
 use std::time::Duration;
 
-const STANDS: Connected = Connected::Stands { displaced: None };
+const STANDS: Connected = Connected::Stands { displaced: Vec::new() };
 const LIFE: u64 = 60_000;
 
 #[test]
@@ -69,7 +69,7 @@ fn the_newer_wins(client: &Client) {
     let (old, new) = (place("a", 5, 1), place("b", 4, 1));
     assert_eq!(client.connect("bob", "tv", old, 10_000, LIFE), STANDS);
     match client.connect("bob", "tv", new, 5_000, LIFE) {
-        Connected::Stands { displaced: Some(record) } => assert_eq!(record.place, old),
+        Connected::Stands { displaced } => assert_eq!(displaced[0].place, old),
         other => panic!("{other:?}"),
     }
     match client.connect("bob", "tv", old, 11_000, LIFE) {
@@ -80,41 +80,46 @@ fn the_newer_wins(client: &Client) {
     assert_eq!(client.places("bob"), [("tv".into(), new)]);
 }
 
-fn displaced(connected: Connected) -> Option<Place> {
+/// Whom a connect has displaced.
+pub fn displaced(connected: Connected) -> Vec<Place> {
     match connected {
-        Connected::Stands { displaced } => displaced.map(|record| record.place),
+        Connected::Stands { displaced } => displaced.iter().map(|record| record.place).collect(),
         other => panic!("{other:?}"),
     }
 }
 
-/// The reply to a connect may be lost: the next one to the same says the same.
+/// The reply to a connect may be lost: the next one to the same says the same, or that to who comes after it.
 fn whom_it_displaced_is_said_again(client: &Client) {
     let [first, second, third] = [1, 2, 3].map(|index| place("a", 5, index));
     let connect = |device, place, age_ms, life_ms| client.connect("fay", device, place, age_ms, life_ms);
-    assert_eq!(displaced(connect("tv", first, 9_000, LIFE)), None);
-    assert_eq!(displaced(connect("tv", second, 6_000, LIFE)), Some(first));
+    assert_eq!(displaced(connect("tv", first, 9_000, LIFE)), []);
+    assert_eq!(displaced(connect("tv", second, 6_000, LIFE)), [first]);
     assert!(matches!(connect("tv", first, 9_100, LIFE), Connected::Beaten { .. }));
-    assert_eq!(displaced(connect("tv", second, 6_100, LIFE)), Some(first));
+    assert_eq!(displaced(connect("tv", second, 6_100, LIFE)), [first]);
     // It is no device, and no other device's.
     assert_eq!(client.places("fay"), [("tv".into(), second)]);
-    assert_eq!(displaced(connect("phone", third, 0, LIFE)), None);
-    assert_eq!(displaced(connect("tv", second, 6_200, LIFE)), Some(first));
-    // The next writer has displaced another one, and what was displaced is forgotten with its record.
-    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), Some(second));
-    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), Some(second));
-    assert!(client.disconnect("fay", "tv", third));
-    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), None);
+    assert_eq!(displaced(connect("phone", third, 0, LIFE)), []);
+    assert_eq!(displaced(connect("tv", second, 6_200, LIFE)), [first]);
+    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), [second, first]);
+    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), [second]);
+    let request = Request::Disconnect { user: "fay".into(), device: "tv".into(), place: third };
+    match client.ask(request.clone()) {
+        Ok(Reply::Disconnected { gone: true, displaced: Some(record) }) => assert_eq!(record.place, second),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.ask(request), Ok(Reply::Disconnected { gone: false, displaced: None }));
+    assert_eq!(displaced(connect("tv", third, 3_000, LIFE)), []);
     // It ends with the life that it would have had, and with the record beside it.
-    assert_eq!(displaced(connect("brief", first, 9_000, 300)), None);
-    assert_eq!(displaced(connect("brief", second, 6_000, LIFE)), Some(first));
-    assert_eq!(displaced(connect("brief", second, 6_000, LIFE)), Some(first));
+    assert_eq!(displaced(connect("brief", first, 9_000, 300)), []);
+    assert_eq!(displaced(connect("brief", second, 6_000, LIFE)), [first]);
+    assert_eq!(displaced(connect("brief", second, 6_000, LIFE)), [first]);
     wait_for("the end of a life", || {
-        displaced(connect("brief", second, 6_000, LIFE)).is_none().then_some(())
+        displaced(connect("brief", second, 6_000, LIFE)).is_empty().then_some(())
     });
-    assert_eq!(displaced(connect("ends", first, 9_000, LIFE)), None);
-    assert_eq!(displaced(connect("ends", second, 6_000, 30)), Some(first));
+    assert_eq!(displaced(connect("ends", first, 9_000, LIFE)), []);
+    assert_eq!(displaced(connect("ends", second, 6_000, 30)), [first]);
     std::thread::sleep(Duration::from_millis(40));
-    assert_eq!(displaced(connect("ends", second, 6_000, LIFE)), None);
+    assert_eq!(displaced(connect("ends", second, 6_000, LIFE)), []);
     for (device, place) in [("phone", third), ("tv", third), ("brief", second), ("ends", second)] {
         assert!(client.disconnect("fay", device, place));
     }

@@ -72,7 +72,7 @@ fn a_reply_of_another_is_never_believed() {
         place,
     };
     let (first, second) = (client.submit(request(own)), client.submit(request(other)));
-    assert!(matches!(client.answer(second), Ok(Reply::Disconnected(false))));
+    assert!(matches!(client.answer(second), Ok(Reply::Disconnected { gone: false, .. })));
     client.answer(first).unwrap();
     // Asked again once, and then no more.
     proxy.spoil_all(Some(Fault::Swap));

@@ -11,4 +11,5 @@ mod loss;
 mod proxy;
 mod sentinel;
 mod servers;
+mod tls;
 mod twin;

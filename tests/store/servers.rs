@@ -127,7 +127,7 @@ pub fn text(connection: &mut redis::Connection, words: &str) -> String {
 /// A master, its replica and three Sentinels.
 pub struct Sentinels {
     pub servers: Vec<Server>,
-    watchers: Vec<(u16, Child, TempDir)>,
+    watchers: Vec<Watcher>,
 }
 
 impl Sentinels {
@@ -140,10 +140,10 @@ impl Sentinels {
         wait_for("the replica", || {
             text(&mut connection, "INFO replication").contains("master_link_status:up").then_some(())
         });
-        let watchers = (0..3).map(|_| watch(master.port)).collect();
+        let watchers = (0..3).map(|_| Watcher::start(master.port, "")).collect();
         let sentinels = Self { servers: vec![master, replica], watchers };
-        for (port, ..) in &sentinels.watchers {
-            let mut connection = sentinels.connect(*port);
+        for watcher in &sentinels.watchers {
+            let mut connection = sentinels.connect(watcher.port);
             wait_for("the Sentinels to know each other", || {
                 let info = text(&mut connection, "INFO sentinel");
                 (info.contains("slaves=1") && info.contains("sentinels=3")).then_some(())
@@ -158,36 +158,43 @@ impl Sentinels {
     }
 
     pub fn url(&self) -> String {
-        let hosts: Vec<String> = self.watchers.iter().map(|(port, ..)| format!("127.0.0.1:{port}")).collect();
+        let hosts: Vec<String> =
+            self.watchers.iter().map(|watcher| format!("127.0.0.1:{}", watcher.port)).collect();
         format!("redis+sentinel://{}/{}", hosts.join(","), Self::MASTER)
     }
 }
 
-fn watch(master: u16) -> (u16, Child, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let (port, name) = (free_port(), Sentinels::MASTER);
-    let configuration = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {name} 127.0.0.1 {master} 2\n\
-         sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 2000\n",
-        folder.path().display()
-    );
-    let file = folder.path().join("sentinel.conf");
-    std::fs::write(&file, configuration).unwrap();
-    let mut command = Command::new("redis-sentinel");
-    command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    (
-        port,
-        command.spawn().expect("redis-sentinel is missing: scripts/install-test-tools installs it"),
-        folder,
-    )
+/// A Sentinel.
+pub struct Watcher {
+    pub port: u16,
+    child: Child,
+    _folder: TempDir,
 }
 
-impl Drop for Sentinels {
+impl Watcher {
+    /// One that watches this master, with more lines of configuration.
+    pub fn start(master: u16, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, name) = (free_port(), Sentinels::MASTER);
+        let configuration = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {name} 127.0.0.1 {master} 2\n\
+             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 2000\n{more}",
+            folder.path().display()
+        );
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let mut command = Command::new("redis-sentinel");
+        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child =
+            command.spawn().expect("redis-sentinel is missing: scripts/install-test-tools installs it");
+        Self { port, child, _folder: folder }
+    }
+}
+
+impl Drop for Watcher {
     fn drop(&mut self) {
-        for (_, child, _) in &mut self.watchers {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -27,15 +27,15 @@ struct Twin {
 }
 
 impl Twin {
-    fn connect(&mut self, user: &str, device: &str, new: Connection) -> Result<Option<Place>, Place> {
+    fn connect(&mut self, user: &str, device: &str, new: Connection) -> Result<Vec<Place>, Place> {
         let key = (user.to_owned(), device.to_owned());
         match self.held.get(&key) {
-            Some((held, displaced)) if held.place == new.place => Ok(*displaced),
+            Some((held, displaced)) if held.place == new.place => Ok(displaced.iter().copied().collect()),
             Some((held, _)) if held.rank() > new.rank() => Err(held.place),
             held => {
-                let displaced = held.map(|(held, _)| held.place);
-                self.held.insert(key, (new, displaced));
-                Ok(displaced)
+                let (held, before) = held.map_or((None, None), |(held, before)| (Some(held.place), *before));
+                self.held.insert(key, (new, held));
+                Ok(held.into_iter().chain(before).collect())
             }
         }
     }
@@ -79,7 +79,9 @@ pub fn compare(client: &Client) {
             1 => assert_eq!(client.places(user), twin.places(user), "seed {seed}, step {step}"),
             _ => {
                 let found = match client.connect(user, device, connection.place, connection.age_ms, 600_000) {
-                    Connected::Stands { displaced } => Ok(displaced.map(|record| record.place)),
+                    Connected::Stands { displaced } => {
+                        Ok(displaced.iter().map(|record| record.place).collect())
+                    }
                     Connected::Beaten { by } => Err(by.place),
                 };
                 assert_eq!(found, twin.connect(user, device, connection), "seed {seed}, step {step}");

@@ -158,9 +158,9 @@ impl Changes {
         Some(user)
     }
 
-    /// A disconnect was carried out, or a connect that leaves nothing to be removed.
-    pub fn settled(&mut self, handle: Handle) {
-        self.unsettled.remove(&handle);
+    /// A disconnect was carried out, or a connect that leaves nothing to be removed. Whose it was.
+    pub fn settled(&mut self, handle: Handle) -> Option<Box<str>> {
+        self.unsettled.remove(&handle).map(|held| held.arrived.user)
     }
 
     /// A request was not answered: it is asked again after a pause.

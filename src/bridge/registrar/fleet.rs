@@ -24,6 +24,8 @@ pub enum Life {
 #[derive(Clone, Debug)]
 struct Known {
     lease: Lease,
+    /// The highest format of records that it reads.
+    format: u8,
     until_ms: u64,
 }
 
@@ -81,9 +83,9 @@ impl Fleet {
         if !self.is_frozen(now_ms) {
             self.nodes.clear();
         }
-        for LiveLease { lease, left_ms, .. } in leases {
+        for LiveLease { lease, format, left_ms } in leases {
             // What was left when it was asked is no more now.
-            let known = Known { until_ms: asked_ms + left_ms, lease };
+            let known = Known { until_ms: asked_ms + left_ms, lease, format };
             let held = self.nodes.entry(node_number(&known.lease.node)).or_insert_with(|| known.clone());
             if known.lease.incarnation >= held.lease.incarnation {
                 *held = known;
@@ -113,6 +115,13 @@ impl Fleet {
     pub fn lease_of(&self, node: u64, now_ms: u64) -> Option<&Lease> {
         let frozen = self.is_frozen(now_ms);
         self.nodes.get(&node).filter(|known| frozen || known.until_ms > now_ms).map(|known| &known.lease)
+    }
+
+    /// The highest format of records that all nodes that live read; None: they are not known.
+    pub fn format_of_all(&self, now_ms: u64) -> Option<u8> {
+        let frozen = self.is_frozen(now_ms);
+        let live = self.nodes.values().filter(|known| frozen || known.until_ms > now_ms);
+        live.map(|known| known.format).min()
     }
 
     /// The nodes that live.

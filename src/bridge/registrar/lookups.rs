@@ -141,7 +141,7 @@ impl Registrar {
     pub(super) fn lacking(&mut self, user: Box<str>, device: Box<str>, place: Place, own: &dyn Own) {
         let is_held = place.incarnation == self.incarnation && own.holds(&user, place.connection);
         if place.node == self.node && !is_held {
-            self.submit(Asked::Purge, Request::Disconnect { user, device, place });
+            self.submit(Asked::Purge { user: user.clone() }, Request::Disconnect { user, device, place });
         }
     }
 

@@ -44,7 +44,9 @@ enum Asked {
     Register(Handle),
     Forget(Handle),
     /// A record that points to a connection which this node lacks; nobody waits.
-    Purge,
+    Purge {
+        user: Box<str>,
+    },
     Lookup {
         user: Box<str>,
         at_ms: u64,
@@ -213,10 +215,15 @@ impl Registrar {
             (Asked::Forget(handle), result) => {
                 self.changes_under_way -= 1;
                 match result {
-                    Ok(_) => self.changes.settled(handle),
+                    Ok(reply) => {
+                        if let Some(user) = self.changes.settled(handle) {
+                            self.removed(now_ms, &reply, &user);
+                        }
+                    }
                     Err(_) => self.changes.failed(handle, now_ms),
                 }
             }
+            (Asked::Purge { user }, Ok(reply)) => self.removed(now_ms, &reply, &user),
             (Asked::Lookup { user, at_ms }, Ok(Reply::Devices(devices))) => {
                 self.found(now_ms, id, user, at_ms, devices, own);
             }
@@ -225,7 +232,7 @@ impl Registrar {
                 self.answer(&user, id, &Err(failure));
             }
             (Asked::Renew, Ok(Reply::Renewed(renewed))) => self.renewed(now_ms, renewed),
-            (Asked::Renew | Asked::Purge, _) => {}
+            (Asked::Renew | Asked::Purge { .. }, _) => {}
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
@@ -252,11 +259,8 @@ impl Registrar {
     fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected) {
         match connected {
             Connected::Stands { displaced } => {
-                let user = self.changes.registered(handle);
-                // Of this node's own the directory knows already, and an earlier run of it has no connections.
-                let displaced = displaced.filter(|record| record.place.node != self.node);
-                if let Some((record, user)) = displaced.zip(user) {
-                    self.begin_to_tell(now_ms, record.place, user);
+                if let Some(user) = self.changes.registered(handle) {
+                    self.begin_to_tell(now_ms, &displaced, &user);
                 }
             }
             Connected::Beaten { by } => {
@@ -265,6 +269,13 @@ impl Registrar {
                     self.actions.push(Action::Close(handle));
                 }
             }
+        }
+    }
+
+    /// A record of this node's is gone. Whom its connection displaced, this node may not have heard before.
+    fn removed(&mut self, now_ms: u64, reply: &Reply, user: &str) {
+        if let Reply::Disconnected { displaced: Some(record), .. } = reply {
+            self.begin_to_tell(now_ms, &[*record], user);
         }
     }
 
@@ -278,7 +289,8 @@ impl Registrar {
                     let place = self.place(handle);
                     let age_ms = now_ms.saturating_sub(began_ms);
                     let life_ms = ends_ms.saturating_sub(now_ms).max(1);
-                    let request = Request::Connect { user, device, place, protocol, age_ms, life_ms };
+                    let format = self.format_to_write(now_ms);
+                    let request = Request::Connect { user, device, place, protocol, age_ms, life_ms, format };
                     self.submit(Asked::Register(handle), request);
                 }
                 Change::Forget { handle, user, device } => {
@@ -287,6 +299,12 @@ impl Registrar {
                 }
             }
         }
+    }
+
+    /// The highest format of records that every live node reads; until they are known, the one before this node's own.
+    fn format_to_write(&self, now_ms: u64) -> u8 {
+        let oldest = self.format.saturating_sub(1).max(1);
+        self.fleet.format_of_all(now_ms).map_or(oldest, |format| format.clamp(oldest, self.format))
     }
 
     fn place(&self, handle: Handle) -> Place {

@@ -3,7 +3,7 @@
 //! Owns whom to tell, and when again.
 
 use super::{Registrar, fleet::Life, seam::Action};
-use crate::bridge::store::Place;
+use crate::bridge::store::{Place, Record};
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 /// How often another node is told of a displaced connection, until it answers, ms.
@@ -43,14 +43,17 @@ impl Registrar {
         self.tells.next_due_ms().filter(|_| has_room)
     }
 
-    /// A connection of another node was displaced. Without room it stays until its life ends, and takes no messages.
-    pub(super) fn begin_to_tell(&mut self, now_ms: u64, place: Place, user: Box<str>) {
-        if self.tells.since.len() >= self.settings.tells_max {
-            return;
-        }
-        if let Entry::Vacant(vacant) = self.tells.since.entry(place) {
-            vacant.insert(Displaced { since_ms: now_ms, user });
-            self.tells.schedule(now_ms, place);
+    /// Connections of a user were displaced. Those that find no room stay until their life ends, and take no messages.
+    pub(super) fn begin_to_tell(&mut self, now_ms: u64, displaced: &[Record], user: &str) {
+        for place in displaced.iter().map(|record| record.place) {
+            // Of this node's own the directory knows already, and an earlier run of it has no connections.
+            if place.node == self.node || self.tells.since.len() >= self.settings.tells_max {
+                continue;
+            }
+            if let Entry::Vacant(vacant) = self.tells.since.entry(place) {
+                vacant.insert(Displaced { since_ms: now_ms, user: user.into() });
+                self.tells.schedule(now_ms, place);
+            }
         }
     }
 

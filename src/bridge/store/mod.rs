@@ -8,7 +8,7 @@
 //!
 //! | key | type | what |
 //! |---|---|---|
-//! | `holdfast:u:USER` | hash | device -> record of at most 64 bytes (`record.rs`); 1 and device -> the record that was displaced, if one was; it expires with its last record |
+//! | `holdfast:u:USER` | hash | device -> record of at most 64 bytes (`record.rs`), 1 and device -> whom it displaced; expires with its last record |
 //! | `holdfast:{nodes}` | hash | node -> lease (`lease.rs`) |
 //! | `holdfast:{nodes}:due` | sorted set | node by the end of its lease |
 //! | `holdfast:mark:{N}` | string | one for each master, in one of its slots: `mark.rs` |
@@ -24,8 +24,11 @@
 //!   later by the registry's clock, which is now less its age; then the higher incarnation, connection and node. The
 //!   time that a request has waited here counts as age, and the time that it was under way does too, so that a
 //!   connection does not get younger on the way. It refuses to run once the caller has been told of the time-out.
-//!   A record of the same connection is written again and keeps its beginning, and the reply names once more whom it has
-//!   displaced. A record that names another user counts for nothing.
+//!   A record of the same connection is written again and keeps its beginning. A record that names another user counts
+//!   for nothing.
+//! - Whom a connection has displaced is remembered for as long as that record would have lived, and no longer than its
+//!   own: said again when the connect is repeated, and to who displaces or removes it, because the reply that said so
+//!   first may have been lost, and with it the only one who would have told the displaced.
 //! - **disconnect**: deletes if node, incarnation and connection are those of the record.
 //! - **lookup** writes nothing.
 //! - **renew**: of two runs of one node the higher incarnation has the lease, the other is told so. The reply says since
@@ -67,7 +70,7 @@ mod seam;
 mod slots;
 
 pub use crate::config::redis_url::{Address, Kind, Login, Target};
-pub use record::{FORMAT, RECORD_BYTES, node_number, user_hash};
+pub use record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES, node_number, user_hash};
 pub use seam::{
     Cause, Connected, Counters, Device, Devices, Event, Failure, Full, LiveLease, Output, Place, Record,
     Renewed, Reply, Request, Slots,

@@ -12,6 +12,11 @@
 //! | 28..36 | connected, ms since 1970 |
 //! | 36..44 | expires, ms since 1970 |
 //! | 44..52 | hash of the user |
+//! | 52 | format 2: exclusive or of bytes 2..28 and 44..52 |
+//!
+//! A node reads the format that it would write and the one before, and of later ones what it knows. It writes the highest
+//! that every live node reads, as their leases say, so that a fleet can be upgraded and rolled back node by node. Format
+//! 2 is for trying that: only builds with the feature `next-format` read it as such and write it.
 //!
 //! Numbers are big-endian, so that bytes 2..28 are a connection's identity and the scripts compare bytes as numbers. A
 //! later format only adds bytes behind these: who does not know them reads the rest. The scripts know the offsets.
@@ -22,10 +27,14 @@ use crate::{
     model::{Handle, Protocol},
 };
 
-/// The format that is written.
-pub const FORMAT: u8 = 1;
-/// Bytes of a record of this format.
+/// The highest format that this build reads, and writes once every live node does.
+pub const FORMAT: u8 = if cfg!(feature = "next-format") { 2 } else { 1 };
+/// The lowest format that this build reads.
+pub const FORMAT_OLDEST: u8 = if FORMAT > 1 { FORMAT - 1 } else { 1 };
+/// Bytes of a record of format 1, which all begin with.
 pub const RECORD_BYTES: usize = 52;
+/// Bytes of a record of the longest format.
+pub(super) const RECORD_BYTES_MAX: usize = RECORD_BYTES + 1;
 /// Bytes of the identity within it.
 pub(super) const PLACE_BYTES: usize = 26;
 
@@ -34,7 +43,7 @@ const CONNECTED_AT: usize = PLACE_AT + PLACE_BYTES;
 const EXPIRES_AT: usize = CONNECTED_AT + 8;
 const USER_AT: usize = EXPIRES_AT + 8;
 
-const _: () = assert!(RECORD_BYTES <= 64 && USER_AT + 8 == RECORD_BYTES);
+const _: () = assert!(RECORD_BYTES_MAX <= 64 && USER_AT + 8 == RECORD_BYTES);
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,10 +63,10 @@ impl Place {
 }
 
 impl Record {
-    /// The bytes that the registry holds.
-    pub(super) fn bytes(&self) -> [u8; RECORD_BYTES] {
-        let mut out = [0; RECORD_BYTES];
-        out[0] = FORMAT;
+    /// The bytes that the registry holds, and how many of them: in a format between the lowest and the highest.
+    pub(super) fn bytes(&self, format: u8) -> ([u8; RECORD_BYTES_MAX], usize) {
+        let mut out = [0; RECORD_BYTES_MAX];
+        out[0] = format;
         out[1] = match self.protocol {
             Some(Protocol::Websocket) => 0,
             Some(Protocol::Sse) => 1,
@@ -66,15 +75,29 @@ impl Record {
         out[PLACE_AT..CONNECTED_AT].copy_from_slice(&self.place.bytes());
         out[CONNECTED_AT..EXPIRES_AT].copy_from_slice(&self.connected_ms.to_be_bytes());
         out[EXPIRES_AT..USER_AT].copy_from_slice(&self.expires_ms.to_be_bytes());
-        out[USER_AT..].copy_from_slice(&self.user.to_be_bytes());
-        out
+        out[USER_AT..RECORD_BYTES].copy_from_slice(&self.user.to_be_bytes());
+        if format < 2 {
+            return (out, RECORD_BYTES);
+        }
+        out[RECORD_BYTES] = self.sum();
+        (out, RECORD_BYTES_MAX)
     }
 
-    /// Reads a record of this or a later format.
+    /// Of what the scripts do not fill in.
+    fn sum(&self) -> u8 {
+        self.place.bytes().into_iter().chain(self.user.to_be_bytes()).fold(0, |sum, byte| sum ^ byte)
+    }
+
+    /// Reads a record as this build does.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Self::read_as(bytes, FORMAT)
+    }
+
+    /// Reads a record as a build does whose highest format is `known`: of that format, the one before, or a later one.
+    fn read_as(bytes: &[u8], known: u8) -> Result<Self, Unreadable> {
         let mut rest = bytes;
         let [format] = take(&mut rest)?;
-        if format < FORMAT {
+        if format < known.saturating_sub(1).max(1) {
             return Err(Unreadable);
         }
         let [protocol] = take(&mut rest)?;
@@ -89,7 +112,7 @@ impl Record {
                 },
             },
         };
-        Ok(Self {
+        let record = Self {
             place,
             protocol: match protocol {
                 0 => Some(Protocol::Websocket),
@@ -99,7 +122,11 @@ impl Record {
             connected_ms: u64::from_be_bytes(take(&mut rest)?),
             expires_ms: u64::from_be_bytes(take(&mut rest)?),
             user: u64::from_be_bytes(take(&mut rest)?),
-        })
+        };
+        if known.min(format) >= 2 && take(&mut rest)? != [record.sum()] {
+            return Err(Unreadable);
+        }
+        Ok(record)
     }
 }
 
@@ -146,23 +173,33 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_reads_back(record in record()) {
-            let bytes = record.bytes();
-            prop_assert_eq!(Record::read(&bytes), Ok(record));
+        fn a_record_reads_back_in_builds_of_either_format(record in record(), format in 1u8..=2, known in 1u8..=2) {
+            let (bytes, length) = record.bytes(format);
+            prop_assert_eq!(Record::read_as(&bytes[..length], known), Ok(record));
             prop_assert_eq!(&bytes[PLACE_AT..CONNECTED_AT], &record.place.bytes()[..]);
         }
 
         #[test]
-        fn a_later_format_is_read_as_far_as_it_is_known(record in record(), format in 2u8.., more: Vec<u8>) {
-            let mut bytes = record.bytes().to_vec();
+        fn a_later_format_is_read_as_far_as_it_is_known(record in record(), format in 3u8.., known in 1u8..=2, more: Vec<u8>) {
+            let (bytes, _) = record.bytes(2);
+            let mut bytes = bytes.to_vec();
             bytes[0] = format;
             bytes.extend(more);
-            prop_assert_eq!(Record::read(&bytes), Ok(record));
+            prop_assert_eq!(Record::read_as(&bytes, known), Ok(record));
+        }
+
+        #[test]
+        fn what_does_not_add_up_is_no_record_where_that_is_known(record in record(), at in PLACE_AT..CONNECTED_AT, by in 1u8..) {
+            let (mut bytes, length) = record.bytes(2);
+            bytes[at] ^= by;
+            prop_assert!(Record::read_as(&bytes[..length], 1).is_ok());
+            prop_assert_eq!(Record::read_as(&bytes[..length], 2), Err(Unreadable));
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-            prop_assert_eq!(Record::read(&bytes).is_ok(), bytes.len() >= RECORD_BYTES && bytes[0] >= FORMAT);
+            prop_assert_eq!(Record::read_as(&bytes, 1).is_ok(), bytes.len() >= RECORD_BYTES && bytes[0] >= 1);
+            prop_assert!(Record::read_as(&bytes, 3).is_err() || bytes[0] >= 2);
         }
     }
 
@@ -171,7 +208,7 @@ mod tests {
         let connection = Handle { shard: 1, key: Key { index: 2, generation: 3 } };
         let place = Place { node: 4, incarnation: 5, connection };
         let record = Record { place, protocol: None, connected_ms: 6, expires_ms: 7, user: 8 };
-        assert_eq!(Record::read(&record.bytes()), Ok(record));
+        assert_eq!(Record::read(&record.bytes(FORMAT).0), Ok(record));
     }
 
     // Every node of a fleet computes these, whatever its release: they may never change.

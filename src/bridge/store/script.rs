@@ -5,12 +5,12 @@
 
 use super::{
     lease,
-    record::RECORD_BYTES,
+    record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES_MAX},
     seam::{Connected, Device, Devices, Failure, LiveLease, Place, Record, Renewed, Reply, Request},
     slots::{LEASES_DUE_KEY, LEASES_KEY, USER_PREFIX, slot_of_leases, slot_of_user},
     user_hash,
 };
-use crate::model::identifier;
+use crate::model::{Protocol, identifier};
 use redis::Value;
 use std::io::Write;
 
@@ -109,11 +109,11 @@ impl Request {
             write_call(out, digests[script as usize].as_bytes(), keys, nonce, words);
         };
         match self {
-            Self::Connect { user, device, place, protocol, age_ms, life_ms } => {
-                let record = record(user, *place, *protocol);
+            Self::Connect { user, device, place, protocol, age_ms, life_ms, format } => {
+                let (record, length) = record(user, *place, *protocol, *format);
                 let words = [
                     Word::Bytes(device.as_bytes()),
-                    Word::Bytes(&record),
+                    Word::Bytes(&record[..length]),
                     Word::Number(age_ms.saturating_add(times.waited_ms).min(SPAN_MAX_MS)),
                     Word::Number((*life_ms).min(SPAN_MAX_MS)),
                     Word::Number(times.sent_ms),
@@ -166,9 +166,19 @@ impl Request {
                     return Some(Said::Late);
                 }
                 let Value::BulkString(record) = next()? else { return None };
-                Reply::Connected(read_connected(&word, &record)?)
+                match &*word {
+                    b"stands" => {
+                        let displaced = [read_optional(&record)?, read_displaced(next()?)?];
+                        let displaced = displaced.into_iter().flatten().collect();
+                        Reply::Connected(Connected::Stands { displaced })
+                    }
+                    b"beaten" => Reply::Connected(Connected::Beaten { by: Record::read(&record).ok()? }),
+                    _ => return None,
+                }
             }
-            Self::Disconnect { .. } => Reply::Disconnected(said == Value::Int(1)),
+            Self::Disconnect { .. } => {
+                Reply::Disconnected { gone: said == Value::Int(1), displaced: read_displaced(next()?)? }
+            }
             Self::RemoveLease { .. } => Reply::LeaseRemoved(said == Value::Int(1)),
             Self::Lookup { user } => {
                 let (Value::Int(now), Value::Array(fields)) = (said, next()?) else { return None };
@@ -215,19 +225,22 @@ pub(super) fn read_mark(nonce: u64, key: &str, answer: Value) -> Option<Vec<u8>>
     }
 }
 
-/// The record without its times, which the script fills in.
-fn record(user: &str, place: Place, protocol: crate::model::Protocol) -> [u8; RECORD_BYTES] {
+/// The record without its times, which the script fills in, and its length.
+fn record(user: &str, place: Place, protocol: Protocol, format: u8) -> ([u8; RECORD_BYTES_MAX], usize) {
     let protocol = Some(protocol);
-    Record { place, protocol, connected_ms: 0, expires_ms: 0, user: user_hash(user) }.bytes()
+    let record = Record { place, protocol, connected_ms: 0, expires_ms: 0, user: user_hash(user) };
+    record.bytes(format.clamp(FORMAT_OLDEST, FORMAT))
 }
 
-fn read_connected(word: &[u8], record: &[u8]) -> Option<Connected> {
-    match word {
-        b"stands" if record.is_empty() => Some(Connected::Stands { displaced: None }),
-        b"stands" => Some(Connected::Stands { displaced: Some(Record::read(record).ok()?) }),
-        b"beaten" => Some(Connected::Beaten { by: Record::read(record).ok()? }),
-        _ => None,
-    }
+/// A record or nothing. The outer None: neither.
+fn read_optional(bytes: &[u8]) -> Option<Option<Record>> {
+    if bytes.is_empty() { Some(None) } else { Record::read(bytes).ok().map(Some) }
+}
+
+/// The same of a whole value.
+fn read_displaced(value: Value) -> Option<Option<Record>> {
+    let Value::BulkString(bytes) = value else { return None };
+    read_optional(&bytes)
 }
 
 fn read_devices(user: &str, now_ms: u64, fields: Vec<Value>) -> Option<Devices> {

@@ -52,6 +52,9 @@ pub enum Request {
         age_ms: u64,
         /// How long the record lives from now on, ms.
         life_ms: u64,
+        /// The format of the record: the highest that all live nodes read. Between [`super::FORMAT_OLDEST`] and
+        /// [`super::FORMAT`], else the nearest of these.
+        format: u8,
     },
     /// The connection is gone: its record goes, unless another connection holds the device. A node that was asked for a
     /// connection which it lacks submits the same.
@@ -93,8 +96,13 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Connect`].
     Connected(Connected),
-    /// To [`Request::Disconnect`]: whether the record was there and is gone.
-    Disconnected(bool),
+    /// To [`Request::Disconnect`].
+    Disconnected {
+        /// Whether the record was there and is gone.
+        gone: bool,
+        /// Whom the connection had displaced, if that is still remembered: its own node may not have heard of it.
+        displaced: Option<Record>,
+    },
     /// To [`Request::Lookup`].
     Devices(Devices),
     /// To [`Request::RenewLease`].
@@ -110,9 +118,10 @@ pub enum Reply {
 pub enum Connected {
     /// The connection that was registered.
     Stands {
-        /// The living record of another connection that it replaced. When the same connection is registered again, the
-        /// same record again, for as long as it would have lived: the first reply may have been lost.
-        displaced: Option<Record>,
+        /// The living record of another connection that it replaced, and the one that this one had replaced, as it may not
+        /// have heard of it. When the same connection is registered again, whom it replaced, again, for as long as that
+        /// record would have lived: the first reply may have been lost. At most two.
+        displaced: Vec<Record>,
     },
     /// A newer one, whose record is unchanged.
     Beaten {

@@ -119,6 +119,7 @@ impl Node {
             blocks: blocks.clone(),
             clock,
             collapse_seed: foldhash::fast::RandomState::default(),
+            peers: None,
             node: NODE,
             incarnation: INCARNATION,
             lacking: {

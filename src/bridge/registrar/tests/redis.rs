@@ -32,7 +32,7 @@ impl Redis {
     /// `sent_ms`: when the request was submitted, which the script knows by the request's age.
     pub fn run(&mut self, request: &Request, sent_ms: u64, now_ms: u64) -> Reply {
         match request {
-            Request::Connect { user, device, place, protocol, age_ms, life_ms } => {
+            Request::Connect { user, device, place, protocol, age_ms, life_ms, .. } => {
                 let record = Record {
                     place: *place,
                     protocol: Some(*protocol),
@@ -43,27 +43,29 @@ impl Redis {
                 let devices = self.users.entry(user.to_string()).or_default();
                 let held = devices.get(&**device).copied().filter(|(held, _)| held.expires_ms > now_ms);
                 let rank = |record: &Record| (record.connected_ms, record.place.incarnation);
-                Reply::Connected(match held {
-                    Some((held, displaced)) if held.place == *place => {
-                        let displaced = displaced.filter(|displaced| displaced.expires_ms > now_ms);
-                        devices.insert(device.to_string(), (record, displaced));
-                        Connected::Stands { displaced }
+                let of = |displaced: [Option<Record>; 2]| Connected::Stands {
+                    displaced: displaced
+                        .into_iter()
+                        .flatten()
+                        .filter(|one| one.expires_ms > now_ms)
+                        .collect(),
+                };
+                let (next, connected) = match held {
+                    Some((held, displaced)) if held.place == *place => (displaced, of([None, displaced])),
+                    Some((held, _)) if rank(&held) > rank(&record) => {
+                        return Reply::Connected(Connected::Beaten { by: held });
                     }
-                    Some((held, _)) if rank(&held) > rank(&record) => Connected::Beaten { by: held },
-                    held => {
-                        let displaced = held.map(|(held, _)| held);
-                        devices.insert(device.to_string(), (record, displaced));
-                        Connected::Stands { displaced }
-                    }
-                })
+                    Some((held, displaced)) => (Some(held), of([Some(held), displaced])),
+                    None => (None, of([None, None])),
+                };
+                devices.insert(device.to_string(), (record, next));
+                Reply::Connected(connected)
             }
             Request::Disconnect { user, device, place } => {
                 let devices = self.users.entry(user.to_string()).or_default();
-                let ours = devices.get(&**device).is_some_and(|(held, _)| held.place == *place);
-                if ours {
-                    devices.remove(&**device);
-                }
-                Reply::Disconnected(ours)
+                let gone = devices.get(&**device).is_some_and(|(held, _)| held.place == *place);
+                let removed = if gone { devices.remove(&**device) } else { None };
+                Reply::Disconnected { gone, displaced: removed.and_then(|(_, displaced)| displaced) }
             }
             Request::Lookup { user } => {
                 let devices = self.users.get(&**user).into_iter().flatten();

@@ -97,7 +97,11 @@ impl Bench {
     }
 
     fn connected(&mut self, now_ms: u64, displaced: Option<Record>) {
-        self.answer(now_ms, is_connect, Ok(Reply::Connected(Connected::Stands { displaced })));
+        self.answer(
+            now_ms,
+            is_connect,
+            Ok(Reply::Connected(Connected::Stands { displaced: displaced.into_iter().collect() })),
+        );
     }
 
     fn arrive(&mut self, now_ms: u64, index: u32) {
@@ -234,6 +238,37 @@ fn no_more_than_a_window_is_under_way() {
     assert_eq!((bench.connects(), bench.registrar.next_ms(1)), (0, 101));
     bench.advance(101);
     assert_eq!(bench.connects(), 1);
+}
+
+#[test]
+fn records_are_written_in_the_highest_format_that_every_live_node_reads() {
+    // This node's highest, those of the nodes that live, what is written.
+    let cases: [(u8, &[u8], u8); 7] = [
+        (1, &[], 1),
+        (1, &[1, 2], 1),
+        (2, &[], 1),
+        (2, &[2, 1], 1),
+        (2, &[2, 2], 2),
+        (2, &[2, 3], 2),
+        (3, &[3, 1], 2),
+    ];
+    for (own, formats, expected) in cases {
+        let mut bench = Bench::new(Settings::default());
+        bench.registrar.format = own;
+        let live = |(at, &format): (usize, &u8)| LiveLease {
+            lease: lease(&format!("n{at}"), 1),
+            format,
+            left_ms: 10_000,
+        };
+        let leases = formats.iter().enumerate().map(live).collect();
+        bench.answer(0, |request| *request == Request::Leases, Ok(Reply::Leases(leases)));
+        bench.arrive(0, 1);
+        let written = bench.asked.iter().find_map(|(_, request)| match request {
+            Request::Connect { format, .. } => Some(*format),
+            _ => None,
+        });
+        assert_eq!(written, Some(expected), "{own} {formats:?}");
+    }
 }
 
 #[test]

@@ -60,6 +60,8 @@ struct World {
     open: BTreeSet<(usize, u64)>,
     next_ticket: u64,
     faults: bool,
+    /// In every other world: where nobody dies, nobody may be forgotten.
+    nodes_die: bool,
     closes: u64,
     routed: u64,
 }
@@ -80,6 +82,7 @@ impl World {
             open: BTreeSet::new(),
             next_ticket: 0,
             faults: true,
+            nodes_die: seed.is_multiple_of(2),
             closes: 0,
             routed: 0,
         };
@@ -141,7 +144,7 @@ impl World {
             100..140 => self.disconnect(at),
             140..200 => self.look_up(at),
             200 => self.nodes[at].paused_until_ms = self.now_ms + self.random.below(20_000),
-            201 => self.kill(at),
+            201 if self.nodes_die => self.kill(at),
             202 => self.revive(at),
             203 => self.set_redis(false),
             204..208 => self.set_redis(true),
@@ -447,12 +450,11 @@ impl World {
     fn check_registry(&self) {
         assert_eq!(self.open, BTreeSet::new(), "lookups without an answer");
         let (mut there, known) = (self.there(), self.known());
-        // Whose displacer was gone, or displaced itself, before its node had heard of the displaced, stays: it takes no
-        // message, and ends with its life.
+        // Who was displaced by a node that died before it could say so stays, takes no message, and ends with its life.
         let is_orphan = |one: &There| {
             let (user, device, at, key) = one;
             let newest = self.newest[&(user.clone(), device.clone())];
-            !known.contains(one) && newest > self.nodes[*at].conns[key].began_ms
+            self.nodes_die && !known.contains(one) && newest > self.nodes[*at].conns[key].began_ms
         };
         there.retain(|one| !is_orphan(one));
         let extra: Vec<_> = there.difference(&known).collect();
@@ -468,7 +470,7 @@ impl World {
 
 #[test]
 fn whatever_happens_the_registry_is_who_is_there() {
-    let count = std::env::var("SIM_SEEDS").map_or(40, |text| text.parse().unwrap());
+    let count = std::env::var("SIM_SEEDS").map_or(30, |text| text.parse().unwrap());
     let (mut closes, mut routed) = (0, 0);
     for seed in 0..count {
         let run = || {

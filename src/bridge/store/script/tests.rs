@@ -31,6 +31,7 @@ fn requests() -> Vec<Request> {
             protocol,
             age_ms: u64::MAX,
             life_ms: u64::MAX,
+            format: 1,
         },
         Request::Disconnect { user: user.clone(), device, place: place(1) },
         Request::Lookup { user },
@@ -49,8 +50,9 @@ fn reply(request: &Request) -> Vec<Value> {
     let key = if request.user().is_some() { "holdfast:u:ann" } else { LEASES_KEY };
     let mut parts = vec![bulk("77"), bulk(key)];
     parts.extend(match request {
-        Request::Connect { .. } => vec![bulk("stands"), bulk("")],
-        Request::Disconnect { .. } | Request::RemoveLease { .. } => vec![Value::Int(1)],
+        Request::Connect { .. } => vec![bulk("stands"), bulk(""), bulk("")],
+        Request::Disconnect { .. } => vec![Value::Int(1), bulk("")],
+        Request::RemoveLease { .. } => vec![Value::Int(1)],
         Request::Lookup { .. } | Request::Leases => vec![Value::Int(5), Value::Array(vec![])],
         Request::RenewLease { .. } => vec![bulk("kept"), bulk(2u64.to_be_bytes()), Value::Int(7)],
     });

@@ -3,7 +3,7 @@
 -- 6 the registry's time when this was sent, as far as the sender knows, 7 the last moment at which it may be carried out.
 -- Bytes, counted from 1: 1 format, 11-28 incarnation and connection, 3-28 identity, 29-36 connected, 37-44 expires,
 -- 45-52 user. Beside a device's record, under the device's name with a 1 before it, which no name has: the record that
--- the holder displaced, for its own connect when it is repeated.
+-- the holder displaced, for its own connect when it is repeated, and for who displaces it or removes it before that.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[7]) then
@@ -50,12 +50,14 @@ for at = 1, #all, 2 do
     end
 end
 
-local displaced = nil
 -- Neither a request that was long under way nor a clock that was set back makes a connection newer than it is.
 local connected = math.max(0, math.min(now, tonumber(ARGV[6])) - tonumber(ARGV[4]))
 if held and string.sub(held, 3, 28) == string.sub(ARGV[3], 3, 28) then
     connected = math.min(connected, (struct.unpack('>I8', held, 29)))
-    held, displaced = nil, remembered
+    held = nil
+elseif not held and remembered then
+    redis.call('HDEL', KEYS[1], memory)
+    remembered = nil
 end
 local ends = now + tonumber(ARGV[5])
 local mine = string.sub(ARGV[3], 1, 28) .. struct.pack('>I8I8', connected, ends) .. string.sub(ARGV[3], 45)
@@ -76,8 +78,6 @@ end
 redis.call('HSET', KEYS[1], ARGV[2], mine)
 if held then
     redis.call('HSET', KEYS[1], memory, held)
-elseif remembered and not displaced then
-    redis.call('HDEL', KEYS[1], memory)
 end
 redis.call('PEXPIREAT', KEYS[1], math.max(last, ends))
-return {ARGV[1], KEYS[1], 'stands', held or displaced or ''}
+return {ARGV[1], KEYS[1], 'stands', held or '', remembered or ''}
