@@ -3,7 +3,8 @@
 use crate::{
     client::{CLOSE, Sse, Ws},
     fleet::{Fleet, LONG, devices_of, expect, listed, readiness, written},
-    node::{Node, PATIENCE},
+    http::Wire,
+    node::{Node, PATIENCE, until},
     registry::{Lease, Registry},
     servers::{Cluster, Sentinels},
 };
@@ -36,7 +37,10 @@ fn suite(registry: Registry, nodes: usize) {
     the_newer_connection_takes_over(&fleet);
     the_end_of_an_older_one_removes_nothing(&fleet);
     devices_without_names_have_names(&fleet);
+    any_node_disconnects(&fleet);
+    who_is_blocked_is_kept_out_by_every_node(&fleet);
     at_rest_the_registry_is_what_is_connected(&fleet);
+    a_broadcast_reaches_every_connection_once(&fleet);
     a_node_leaves(&mut fleet);
 }
 
@@ -136,6 +140,79 @@ fn devices_without_names_have_names(fleet: &Fleet) {
         assert!(heard.iter().all(|name| *name == heard[0]), "one name each: {heard:?}");
         assert_eq!(at(&heard[0]), Some(fleet.node(number).id.clone()));
     }
+}
+
+fn any_node_disconnects(fleet: &Fleet) {
+    let mut phone = Ws::user(fleet.node(0), "tim", "phone");
+    let mut tab = Sse::user(fleet.node(1), "tim", "tab");
+    let mut tv = Ws::user(fleet.node(2), "tim", "tv");
+    let mut other = Ws::user(fleet.node(0), "tom", "tv");
+    fleet.wait_devices("tim", &[("phone", 0), ("tab", 1), ("tv", 2)]);
+    fleet.wait_devices("tom", &[("tv", 0)]);
+    let delete =
+        |at: usize, path: &str| fleet.node(at).ask("DELETE", &format!("/v1/users/{path}"), b"").status;
+    assert_eq!(delete(1, "tim/devices/radio"), 404);
+    assert_eq!(delete(1, "nobody"), 404);
+    assert_eq!(delete(1, "tim/devices/phone"), 202);
+    assert_eq!(phone.text(), "_CLOSE_");
+    assert_eq!(phone.close_frame().0, 4003);
+    fleet.wait_devices("tim", &[("tab", 1), ("tv", 2)]);
+    push_all(fleet.node(0), "tim", "the others stay", &["tab", "tv"]);
+    assert_eq!([tab.event().data, tv.text()], ["the others stay", "the others stay"]);
+    assert_eq!(delete(0, "tim"), 202);
+    assert_eq!(tv.text(), "_CLOSE_");
+    assert_eq!(tv.close_frame().0, 4003);
+    assert_eq!(tab.event().name, "goaway");
+    let close = tab.event();
+    assert!(close.name == "close" && close.data.starts_with("4003"), "{close:?}");
+    fleet.wait_devices("tim", &[]);
+    push_all(fleet.node(1), "tom", "somebody else", &["tv"]);
+    assert_eq!(other.text(), "somebody else");
+}
+
+fn who_is_blocked_is_kept_out_by_every_node(fleet: &Fleet) {
+    let mut tv = Ws::user(fleet.node(2), "eve", "tv");
+    fleet.wait_devices("eve", &[("tv", 2)]);
+    assert_eq!(fleet.node(0).ask("DELETE", "/v1/users/eve?block=3s", b"").status, 202);
+    for node in &fleet.nodes {
+        let refused = Ws::try_open(Wire::connect(node.clients), "/ws?user=eve&device=tv", &[]).err();
+        let status = refused.map(|answer| answer.status);
+        assert!(status.is_some_and(|status| (400..600).contains(&status)), "{}: {status:?}", node.id);
+        Ws::user(node, "adam", "tv").close();
+    }
+    assert_eq!(tv.text(), "_CLOSE_");
+    assert_eq!(tv.close_frame().0, 4003);
+    for node in &fleet.nodes {
+        // It ends by itself.
+        until("the end of the block", || Ws::attempt(node.clients, "/ws?user=eve&device=tv"));
+    }
+}
+
+fn a_broadcast_reaches_every_connection_once(fleet: &Fleet) {
+    let mut sockets: Vec<Ws> = (0..12).map(|n| Ws::user(fleet.node(n), &format!("user {n}"), "")).collect();
+    let mut streams: Vec<Sse> =
+        (0..6).map(|n| Sse::user(fleet.node(n), &format!("user {n}"), "tab")).collect();
+    let nodes = fleet.nodes.len();
+    for node in &fleet.nodes {
+        let text = format!("to everybody, through {}", node.id);
+        let answer = node.ask("POST", "/v1/broadcast", text.as_bytes());
+        let value = answer.json();
+        let counts = (answer.status, value["nodes"].as_u64(), value["outcomes"]["written"].as_u64());
+        assert_eq!(counts, (200, Some(nodes as u64), Some(18)), "{value}");
+        assert!(sockets.iter_mut().all(|socket| socket.text() == text));
+        assert!(streams.iter_mut().all(|stream| stream.event().data == text));
+    }
+    let value = fleet.node(1).ask("POST", "/v1/broadcast?scope=node", b"to some").json();
+    let here = value["outcomes"]["written"].as_u64().unwrap() as usize;
+    assert_eq!((value["nodes"].as_u64(), here), (Some(1), 18 / nodes), "{value}");
+    // What comes last is the next that comes: nothing came twice, and to one node's only what was for them.
+    for node in &fleet.nodes {
+        node.ask("POST", "/v1/broadcast?scope=node", b"the last");
+    }
+    let heard: Vec<String> =
+        sockets.iter_mut().map(Ws::text).chain(streams.iter_mut().map(|it| it.event().data)).collect();
+    assert_eq!(heard.iter().filter(|text| *text == "to some").count(), here, "{heard:?}");
+    assert_eq!(heard.iter().filter(|text| *text == "the last").count(), 18 - here, "{heard:?}");
 }
 
 fn at_rest_the_registry_is_what_is_connected(fleet: &Fleet) {

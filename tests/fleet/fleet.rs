@@ -19,6 +19,8 @@ pub const SETS: [&str; 3] = ["drain.delay=1s", "drain.window=500ms", "lifetime.g
 pub struct Fleet {
     pub registry: Registry,
     pub nodes: Vec<Node>,
+    /// The number of a node that does not answer.
+    pub silent: Option<usize>,
 }
 
 /// Looks until it sees what is expected; shows what it sees instead.
@@ -54,7 +56,7 @@ impl Fleet {
     pub fn start_by(registry: Registry, urls: &[&str], sets: &[&str]) -> Self {
         let start = |(at, url): (usize, &&str)| plan(&format!("node-{}", at + 1), url, sets).start();
         let nodes = urls.iter().enumerate().map(start).collect();
-        let fleet = Self { registry, nodes };
+        let fleet = Self { registry, nodes, silent: None };
         fleet.wait_whole();
         fleet
     }
@@ -64,21 +66,26 @@ impl Fleet {
         &self.nodes[at % self.nodes.len()]
     }
 
-    /// Waits until every node is ready and lists all.
+    /// The nodes that answer.
+    pub fn answering(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().enumerate().filter(|(at, _)| self.silent != Some(*at)).map(|(_, node)| node)
+    }
+
+    /// Waits until every node that answers is ready and lists all of them.
     pub fn wait_whole(&self) {
-        let all: Vec<String> = self.nodes.iter().map(|node| node.id.clone()).collect();
-        for node in &self.nodes {
+        let all: Vec<String> = self.answering().map(|node| node.id.clone()).collect();
+        for node in self.answering() {
             expect(&format!("the nodes that {} sees", node.id), LONG, &all, || listed(node));
             expect(&format!("{} to be ready", node.id), LONG, &(200, "ok".to_owned()), || readiness(node));
         }
     }
 
-    /// Waits until every node lists these devices of a user, with the numbers of their nodes, and no others.
+    /// Waits until every node that answers lists these devices of a user, with the numbers of their nodes, and no others.
     pub fn wait_devices(&self, user: &str, devices: &[(&str, usize)]) {
         let mut wanted: Vec<(String, String)> =
             devices.iter().map(|&(device, at)| (device.to_owned(), self.node(at).id.clone())).collect();
         wanted.sort();
-        for node in &self.nodes {
+        for node in self.answering() {
             expect(&format!("the devices of {user} by {}", node.id), LONG, &wanted, || {
                 devices_of(node, user)
             });

@@ -22,4 +22,8 @@ mod servers;
 
 mod conformance;
 mod fleet;
+mod nodes;
+mod outages;
 mod registry;
+mod traffic;
+mod verdict;
