@@ -192,7 +192,6 @@ impl Node {
             collapse_seed: foldhash::fast::RandomState::default(),
             peers: fleet.peers.clone(),
             node: store::node_number(&config.node.id),
-            incarnation: common.incarnation,
             lacking: Arc::new({
                 let router = router.clone();
                 move |user, device, place| router.registry().forget(user, device, place)

@@ -94,4 +94,4 @@ macro_rules! targets {
     };
 }
 
-targets!(config credentials deflate head proxy sse websocket);
+targets!(config credentials deflate deliver head proxy sse websocket);

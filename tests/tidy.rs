@@ -54,9 +54,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("mio", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs"]),
     ("socket2", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs"]),
     ("libc", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs", "server/"]),
-    ("hyper", &["control/"]),
-    ("hyper_util", &["control/"]),
-    ("tokio", &["control/"]),
+    ("hyper", &["control/", "bridge/peers/"]),
+    ("hyper_util", &["control/", "bridge/peers/"]),
+    ("tokio", &["control/", "bridge/peers/", "bridge/thread.rs"]),
+    ("prost", &["bridge/peers/"]),
     ("axum", &["control/"]),
     ("httparse", &["proto/"]),
     ("tungstenite", &["proto/"]),
@@ -84,10 +85,10 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("rlimit", &["plan.rs"]),
 ];
 
-/// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port, `control` may
-/// read.
+/// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links
+/// between nodes, those may read.
 const CLOCKS: &[(&str, &[&str])] = &[
-    ("Instant::now", &["clock.rs", "control/"]),
+    ("Instant::now", &["clock.rs", "control/", "bridge/peers/"]),
     ("SystemTime::now", &["clock.rs"]),
     ("thread::sleep", &["commands/"]),
 ];

@@ -7,6 +7,7 @@
 pub mod config;
 pub mod credentials;
 pub mod deflate;
+pub mod deliver;
 pub mod head;
 pub mod proxy;
 pub mod sse;
@@ -16,10 +17,11 @@ pub mod websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("config", config::run),
     ("credentials", credentials::run),
     ("deflate", deflate::run),
+    ("deliver", deliver::run),
     ("head", head::run),
     ("proxy", proxy::run),
     ("sse", sse::run),

@@ -5,7 +5,7 @@
 
 use super::{
     registrar::{self, Action, Arrived, Input, Own, Registrar},
-    registry::{Answer, Found, Health, Lease, RedisRegistry, Route, View},
+    registry::{Answer, FleetRegistry, Found, Health, Lease, Route, View},
     router::{Peering, Router},
     store::{Event, Failure, Full, Output, Place, Request},
 };
@@ -15,11 +15,11 @@ use crate::{
     model::Handle,
     stats::{NodeStats, RegistryState},
 };
+use futures_channel::oneshot;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
-use tokio::sync::oneshot;
 
 /// What other threads tell the bridge.
 pub enum ToBridge {
@@ -98,7 +98,7 @@ pub struct Parts {
     /// Tells other nodes of theirs.
     pub peering: Arc<dyn Peering>,
     /// What others see.
-    pub registry: Arc<RedisRegistry>,
+    pub registry: Arc<FleetRegistry>,
     /// Where letters come in.
     pub mail: Receiver<ToBridge>,
     /// The same mailbox's other end.
@@ -135,7 +135,7 @@ pub struct Bridge {
     registrar: Registrar,
     own: Connections,
     peering: Arc<dyn Peering>,
-    registry: Arc<RedisRegistry>,
+    registry: Arc<FleetRegistry>,
     mail: Receiver<ToBridge>,
     sender: Sender<ToBridge>,
     changes: Receiver<Changed>,
@@ -203,6 +203,8 @@ impl Bridge {
         let mut more = self.read_letters(now_ms);
         more |= self.read_changes(now_ms);
         self.registrar.advance(now_ms, &self.own);
+        // Before the first record that carries it is written.
+        self.registry.set_incarnation(self.registrar.incarnation());
         let superseded = self.act(now_ms, submit);
         self.close_displaced();
         if looked_at || now_ms >= self.viewed_ms + VIEW_EVERY_MS {

@@ -4,6 +4,7 @@
 
 use super::{
     core::{Bridge, Parts, ToBridge},
+    registry::{FleetRegistry, Registry},
     store::{Output, Request, Store},
 };
 use crate::{
@@ -21,17 +22,25 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::{runtime::Runtime, sync::Notify, time::Instant};
+use tokio::{runtime::Runtime, sync::Notify};
 
 /// Changes are gathered so long before they are looked at: they are told to the registry many at once, and on a busy node the
 /// shards wake the thread a thousand times a second at most.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long the thread goes on telling the registry who has left once the node leaves.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+const LEAVE_WITHIN_US: u64 = 2_000_000;
 /// Answers of the store taken in one turn.
 const OUTPUTS_MAX: usize = 4_096;
 /// The id of the request that takes the lease away; the core counts from one.
 const LEAVE_ID: u64 = u64::MAX;
+
+/// The runtime of a bridge's thread. Links to other nodes run on it too, once the thread does.
+///
+/// # Errors
+/// When the host has no descriptor for it.
+pub fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
+}
 
 /// Wakes the thread.
 #[derive(Default)]
@@ -103,10 +112,7 @@ impl BridgeThread {
         }))?;
         let mail = parts.sender.clone();
         let superseded = Arc::new(AtomicU64::new(0));
-        let leave = Request::RemoveLease {
-            node: parts.lease.node.as_str().into(),
-            incarnation: parts.lease.incarnation,
-        };
+        let (node, registry) = (parts.lease.node.as_str().into(), parts.registry.clone());
         let runner = Runner {
             bridge: Bridge::new(parts, clock.now()),
             store,
@@ -114,7 +120,8 @@ impl BridgeThread {
             bells,
             clock,
             superseded: superseded.clone(),
-            leave,
+            node,
+            registry,
         };
         let thread = std::thread::Builder::new()
             .name("bridge".into())
@@ -146,7 +153,8 @@ struct Runner {
     bells: Bells,
     clock: Clock,
     superseded: Arc<AtomicU64>,
-    leave: Request,
+    node: Box<str>,
+    registry: Arc<FleetRegistry>,
 }
 
 impl Runner {
@@ -161,8 +169,9 @@ impl Runner {
                 self.superseded.store(incarnation, Ordering::Release);
             }
             if turn.leaving {
-                let since = *leaving_since.get_or_insert_with(Instant::now);
-                if turn.told_all || since.elapsed() >= LEAVE_WITHIN {
+                let now_us = self.clock.micros();
+                let since_us = *leaving_since.get_or_insert(now_us);
+                if turn.told_all || now_us - since_us >= LEAVE_WITHIN_US {
                     return self.leave().await;
                 }
             }
@@ -178,10 +187,9 @@ impl Runner {
     /// Until there is something to do.
     async fn wait(&self, next_ms: u64) {
         let left_ms = next_ms.saturating_sub(self.clock.micros() / 1_000);
-        let until = Instant::now() + Duration::from_millis(left_ms);
         tokio::select! {
             () = self.bells.urgent.0.notified() => {}
-            () = tokio::time::sleep_until(until) => {}
+            () = tokio::time::sleep(Duration::from_millis(left_ms)) => {}
             () = self.bells.changed.0.notified() => {
                 tokio::select! {
                     () = self.bells.urgent.0.notified() => {}
@@ -193,11 +201,13 @@ impl Runner {
 
     /// Takes the lease away. What is not answered in time is left to the lease's own end.
     async fn leave(self) {
-        if self.store.submit(LEAVE_ID, self.leave.clone()).is_err() {
+        let incarnation = self.registry.incarnation();
+        let leave = Request::RemoveLease { node: self.node.clone(), incarnation };
+        if self.store.submit(LEAVE_ID, leave).is_err() {
             return;
         }
-        let deadline = Instant::now() + LEAVE_WITHIN;
-        while Instant::now() < deadline {
+        let deadline_us = self.clock.micros() + LEAVE_WITHIN_US;
+        while self.clock.micros() < deadline_us {
             let is_answer = |output: &Output| matches!(output, Output::Answer { id: LEAVE_ID, .. });
             if self.outputs.try_iter().any(|output| is_answer(&output)) {
                 return;

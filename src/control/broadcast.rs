@@ -42,22 +42,7 @@ pub async fn start(
     let right = if scope == Scope::Relayed { Right::Peer } else { Right::Admin };
     let headers = Headers::of(&parts.headers, &app.identity);
     let caller = app.gate.check_bearer(&headers, right)?;
-    let spread_ms = query.duration_ms("spread")?.unwrap_or(0);
-    if spread_ms > SPREAD_MS_MAX {
-        return Err(Refusal::bad_request("bad_parameter", "spread must be at most 1h"));
-    }
-    let delivery_ms = app.control.config.delivery.timeout_ms;
-    let wait_ms = delivery_ms.saturating_add(spread_ms).saturating_add(SLACK_MS);
-    let wait_ms = query.duration_ms("timeout")?.unwrap_or(wait_ms).min(wait_ms);
-    let relayed = query.name(RELAYED_ID)?;
-    if relayed.is_some() != (scope == Scope::Relayed) {
-        let message = "scope=relayed and broadcast belong together, and are for other nodes";
-        return Err(Refusal::bad_request("bad_parameter", message));
-    }
-    let id = match relayed {
-        Some(id) => id.to_owned(),
-        None => query.name("id")?.map_or_else(|| app.draw_id(), str::to_owned),
-    };
+    let plan = Plan::read(app, &query, scope)?;
     let options = Options {
         lane: query.value("lane"),
         ttl_ms: query.duration_ms("ttl")?,
@@ -68,43 +53,76 @@ pub async fn start(
     let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
     let kind = Kind::of(headers.content_type);
     let message = Arc::new(app.message(kind.body(payload)?, &options)?);
-    let bytes = message.body.bytes().len();
+    let Plan { id, spread_ms, wait } = &plan;
+    let (broadcasts, router) = (&app.control.broadcasts, &app.control.router);
     let counted = if scope == Scope::Relayed { Counted::Elsewhere } else { Counted::Here };
-    let started = app.control.broadcasts.start(&app.control.router, &id, message.clone(), spread_ms, counted);
+    let started = broadcasts.start(router, id, message.clone(), *spread_ms, counted);
     let broadcast = started.map_err(not_started)?;
     if scope != Scope::Relayed {
+        let bytes = message.body.bytes().len();
         tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms, "audit");
     }
-    let limit = Duration::from_millis(wait_ms);
     let here = async {
         let done = std::future::poll_fn(|cx| broadcast.tally.poll_done(cx));
-        tokio::time::timeout(limit, done).await.is_ok()
+        tokio::time::timeout(*wait, done).await.is_ok()
     };
-    let elsewhere = async {
-        let nodes = if scope == Scope::Fleet { fleet::others(app) } else { Vec::new() };
-        let mut parameters = vec![(RELAYED_ID, id.clone()), ("spread", format!("{spread_ms}ms"))];
-        parameters.push(("timeout", format!("{wait_ms}ms")));
-        parameters.extend(
-            ["id", "lane", "ttl", "collapse"]
-                .into_iter()
-                .filter_map(|key| query.value(key).map(|value| (key, value.to_owned()))),
-        );
-        let relay = Relay {
+    let nodes = if scope == Scope::Fleet { fleet::others(app) } else { Vec::new() };
+    let relay = plan.relay(&query, kind, message.body.bytes().clone());
+    let (in_time, said) = tokio::join!(here, fleet::ask(app, &nodes, &relay));
+    if in_time {
+        broadcasts.reap(&app.control.stats);
+    }
+    count(app, message.lane, &said);
+    Ok(json(StatusCode::OK, &report(id, &broadcast, in_time, &said)))
+}
+
+/// What a broadcast's query says of the whole of it.
+struct Plan {
+    id: String,
+    spread_ms: u64,
+    /// How long its answer waits.
+    wait: Duration,
+}
+
+impl Plan {
+    fn read(app: &App, query: &Query<'_>, scope: Scope) -> Result<Self, Refusal> {
+        let spread_ms = query.duration_ms("spread")?.unwrap_or(0);
+        if spread_ms > SPREAD_MS_MAX {
+            return Err(Refusal::bad_request("bad_parameter", "spread must be at most 1h"));
+        }
+        let delivery_ms = app.control.config.delivery.timeout_ms;
+        let wait_ms = delivery_ms.saturating_add(spread_ms).saturating_add(SLACK_MS);
+        let wait_ms = query.duration_ms("timeout")?.unwrap_or(wait_ms).min(wait_ms);
+        let relayed = query.name(RELAYED_ID)?;
+        if relayed.is_some() != (scope == Scope::Relayed) {
+            let message = "scope=relayed and broadcast belong together, and are for other nodes";
+            return Err(Refusal::bad_request("bad_parameter", message));
+        }
+        let id = match relayed {
+            Some(id) => id.to_owned(),
+            None => query.name("id")?.map_or_else(|| app.draw_id(), str::to_owned),
+        };
+        Ok(Self { id, spread_ms, wait: Duration::from_millis(wait_ms) })
+    }
+
+    /// The same, for other nodes.
+    fn relay(&self, query: &Query<'_>, kind: Kind, body: bytes::Bytes) -> Relay {
+        let mut parameters = vec![
+            (RELAYED_ID, self.id.clone()),
+            ("spread", format!("{}ms", self.spread_ms)),
+            ("timeout", format!("{}ms", self.wait.as_millis())),
+        ];
+        let same = ["id", "lane", "ttl", "collapse"].into_iter();
+        parameters.extend(same.filter_map(|key| query.value(key).map(|value| (key, value.to_owned()))));
+        Relay {
             method: "POST",
             path: "/v1/broadcast".into(),
             query: parameters,
-            body: message.body.bytes().clone(),
+            body,
             content_type: Some(kind.content_type()),
-            timeout: limit + Duration::from_millis(SLACK_MS),
-        };
-        fleet::ask(app, &nodes, &relay).await
-    };
-    let (in_time, said) = tokio::join!(here, elsewhere);
-    if in_time {
-        app.control.broadcasts.reap(&app.control.stats);
+            timeout: self.wait + Duration::from_millis(SLACK_MS),
+        }
     }
-    count(app, message.lane, &said);
-    Ok(json(StatusCode::OK, &report(&id, &broadcast, in_time, &said)))
 }
 
 /// Ends a broadcast: connections that it has not reached are left out. `id` is still percent-encoded.

@@ -255,7 +255,7 @@ impl DeliverStream {
 
     fn is_of_this_run(&self, place: Place) -> bool {
         let control = &self.app.control;
-        (place.node, place.incarnation) == (control.node, control.incarnation)
+        (place.node, place.incarnation) == (control.node, control.router.registry().incarnation())
     }
 
     /// Ready when outcomes were taken: those of all fresh messages while they are waited for, else any.

@@ -1,6 +1,7 @@
 //! The internal port from outside, over real sockets, with a shard that answers as it is told.
 
 mod admin;
+mod deliver;
 mod harness;
 mod pushes;
 mod streams;

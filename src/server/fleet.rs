@@ -10,10 +10,10 @@ use crate::{
         core::Parts,
         peers::{self, Peers},
         registrar,
-        registry::{Lease, MemoryRegistry, RedisRegistry},
+        registry::{FleetRegistry, Lease, MemoryRegistry},
         router,
         store::{self, Store},
-        thread::{BridgeThread, Mail},
+        thread::{self, BridgeThread, Mail},
     },
     config::{
         RegistryUrl, peer_token,
@@ -72,7 +72,7 @@ pub(super) fn join(
         let router = Arc::new(Router::new(parts(Arc::new(MemoryRegistry::new(lease)), None)));
         return Ok((router, Fleet { bridge: None, peers: None }));
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = thread::runtime()?;
     let config = &common.config;
     let peers = Peers::new(
         peers::Settings::new(config.limits.push_bytes, config.delivery.timeout_ms),
@@ -81,7 +81,7 @@ pub(super) fn join(
         config.lanes.iter().map(|(_, lane)| lane.name.clone()),
         runtime.handle().clone(),
     );
-    let known = Arc::new(RedisRegistry::new(mail.sender.clone(), lease.clone(), common.clock));
+    let known = Arc::new(FleetRegistry::new(mail.sender.clone(), lease.clone(), common.clock));
     let router = Arc::new(Router::new(parts(known.clone(), Some(peers.clone()))));
     let sender = mail.sender.clone();
     let (letters, changes, bells) = mail.split();

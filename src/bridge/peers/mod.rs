@@ -3,8 +3,8 @@
 //! Owns the links, one for each address, and their bounds; no other part of the bridge speaks to other nodes. Never waits:
 //! what finds no room, no connection or no answer in time is answered `failed`. It does not know which node holds what.
 //!
-//! A [`link`] has a queue and a task. The task keeps one connection with one long `POST /v1/deliver` on it (a [`stream`]),
-//! whose body carries the queue as frames ([`wire`]), many to a chunk, and whose response carries the answers in any order.
+//! A `link` has a queue and a task. The task keeps one connection with one long `POST /v1/deliver` on it (a `stream`),
+//! whose body carries the queue as frames (`wire`), many to a chunk, and whose response carries the answers in any order.
 //! A link costs nothing until somebody wants something of it, and its connection ends when nobody has for a while. Links do
 //! not know of each other, so a slow node holds up nobody else.
 

@@ -238,6 +238,7 @@ fn delivery(
     }
 }
 
+type Connection = http1::Connection<TokioIo<TcpStream>, Feed>;
 type Head = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 enum Awaited {
@@ -251,7 +252,7 @@ struct Stream {
     sent: Arc<Mutex<Sent>>,
     ending: Arc<Ending>,
     /// None: it has ended.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<TcpStream>, Feed>>>>,
+    connection: Option<Pin<Box<Connection>>>,
     response: Awaited,
     decoder: Decoder<Answer>,
     progress: watch::Sender<Progress>,

@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, HashMap};
 pub enum Life {
     /// Its node lives, in that run.
     Live,
-    /// Its node is gone, or has begun anew.
+    /// Its node has begun anew.
     Dead,
-    /// The node, or that run of it, is not known: the table is to be asked for anew.
+    /// No lease of that run is known that has not ended: the table is to be asked for anew, and if it says no more then,
+    /// the node is gone.
     Unknown,
 }
 
@@ -105,7 +106,8 @@ impl Fleet {
             Some(known) if known.lease.incarnation > place.incarnation => Life::Dead,
             Some(known) if known.lease.incarnation == place.incarnation => {
                 let ended = known.until_ms <= now_ms && !self.is_frozen(now_ms);
-                if ended { Life::Dead } else { Life::Live }
+                // This node may have paused, and not have heard of the renewals: the table is to be asked for anew.
+                if ended { Life::Unknown } else { Life::Live }
             }
             Some(_) | None => Life::Unknown,
         }
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(fleet.life_of(&place("a", 5), 0), Life::Unknown);
         fleet.learn(100, 120, vec![lease("a", 5, 10_000)]);
         assert_eq!(fleet.life_of(&place("a", 5), 10_099), Life::Live);
-        assert_eq!(fleet.life_of(&place("a", 5), 10_100), Life::Dead);
+        assert_eq!(fleet.life_of(&place("a", 5), 10_100), Life::Unknown, "unless it was renewed unheard");
         assert_eq!(fleet.life_of(&place("a", 4), 200), Life::Dead, "an earlier run");
         assert_eq!(fleet.life_of(&place("a", 6), 200), Life::Unknown, "a later one, not yet heard of");
         assert_eq!(fleet.life_of(&place("b", 5), 200), Life::Unknown);
@@ -211,7 +213,7 @@ mod tests {
         // It has come back empty.
         fleet.learn(61_000, 61_000, Vec::new());
         assert_eq!(fleet.life_of(&place("a", 5), 69_999), Life::Live);
-        assert_eq!(fleet.life_of(&place("a", 5), 70_000), Life::Dead);
+        assert_eq!(fleet.life_of(&place("a", 5), 70_000), Life::Unknown);
         fleet.learn(70_000, 70_001, Vec::new());
         assert_eq!(fleet.leases(70_001).count(), 0);
     }

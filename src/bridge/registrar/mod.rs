@@ -116,7 +116,8 @@ impl Registrar {
 
     /// What the node says of itself has changed; the next renewal says so. That it leaves, or stays after all, is not left to
     /// wait.
-    pub fn set_lease(&mut self, lease: Lease) {
+    pub fn set_lease(&mut self, mut lease: Lease) {
+        lease.incarnation = self.incarnation;
         if lease.draining != self.lease.draining {
             self.renew_at_ms = 0;
         }
@@ -160,6 +161,11 @@ impl Registrar {
     /// What is to be done, in order.
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
+    }
+
+    /// This run of the node, as the registry knows it.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// The nodes that live.
@@ -279,7 +285,11 @@ impl Registrar {
         }
     }
 
+    /// Nothing is registered before the node has a lease: without one nobody would believe it.
     fn ask_changes(&mut self, now_ms: u64) {
+        if self.lease_since_ms.is_none() {
+            return;
+        }
         while self.changes_under_way < self.settings.window {
             let Some(change) = self.changes.next(now_ms) else { return };
             self.changes_under_way += 1;
@@ -325,6 +335,13 @@ impl Registrar {
             Renewed::Kept { since_ms }
             | Renewed::Absent { since_ms }
             | Renewed::TookOver { since_ms, .. } => since_ms,
+            // It has just begun, and its host's clock is behind: it takes a higher number, and nothing is registered yet.
+            Renewed::Superseded { incarnation } if self.lease_since_ms.is_none() => {
+                self.incarnation = incarnation + 1;
+                self.lease.incarnation = self.incarnation;
+                self.renew_at_ms = 0;
+                return;
+            }
             Renewed::Superseded { incarnation } => {
                 self.actions.push(Action::StepDown { incarnation });
                 return;

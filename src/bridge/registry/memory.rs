@@ -27,6 +27,10 @@ impl Registry for MemoryRegistry {
     /// Nobody else is there to be sure of anything.
     fn forget(&self, _: &str, _: &str, _: Place) {}
 
+    fn incarnation(&self) -> u64 {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).incarnation
+    }
+
     fn nodes(&self) -> Vec<Lease> {
         vec![self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()]
     }

@@ -4,21 +4,21 @@
 //! A registry answers from what it knows, or promises an answer; it never waits, so that a caller on the path of a message
 //! is never held up by a slow store.
 
+mod fleet;
 mod memory;
-mod redis;
 mod routes;
 
+pub use fleet::{FleetRegistry, View};
 pub use memory::MemoryRegistry;
-pub use redis::{RedisRegistry, View};
 pub use routes::{Cache, Found, Route};
 
 use super::store::{Failure, Place};
+use futures_channel::oneshot;
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
-use tokio::sync::oneshot;
 
 /// A node's own line in the registry.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -91,6 +91,9 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Another node was sure of a connection which this node lacks: the registry is to forget it.
     fn forget(&self, user: &str, device: &str, place: Place);
+
+    /// This run of the node, by which its records are known.
+    fn incarnation(&self) -> u64;
 
     /// The live nodes.
     fn nodes(&self) -> Vec<Lease>;

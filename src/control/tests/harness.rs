@@ -121,7 +121,6 @@ impl Node {
             collapse_seed: foldhash::fast::RandomState::default(),
             peers: None,
             node: NODE,
-            incarnation: INCARNATION,
             lacking: {
                 let lacking = lacking.clone();
                 Arc::new(move |user, device, place| {

@@ -141,7 +141,7 @@ fn a_length_has_its_bounds() {
     let payload = Bytes::from(vec![b'x'; 100]);
     let delivery = WireDelivery { payload, ..WireDelivery::default() };
     let frame = Request { delivery: Some(delivery), ..Request::default() };
-    let (bytes, length) = (encoded(&[frame.clone()]), frame.encoded_len());
+    let (bytes, length) = (encoded(std::slice::from_ref(&frame)), frame.encoded_len());
     assert_eq!(decoded::<Request>(&bytes, &[], length), (vec![frame], Ok(true)));
     assert_eq!(decoded::<Request>(&bytes, &[], length - 1), (vec![], Err(BadFrame::TooLong)));
     for bad in [&b"\xff\xff\xff\xff\xff"[..], b"\xff\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x80\x01"] {

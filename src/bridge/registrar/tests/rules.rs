@@ -47,7 +47,14 @@ struct Bench {
 }
 
 impl Bench {
+    /// With a lease that was made a moment ago.
     fn new(settings: Settings) -> Self {
+        let mut bench = Self::without_lease(settings);
+        bench.renewed(0, Renewed::Absent { since_ms: 1 });
+        bench
+    }
+
+    fn without_lease(settings: Settings) -> Self {
         let registrar = Registrar::new(settings, node_number("a"), lease("a", 5), 1, 0);
         let mut bench = Self { registrar, conns: BTreeMap::new(), asked: Vec::new(), done: Vec::new() };
         bench.advance(0);
@@ -175,12 +182,11 @@ fn a_lease_made_anew_is_a_loss() {
         (vec![Renewed::Kept { since_ms: 1 }, Renewed::TookOver { incarnation: 4, since_ms: 2 }], true),
     ];
     for (renewals, is_loss) in cases {
-        let mut bench = Bench::new(Settings { heal_rate: 1, ..Settings::default() });
+        let mut bench = Bench::without_lease(Settings { heal_rate: 1, ..Settings::default() });
+        bench.renewed(0, renewals[0]);
         bench.arrive(0, 1);
         bench.connected(0, None);
-        for (at, &renewed) in renewals.iter().enumerate() {
-            bench.renewed(at as u64 * 3_000, renewed);
-        }
+        bench.renewed(3_000, renewals[1]);
         assert_eq!(bench.registrar.is_healing(), is_loss, "{renewals:?}");
         let found = bench.find(3_000, &[]);
         assert_eq!(found.is_err(), is_loss, "{renewals:?}: the freeze");
@@ -191,9 +197,25 @@ fn a_lease_made_anew_is_a_loss() {
 }
 
 #[test]
+fn who_begins_with_a_clock_that_is_behind_takes_a_higher_number_before_it_registers_anything() {
+    let mut bench = Bench::without_lease(Settings::default());
+    bench.arrive(0, 1);
+    bench.renewed(1, Renewed::Superseded { incarnation: 6 });
+    assert_eq!((bench.connects(), bench.done.len()), (0, 0));
+    let asked = bench.asked.iter().find_map(|(_, request)| match request {
+        Request::RenewLease { lease, .. } => Some(lease.incarnation),
+        _ => None,
+    });
+    assert_eq!(asked, Some(7));
+    bench.renewed(2, Renewed::TookOver { incarnation: 6, since_ms: 1 });
+    assert_eq!((bench.connects(), bench.registrar.incarnation()), (1, 7));
+    assert!(matches!(&bench.asked[..], [.., (_, Request::Connect { place, .. })] if place.incarnation == 7));
+}
+
+#[test]
 fn a_later_run_takes_the_name() {
     let mut bench = Bench::new(Settings::default());
-    bench.renewed(0, Renewed::Superseded { incarnation: 6 });
+    bench.renewed(3_000, Renewed::Superseded { incarnation: 6 });
     assert_eq!(bench.done, [Action::StepDown { incarnation: 6 }]);
     assert!(!bench.registrar.is_healing());
 }

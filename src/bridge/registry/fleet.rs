@@ -9,7 +9,10 @@ use crate::{
     clock::Clock,
     kit::mailbox::Sender,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// How long a route is believed, ms.
 const CACHE_MS: u64 = 1_000;
@@ -26,23 +29,31 @@ pub struct View {
 }
 
 /// See the module.
-pub struct RedisRegistry {
+pub struct FleetRegistry {
     mail: Sender<ToBridge>,
     cache: Mutex<Cache>,
     view: RwLock<View>,
+    incarnation: AtomicU64,
     clock: Clock,
 }
 
-impl RedisRegistry {
+impl FleetRegistry {
     /// A registry whose questions go to a mailbox with the lanes of [`ToBridge`].
     pub fn new(mail: Sender<ToBridge>, lease: Lease, clock: Clock) -> Self {
         let view = View { nodes: [lease].into(), health: Health::Starting };
-        Self { mail, cache: Mutex::new(Cache::new(CACHE_MS, CACHE_MAX)), view: RwLock::new(view), clock }
+        let incarnation = AtomicU64::new(view.nodes[0].incarnation);
+        let cache = Mutex::new(Cache::new(CACHE_MS, CACHE_MAX));
+        Self { mail, cache, view: RwLock::new(view), incarnation, clock }
     }
 
     /// What the bridge knows now.
     pub fn set_view(&self, view: View) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    /// The registry knows this run by that number.
+    pub fn set_incarnation(&self, incarnation: u64) {
+        self.incarnation.store(incarnation, Ordering::Release);
     }
 
     /// Takes in what the registry has said to a question of `asked_ms`, and returns what to answer: where it said nothing,
@@ -68,7 +79,7 @@ impl RedisRegistry {
     }
 }
 
-impl Registry for RedisRegistry {
+impl Registry for FleetRegistry {
     fn elsewhere(&self, user: &str, fresh: bool) -> Elsewhere {
         let now_ms = self.clock.micros() / 1_000;
         let known: Option<Arc<Found>> = match fresh {
@@ -91,6 +102,10 @@ impl Registry for RedisRegistry {
         // Without room the record stays until its end, or the next time somebody is sure of it.
         let letter = ToBridge::Forget { user: user.into(), device: device.into(), place };
         let _ = self.mail.post(ToBridge::CONTROL, letter);
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Acquire)
     }
 
     fn nodes(&self) -> Vec<Lease> {
