@@ -66,6 +66,11 @@ impl Fleet {
         &self.nodes[at % self.nodes.len()]
     }
 
+    /// All nodes with their numbers.
+    pub fn numbered(&self) -> Vec<(usize, &Node)> {
+        self.nodes.iter().enumerate().collect()
+    }
+
     /// The nodes that answer.
     pub fn answering(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().enumerate().filter(|(at, _)| self.silent != Some(*at)).map(|(_, node)| node)

@@ -22,6 +22,8 @@ mod servers;
 
 mod conformance;
 mod fleet;
+mod herd;
+mod links;
 mod nodes;
 mod outages;
 mod registry;

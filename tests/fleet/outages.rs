@@ -26,10 +26,6 @@ fn push_partial(node: &Node, user: &str, text: &str) -> bool {
     answer.json()["partial"] == true
 }
 
-fn all(fleet: &Fleet) -> Vec<(usize, &Node)> {
-    fleet.nodes.iter().enumerate().collect()
-}
-
 fn wait_ready(fleet: &Fleet, is_ready: bool) {
     for node in &fleet.nodes {
         let look = || {
@@ -90,7 +86,7 @@ fn an_outage(end: impl Fn(&mut Server), begin: impl Fn(&mut Server)) {
     assert_eq!([own.text(), own.text()], ["early in it", "late in it"]);
     assert_eq!([known.text(), known.text(), known.text()], ["before", "early in it", "late in it"]);
     let record = traffic.end();
-    let counts = record.check(&all(&fleet));
+    let counts = record.check(&fleet.numbered());
     assert_eq!(counts.sessions, record.devices.len(), "nobody is cut off: {counts:?}");
     assert!(counts.slowest < 2 * timeout + SLACK, "{counts:?}");
 }
@@ -107,7 +103,7 @@ fn a_loss(mut fleet: Fleet, lose: impl Fn(&mut Registry)) {
     traffic.wait_registered(&fleet, &[]);
     traffic.wait_heard();
     let record = traffic.end();
-    let counts = record.check(&all(&fleet));
+    let counts = record.check(&fleet.numbered());
     assert_eq!(counts.sessions, record.devices.len(), "nobody is cut off: {counts:?}");
     for node in &fleet.nodes {
         assert!(node.metric("holdfast_registry_losses_total") > 0.0, "{} has noticed nothing", node.id);
@@ -131,4 +127,40 @@ fn a_master_of_a_cluster_dies() {
 fn sentinels_fail_over() {
     let fleet = Fleet::start(Registry::Sentinels(Sentinels::start()), 3, &[]);
     a_loss(fleet, |registry| registry.server().kill());
+}
+
+#[test]
+fn a_registry_without_memory_refuses_and_nobody_else_does() {
+    let fleet = Fleet::start(Registry::single(), 3, &[]);
+    let mut known = Ws::user(fleet.node(1), "known", "tv");
+    fleet.wait_devices("known", &[("tv", 1)]);
+    let traffic = Traffic::start(&fleet, 16);
+    let mut redis = fleet.registry.masters().remove(0);
+    command(&mut redis, "CONFIG SET maxmemory-policy noeviction").unwrap();
+    command(&mut redis, "CONFIG SET maxmemory 1").unwrap();
+    let began = Instant::now();
+    let mut late = Ws::user(fleet.node(2), "late", "tv");
+    wait_ready(&fleet, false);
+    assert!(
+        readiness(fleet.node(2)).1.starts_with("registry: it refuses: "),
+        "{:?}",
+        readiness(fleet.node(2))
+    );
+    for text in ["early in it", "late in it"] {
+        assert_eq!(fleet.node(2).push("late/push", text), (200, written(&["tv"])));
+        assert_eq!(late.text(), text);
+        for node in &fleet.nodes {
+            assert_eq!(node.push("known/push", text), (200, written(&["tv"])), "by {}, {text}", node.id);
+            assert_eq!(known.text(), text);
+        }
+        thread::sleep(OUTAGE.saturating_sub(began.elapsed()));
+    }
+    command(&mut redis, "CONFIG SET maxmemory 0").unwrap();
+    wait_ready(&fleet, true);
+    fleet.wait_whole();
+    traffic.wait_registered(&fleet, &[fleet.row("known", "tv", 1), fleet.row("late", "tv", 2)]);
+    traffic.wait_heard();
+    let record = traffic.end();
+    let counts = record.check(&fleet.numbered());
+    assert_eq!(counts.sessions, record.devices.len(), "nobody is cut off: {counts:?}");
 }
