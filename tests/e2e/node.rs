@@ -268,7 +268,12 @@ impl Node {
 
     /// Waits for its end; gives the exit code.
     pub fn wait(&mut self) -> i32 {
-        until("the node's end", || self.ended()).code().expect("an exit code, not a signal")
+        self.wait_end().code().expect("an exit code, not a signal")
+    }
+
+    /// Waits for its end, also by a signal.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        until("the node's end", || self.ended())
     }
 
     /// Its log so far.

@@ -20,6 +20,7 @@ mod proxy;
 #[path = "../store/servers.rs"]
 mod servers;
 
+mod chaos;
 mod conformance;
 mod fleet;
 mod herd;

@@ -91,17 +91,19 @@ fn an_outage(end: impl Fn(&mut Server), begin: impl Fn(&mut Server)) {
     assert!(counts.slowest < 2 * timeout + SLACK, "{counts:?}");
 }
 
-/// A loss under load: nobody is cut off, and everything is registered again.
-fn a_loss(mut fleet: Fleet, lose: impl Fn(&mut Registry)) {
+/// Losses under load: nobody is cut off, and each time everything is registered again.
+fn a_loss(mut fleet: Fleet, losses: &[fn(&mut Registry)]) {
     let traffic = Traffic::start(&fleet, 24);
     traffic.wait_registered(&fleet, &[]);
-    lose(&mut fleet.registry);
-    traffic.wait_heard();
-    expect("the whole registry", LONG, &true, || fleet.registry.is_whole());
-    wait_ready(&fleet, true);
-    fleet.wait_whole();
-    traffic.wait_registered(&fleet, &[]);
-    traffic.wait_heard();
+    for lose in losses {
+        lose(&mut fleet.registry);
+        traffic.wait_heard();
+        expect("the whole registry", LONG, &true, || fleet.registry.is_whole());
+        wait_ready(&fleet, true);
+        fleet.wait_whole();
+        traffic.wait_registered(&fleet, &[]);
+        traffic.wait_heard();
+    }
     let record = traffic.end();
     let counts = record.check(&fleet.numbered());
     assert_eq!(counts.sessions, record.devices.len(), "nobody is cut off: {counts:?}");
@@ -112,21 +114,22 @@ fn a_loss(mut fleet: Fleet, lose: impl Fn(&mut Registry)) {
 
 #[test]
 fn the_registry_forgets_everything() {
-    a_loss(Fleet::start(Registry::single(), 3, &[]), |registry| {
-        command(&mut registry.server().connect(), "FLUSHALL").unwrap();
-    });
+    let forget =
+        |registry: &mut Registry| drop(command(&mut registry.server().connect(), "FLUSHALL").unwrap());
+    a_loss(Fleet::start(Registry::single(), 3, &[]), &[forget, forget]);
 }
 
 #[test]
-fn a_master_of_a_cluster_dies() {
+fn masters_of_a_cluster_die() {
     let fleet = Fleet::start(Registry::Cluster(Cluster::start()), 3, &[]);
-    a_loss(fleet, |registry| registry.server().kill());
+    // One after the other; the second is the one that holds the leases.
+    a_loss(fleet, &[|registry| registry.master(false).kill(), |registry| registry.master(true).kill()]);
 }
 
 #[test]
 fn sentinels_fail_over() {
     let fleet = Fleet::start(Registry::Sentinels(Sentinels::start()), 3, &[]);
-    a_loss(fleet, |registry| registry.server().kill());
+    a_loss(fleet, &[|registry| registry.server().kill()]);
 }
 
 #[test]

@@ -48,6 +48,18 @@ impl Registry {
         &mut self.servers_mut()[0]
     }
 
+    /// Of several masters the one that holds the leases, or one that does not.
+    pub fn master(&mut self, of_leases: bool) -> &mut Server {
+        let holds = |server: &Server| {
+            let mut connection = redis::Client::open(server.url()).unwrap().get_connection().ok()?;
+            let is_master = text(&mut connection, "INFO replication").contains("role:master");
+            let leases: redis::RedisResult<i64> = redis::cmd("HLEN").arg(LEASES).query(&mut connection);
+            is_master.then_some(leases.is_ok_and(|leases| leases > 0))
+        };
+        let found = self.servers_mut().iter_mut().find(|server| holds(server) == Some(of_leases));
+        found.expect("such a master")
+    }
+
     fn servers(&self) -> &[Server] {
         match self {
             Self::Memory => &[],

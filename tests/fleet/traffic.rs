@@ -25,6 +25,10 @@ const PACE: Duration = Duration::from_millis(16);
 const SENDERS: usize = 4;
 /// How long a client waits for something to come before it looks at what it is told.
 const LOOK: Duration = Duration::from_millis(40);
+/// How long a node believes where other nodes hold connections.
+const ROUTES_LIVE: Duration = Duration::from_millis(1_100);
+/// Messages that are sent when all is well again.
+const CALM: u64 = 100;
 const NOWHERE: usize = usize::MAX;
 
 /// One node, as clients and senders see it.
@@ -102,6 +106,8 @@ pub struct Traffic {
 
 /// All that was seen of a load.
 pub struct Record {
+    /// From this message on nothing was amiss.
+    pub calm_from: u64,
     pub sent: Vec<Sent>,
     pub sessions: Vec<Session>,
     pub devices: Vec<(String, String)>,
@@ -208,14 +214,18 @@ impl Traffic {
         self.shared.devices.iter().map(row).collect()
     }
 
-    /// Ends the senders, lets the last messages come, then ends the clients.
+    /// When all is well again: sends on for a while, ends the senders, lets the last messages come, then ends the clients.
     pub fn end(self) -> Record {
+        // What was read of the registry before is believed for so long.
+        thread::sleep(ROUTES_LIVE);
+        let calm_from = self.shared.next.load(Relaxed);
+        until("messages in the calm", || (self.shared.next.load(Relaxed) > calm_from + CALM).then_some(()));
         self.shared.senders_end.store(true, Relaxed);
         let sent = self.senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         self.shared.clients_end.store(true, Relaxed);
         let sessions = self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         let devices = self.shared.devices.iter().map(|it| (it.user.clone(), it.name.clone())).collect();
-        Record { sent, sessions, devices }
+        Record { calm_from, sent, sessions, devices }
     }
 }
 

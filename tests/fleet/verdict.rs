@@ -52,6 +52,7 @@ impl Record {
                 Fate::Unanswered => counts.unanswered += 1,
             }
         }
+        self.check_calm();
         counts.twice = heard.values().filter(|&&times| times > 1).count();
         for &(at, node) in nodes {
             self.check_metrics(at, node);
@@ -59,6 +60,23 @@ impl Record {
         // Shown of tests that fail only.
         println!("{counts:?}");
         counts
+    }
+
+    /// When nothing is amiss, everything is written to every device.
+    fn check_calm(&self) {
+        for sent in self.sent.iter().filter(|sent| sent.number >= self.calm_from) {
+            let names = self.devices_of(&sent.user).map(|it| self.devices[it].1.clone());
+            let mut all: Vec<_> = names.map(|name| (name, "written".to_owned())).collect();
+            all.sort();
+            assert_eq!(
+                sent.fate,
+                Fate::Outcomes(all),
+                "{} {} in the calm, through {}",
+                sent.user,
+                sent.number,
+                sent.at
+            );
+        }
     }
 
     /// How often each device has heard each message: on one connection once at most, and only the user's own.
