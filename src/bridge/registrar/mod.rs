@@ -29,7 +29,7 @@ pub use seam::{Action, Input, Own, Settings};
 
 use super::{
     registry::Lease,
-    store::{Connected, Event, Failure, Output, Place, Renewed, Reply, Request},
+    store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
 use crate::model::{Handle, Reason};
 use changes::{Change, Changes};
@@ -75,6 +75,8 @@ pub struct Registrar {
     renew_at_ms: u64,
     /// When this node's lease was made, by the registry's clock: when that is another time, it was lost between.
     lease_since_ms: Option<u64>,
+    /// When the registry last said that the lease is there.
+    lease_seen_ms: u64,
     leases_at_ms: u64,
     leases_under_way: bool,
     actions: Vec<Action>,
@@ -105,6 +107,7 @@ impl Registrar {
             healing: None,
             renew_at_ms: now_ms,
             lease_since_ms: None,
+            lease_seen_ms: 0,
             leases_at_ms: now_ms,
             leases_under_way: false,
             actions: Vec::new(),
@@ -242,6 +245,7 @@ impl Registrar {
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
+                    self.look_for_own(at_ms, now_ms, &leases);
                     self.fleet.learn(at_ms, now_ms, leases);
                 }
                 self.look_again(now_ms, own);
@@ -351,9 +355,19 @@ impl Registrar {
                 return;
             }
         };
+        self.lease_seen_ms = now_ms;
         if self.lease_since_ms.replace(since_ms).is_some_and(|known_ms| known_ms != since_ms) {
             self.fleet.freeze(now_ms, self.settings.freeze_ms);
             self.begin_healing(now_ms, None);
+        }
+    }
+
+    /// A table without this node's own lease proves nothing of others: the registry has lost it, or takes no renewals.
+    fn look_for_own(&mut self, asked_ms: u64, now_ms: u64, leases: &[LiveLease]) {
+        let had_one = self.lease_since_ms.is_some() && asked_ms > self.lease_seen_ms;
+        if had_one && !leases.iter().any(|held| held.lease.node == self.lease.node) {
+            self.fleet.freeze(now_ms, self.settings.freeze_ms);
+            self.renew_at_ms = now_ms;
         }
     }
 

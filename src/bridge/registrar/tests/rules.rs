@@ -159,16 +159,35 @@ fn absence_proves_nothing_while_the_registry_is_away_and_ten_seconds_longer() {
     bench.event(20_000, Event::Down { master: master.clone(), slots: slots.clone(), cause: String::new() });
     assert_eq!(bench.registrar.away().collect::<Vec<_>>(), ["redis"]);
     bench.event(25_000, Event::Up { master, slots });
-    bench.nodes(25_000, &[]);
+    bench.nodes(25_000, &[("a", 5)]);
     bench.advance(34_999);
-    bench.nodes(34_999, &[]);
+    bench.nodes(34_999, &[("a", 5)]);
     assert_eq!(bench.find(34_999, &[live]), Ok(1), "its lease has long ended");
     assert_eq!(bench.find(34_999, &[]), Err(Failure::Down));
     bench.advance(35_999);
-    bench.nodes(35_999, &[]);
-    bench.nodes(35_999, &[]);
+    bench.nodes(35_999, &[("a", 5)]);
+    bench.nodes(35_999, &[("a", 5)]);
     assert_eq!(bench.find(35_999, &[live]), Ok(0));
     assert_eq!(bench.find(35_999, &[]), Ok(0));
+}
+
+#[test]
+fn a_table_without_the_nodes_own_lease_proves_nothing() {
+    let mut bench = Bench::new(Settings::default());
+    bench.nodes(0, &[("a", 5), ("b", 3)]);
+    let live = place("b", 3, 1);
+    for at_ms in [1_000, 12_000, 30_000] {
+        // The registry has lost them, or takes no renewals: then they end one after the other.
+        bench.advance(at_ms);
+        bench.nodes(at_ms, &[]);
+        assert_eq!(bench.find(at_ms, &[live]), Ok(1));
+        assert_eq!(bench.find(at_ms, &[]), Err(Failure::Down));
+    }
+    let renewals = bench.asked.iter().filter(|(_, request)| matches!(request, Request::RenewLease { .. }));
+    assert!(renewals.count() >= 3, "its own is made anew at once");
+    bench.advance(41_000);
+    bench.nodes(41_000, &[("a", 5)]);
+    assert_eq!(bench.find(41_000, &[live]), Ok(0));
 }
 
 #[test]

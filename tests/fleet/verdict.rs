@@ -1,0 +1,181 @@
+//! What must be true of every load, whatever happened meanwhile.
+
+use crate::{
+    node::Node,
+    traffic::{Fate, LANE, Record, Sent, Session},
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+/// What a kernel has taken may get lost with a connection that ends so soon after.
+const LOST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Numbers to look at, and to show with a failure.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub outcomes: BTreeMap<String, usize>,
+    pub offline: usize,
+    pub refused: usize,
+    pub unanswered: usize,
+    /// Written to connections that were cut before it was heard.
+    pub lost: usize,
+    /// Heard on two connections of one device.
+    pub twice: usize,
+    pub sessions: usize,
+    pub displaced: usize,
+    pub slowest: Duration,
+}
+
+impl Record {
+    /// Checks everything, also against what the nodes have counted that are still there, by their numbers.
+    pub fn check(&self, nodes: &[(usize, &Node)]) -> Counts {
+        let heard = self.heard();
+        let mut counts = Counts { sessions: self.sessions.len(), ..Counts::default() };
+        counts.displaced = self.sessions.iter().filter(|session| session.was_displaced).count();
+        for sent in &self.sent {
+            counts.slowest = counts.slowest.max(sent.took);
+            match &sent.fate {
+                Fate::Outcomes(_) => self.check_outcomes(sent, &heard, &mut counts),
+                Fate::Offline => {
+                    counts.offline += 1;
+                    let anybody =
+                        self.devices_of(&sent.user).find(|&it| heard.contains_key(&(it, sent.number)));
+                    assert_eq!(
+                        anybody, None,
+                        "{} was said to be offline and has heard {}",
+                        sent.user, sent.number
+                    );
+                }
+                Fate::Refused => counts.refused += 1,
+                Fate::Unanswered => counts.unanswered += 1,
+            }
+        }
+        self.check_calm();
+        counts.twice = heard.values().filter(|&&times| times > 1).count();
+        for &(at, node) in nodes {
+            self.check_metrics(at, node);
+        }
+        // Shown of tests that fail only.
+        println!("{counts:?}");
+        counts
+    }
+
+    /// When nothing is amiss, everything is written to every device.
+    fn check_calm(&self) {
+        for sent in self.sent.iter().filter(|sent| sent.number >= self.calm_from) {
+            let names = self.devices_of(&sent.user).map(|it| self.devices[it].1.clone());
+            let mut all: Vec<_> = names.map(|name| (name, "written".to_owned())).collect();
+            all.sort();
+            assert_eq!(
+                sent.fate,
+                Fate::Outcomes(all),
+                "{} {} in the calm, through {}",
+                sent.user,
+                sent.number,
+                sent.at
+            );
+        }
+    }
+
+    /// How often each device has heard each message: on one connection once at most, and only the user's own.
+    fn heard(&self) -> HashMap<(usize, u64), usize> {
+        let sent: HashMap<u64, &str> =
+            self.sent.iter().map(|sent| (sent.number, sent.user.as_str())).collect();
+        let mut all = HashMap::new();
+        for session in &self.sessions {
+            let mut once = HashSet::new();
+            for text in &session.heard {
+                let (user, number) = text.rsplit_once(' ').unwrap_or_default();
+                let number: u64 = number.parse().unwrap_or_else(|_| panic!("{text:?} was sent by nobody"));
+                assert_eq!(user, self.devices[session.device].0, "{text} came to somebody else");
+                assert_eq!(sent.get(&number), Some(&user), "{text}");
+                assert!(once.insert(number), "{text} came twice on one connection");
+                *all.entry((session.device, number)).or_default() += 1;
+            }
+        }
+        all
+    }
+
+    fn devices_of<'a>(&'a self, user: &'a str) -> impl Iterator<Item = usize> + 'a {
+        (0..self.devices.len()).filter(move |&number| self.devices[number].0 == user)
+    }
+
+    fn check_outcomes(&self, sent: &Sent, heard: &HashMap<(usize, u64), usize>, counts: &mut Counts) {
+        let Fate::Outcomes(outcomes) = &sent.fate else { return };
+        let (user, number) = (&sent.user, sent.number);
+        assert!(!outcomes.is_empty(), "{user} {number}");
+        let mut once = HashSet::new();
+        for (name, outcome) in outcomes {
+            assert!(once.insert(name), "{user} {number}: two outcomes for {name}: {outcomes:?}");
+            let device = self.devices_of(user).find(|&it| self.devices[it].1 == *name);
+            let device = device.unwrap_or_else(|| panic!("{user} has no {name}: {outcomes:?}"));
+            let was_heard = heard.contains_key(&(device, number));
+            *counts.outcomes.entry(outcome.clone()).or_default() += 1;
+            match outcome.as_str() {
+                "written" if !was_heard => {
+                    let was_cut =
+                        self.sessions.iter().any(|session| session.device == device && lost(sent, session));
+                    assert!(
+                        was_cut,
+                        "{user} {number} was written to {name}, whose connection lived, and never came"
+                    );
+                    counts.lost += 1;
+                }
+                // A node may end, or a link break, between its writing and its saying so.
+                "written" | "failed" | "slow" | "stale" => {}
+                other => assert!(!was_heard, "{user} {number} was {other} for {name}, and was heard"),
+            }
+        }
+    }
+
+    /// One outcome a device, and one for who is nowhere: what the node says it has counted is what its senders were told.
+    fn check_metrics(&self, at: usize, node: &Node) {
+        let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut at_least, mut at_most) = (0, 0);
+        for sent in self.sent.iter().filter(|sent| sent.at == at) {
+            match &sent.fate {
+                Fate::Outcomes(outcomes) => {
+                    for (_, outcome) in outcomes {
+                        *told.entry(outcome).or_default() += 1;
+                    }
+                }
+                Fate::Offline => *told.entry("offline").or_default() += 1,
+                // One for each device that was found, or one for nobody.
+                Fate::Refused => {
+                    at_least += 1;
+                    at_most += self.devices_of(&sent.user).count();
+                }
+                Fate::Unanswered => panic!("{} has not answered {}", node.id, sent.number),
+            }
+        }
+        let failed = told.remove("failed").unwrap_or(0);
+        for outcome in
+            ["written", "offline", "stale", "slow", "rate_limited", "expired", "too_large", "duplicate"]
+        {
+            let count = told.get(outcome).copied().unwrap_or(0);
+            assert_eq!(counted(node, outcome), count, "{outcome} at {}", node.id);
+        }
+        let counted = counted(node, "failed");
+        let range = failed + at_least..=failed + at_most;
+        assert!(
+            range.contains(&counted),
+            "{counted} failed at {}, and senders were told of {range:?}",
+            node.id
+        );
+    }
+}
+
+/// Whether a message that was written may have got lost with this connection.
+fn lost(sent: &Sent, session: &Session) -> bool {
+    let answered = sent.began + sent.took;
+    session.was_cut
+        && session.opened <= answered
+        && session.ended >= sent.began
+        && session.ended <= answered + LOST_WITHIN
+}
+
+fn counted(node: &Node, outcome: &str) -> usize {
+    node.metric(&format!("holdfast_messages_total{{lane=\"{LANE}\",outcome=\"{outcome}\"}}")) as usize
+}
