@@ -380,6 +380,7 @@ impl Bridge {
             connected_ms: route.connected_ms,
             expires_ms: route.expires_ms,
             node: lease.node.as_str().into(),
+            region: lease.region.as_str().into(),
             address: lease.address.as_str().into(),
         })
     }
