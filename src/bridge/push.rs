@@ -350,3 +350,6 @@ impl Delivered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
