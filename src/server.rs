@@ -25,7 +25,7 @@ use crate::{
     },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory, Journal},
-    model::mail::ToShard,
+    model::{Reason, mail::ToShard},
     shard::{ShardThread, listen},
     stats::{BuildInfo, NodeStats},
 };
@@ -135,6 +135,7 @@ impl Common {
         };
         let stats = Arc::new(NodeStats::new(config.node.shards, &config.lanes, BuildInfo::current()));
         stats.set_capacity(capacity as u64);
+        stats.name(&config.node.id, &config.node.region);
         Self {
             settings: Arc::new(Settings::new(&config)),
             authenticator,
@@ -199,7 +200,7 @@ impl Node {
             displaced: Arc::new({
                 let router = router.clone();
                 // Whoever told of it tells again, as long as it is not answered.
-                move |place| drop(router.displace(place.connection))
+                move |place| drop(router.displace(place.connection, Reason::Displaced))
             }),
         };
         let control = control::spawn(internal, parts)?;

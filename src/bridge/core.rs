@@ -12,7 +12,7 @@ use super::{
 use crate::{
     directory::{Change, Changed, Directory},
     kit::{mailbox::Receiver, mailbox::Sender, time::Now},
-    model::Handle,
+    model::{Handle, Reason},
     stats::{NodeStats, RegistryState},
 };
 use futures_channel::oneshot;
@@ -148,7 +148,7 @@ pub struct Bridge {
     /// Which operation each request is, for its timing.
     operations: HashMap<u64, &'static str>,
     /// Connections to be closed whose shard had no room for the letter.
-    closing: VecDeque<Handle>,
+    closing: VecDeque<(Handle, Reason)>,
     /// Where the walk over marks goes on; None: there is none.
     walking: Option<u64>,
     viewed_ms: u64,
@@ -341,7 +341,7 @@ impl Bridge {
                             self.registrar.handle(now_ms, Input::Store(full), &self.own);
                         }
                     }
-                    Action::Close(handle) => self.closing.push_back(handle),
+                    Action::Close(handle, reason) => self.closing.push_back((handle, reason)),
                     Action::Tell { address, place, user } => {
                         let sender = self.sender.clone();
                         self.peering.displaced(
@@ -380,13 +380,14 @@ impl Bridge {
             connected_ms: route.connected_ms,
             expires_ms: route.expires_ms,
             node: lease.node.as_str().into(),
+            region: lease.region.as_str().into(),
             address: lease.address.as_str().into(),
         })
     }
 
     fn close_displaced(&mut self) {
-        while let Some(&handle) = self.closing.front() {
-            if self.own.router.displace(handle).is_err() {
+        while let Some(&(handle, reason)) = self.closing.front() {
+            if self.own.router.displace(handle, reason).is_err() {
                 return;
             }
             self.closing.pop_front();

@@ -172,12 +172,12 @@ impl Router {
         Ok(handles.len())
     }
 
-    /// Closes a connection of this node whose device has connected at another. A full mailbox is answered with the handle.
+    /// Closes a connection of this node whose device is another's, elsewhere, at once and for that reason.
     ///
     /// # Errors
     /// [`Full`] when the shard's mailbox has no room.
-    pub fn displace(&self, handle: Handle) -> Result<(), Full<Handle>> {
-        let letter = mail::ToShard::Close { key: handle.key, reason: Reason::Displaced, goaway: false };
+    pub fn displace(&self, handle: Handle, reason: Reason) -> Result<(), Full<Handle>> {
+        let letter = mail::ToShard::Close { key: handle.key, reason, goaway: false };
         self.post_control(handle.shard, letter).map_err(|_| Full(handle))
     }
 

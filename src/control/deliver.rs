@@ -32,6 +32,7 @@ use hyper::{
 };
 use slab::Slab;
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -54,6 +55,7 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 /// 400 for a format that is not read, 401 and 403 for the token.
 pub fn deliver(
     app: &Arc<App>,
+    peer: IpAddr,
     watch: &Arc<Watch>,
     parts: &Parts,
     body: Incoming,
@@ -70,7 +72,7 @@ pub fn deliver(
         return Err(Refusal::bad_request("unknown_format", message));
     }
     watch.on_stream_progress();
-    let stream = DeliverStream::new(app.clone(), watch.clone(), body);
+    let stream = DeliverStream::new(app.clone(), peer, watch.clone(), body);
     let mut response = text(StatusCode::OK, CONTENT_TYPE, Bytes::new());
     *response.body_mut() = Reply::Deliveries(Box::new(stream));
     Ok(response)
@@ -79,6 +81,8 @@ pub fn deliver(
 /// The answers to one request, made as they are asked for.
 pub struct DeliverStream {
     app: Arc<App>,
+    /// The other node.
+    peer: IpAddr,
     watch: Arc<Watch>,
     /// None: it is read no more.
     body: Option<Incoming>,
@@ -104,9 +108,10 @@ struct Owed {
 }
 
 impl DeliverStream {
-    fn new(app: Arc<App>, watch: Arc<Watch>, body: Incoming) -> Self {
+    fn new(app: Arc<App>, peer: IpAddr, watch: Arc<Watch>, body: Incoming) -> Self {
         Self {
             app,
+            peer,
             watch,
             body: Some(body),
             decoder: Decoder::new(FRAME_BYTES_MAX),
@@ -201,7 +206,7 @@ impl DeliverStream {
     }
 
     fn on_bad_frame(&mut self, fault: BadFrame) {
-        tracing::warn!(%fault, "another node's stream of messages cannot be read on");
+        tracing::warn!(peer = %self.peer, %fault, "another node's stream of messages cannot be read on");
         self.stop_reading();
     }
 

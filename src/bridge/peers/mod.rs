@@ -3,7 +3,7 @@
 //! Owns the links, one for each address, and their bounds; no other part of the bridge speaks to other nodes. Never waits:
 //! what finds no room, no connection or no answer in time is answered `failed`. It does not know which node holds what.
 //!
-//! A `link` has a queue and a task. The task keeps one connection with one long `POST /v1/deliver` on it (a `stream`),
+//! A link has a queue and a task. The task keeps one connection with one long `POST /v1/deliver` on it (a `stream`),
 //! whose body carries the queue as frames (`wire`), many to a chunk, and whose response carries the answers in any order.
 //! A link costs nothing until somebody wants something of it, and its connection ends when nobody has for a while. Links do
 //! not know of each other, so a slow node holds up nobody else.
@@ -156,8 +156,11 @@ impl Peers {
         if left_ms == Some(0) {
             return ticket.answer(Outcome::Expired);
         }
-        let timeout_ms = settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX));
-        let wait_ms = timeout_ms.min(left_ms.unwrap_or(u64::MAX)).saturating_add(settings.answer_slack_ms);
+        let wait_ms = self
+            .common
+            .timeout_ms(&message)
+            .min(left_ms.unwrap_or(u64::MAX))
+            .saturating_add(settings.answer_slack_ms);
         let ask = Ask {
             place,
             user,
@@ -246,6 +249,11 @@ fn authorization(token: &Secret) -> Option<HeaderValue> {
 }
 
 impl Common {
+    /// How long a message may wait for its connection.
+    fn timeout_ms(&self, message: &Message) -> u64 {
+        self.settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX))
+    }
+
     fn authorization(&self) -> Option<HeaderValue> {
         self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

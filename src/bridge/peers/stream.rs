@@ -234,7 +234,9 @@ fn delivery(
         id: message.id.as_ref().map(|id| id.as_str().to_owned()),
         collapse: message.collapse.as_ref().map(|collapse| collapse.key.as_str().to_owned()),
         expires_in_ms: message.expires_unix_ms.map(|expires| expires.saturating_sub(unix_ms)),
-        timeout_ms: message.timeout_ms,
+        // Also where it has none of its own: the other node may have been given another `delivery.timeout`, and an answer is
+        // waited for no longer than by this one's.
+        timeout_ms: Some(common.timeout_ms(message)),
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
     registry::Lease,
     store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
-use crate::model::Handle;
+use crate::model::{Handle, Reason};
 use changes::{Change, Changes};
 use fleet::Fleet;
 use healing::Healing;
@@ -276,8 +276,12 @@ impl Registrar {
             Connected::Beaten { by } => {
                 self.changes.settled(handle);
                 if by.place.connection != handle || by.place.node != self.node {
-                    self.actions.push(Action::Close(handle));
+                    self.actions.push(Action::Close(handle, Reason::Displaced));
                 }
+            }
+            Connected::Fought { .. } => {
+                self.changes.settled(handle);
+                self.actions.push(Action::Close(handle, Reason::TakeoverFight));
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use super::{Registrar, fleet::Life, seam::Action};
 use crate::bridge::store::{Place, Record};
+use crate::model::Reason;
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 /// How often another node is told of a displaced connection, until it answers, ms.
@@ -95,7 +96,7 @@ impl Registrar {
     /// Another node says that it has displaced one of this node's. To close one that is gone already does nothing.
     pub(super) fn displaced(&mut self, place: Place) {
         if place.node == self.node && place.incarnation == self.incarnation {
-            self.actions.push(Action::Close(place.connection));
+            self.actions.push(Action::Close(place.connection, Reason::Displaced));
         }
     }
 }

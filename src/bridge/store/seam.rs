@@ -123,6 +123,11 @@ pub enum Connected {
         /// record would have lived: the first reply may have been lost. At most two.
         displaced: Vec<Record>,
     },
+    /// An older one, whose record is unchanged: the device was taken over more than three times within a minute.
+    Fought {
+        /// The holder's record.
+        by: Record,
+    },
     /// A newer one, whose record is unchanged.
     Beaten {
         /// The newer one's record.

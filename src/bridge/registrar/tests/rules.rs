@@ -10,7 +10,7 @@ use crate::{
             Request, node_number, user_hash,
         },
     },
-    model::Protocol,
+    model::{Protocol, Reason},
 };
 use std::collections::BTreeMap;
 
@@ -343,9 +343,11 @@ fn the_displaced_are_told_of_until_their_node_answers_or_is_dead() {
     (5..15).for_each(|second| bench.advance(second * 1_000));
     assert_eq!(bench.done, []);
     // What is meant for another run of the node, or another node, does nothing.
-    for (node, run, expected) in
-        [("a", 4, vec![]), ("b", 5, vec![]), ("a", 5, vec![Action::Close(handle_of((2, 1)))])]
-    {
+    for (node, run, expected) in [
+        ("a", 4, vec![]),
+        ("b", 5, vec![]),
+        ("a", 5, vec![Action::Close(handle_of((2, 1)), Reason::Displaced)]),
+    ] {
         bench.handle(15_000, Input::Displaced { place: place(node, run, 2) });
         assert_eq!(std::mem::take(&mut bench.done), expected);
     }
