@@ -400,7 +400,10 @@ impl Bridge {
         if self.refused.as_ref().is_some_and(|(at_ms, _)| now_ms >= at_ms + REFUSED_SHOWS_MS) {
             self.refused = None;
         }
-        let nodes: Arc<[Lease]> = self.registrar.nodes(now_ms).cloned().collect();
+        // Of itself it knows best, also while the registry is away.
+        let own = self.registrar.lease();
+        let others = self.registrar.nodes(now_ms).filter(|lease| lease.node != own.node);
+        let nodes: Arc<[Lease]> = others.chain([own]).cloned().collect();
         let health = self.health();
         self.peering.retain(&|address| nodes.iter().any(|lease| lease.address == address));
         self.stats.fleet.set_registry(RegistryState {
