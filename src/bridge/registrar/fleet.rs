@@ -113,6 +113,23 @@ impl Fleet {
         }
     }
 
+    /// Whether a record's connection cannot be there, as far as is known of a time from `since_ms` on.
+    pub fn is_dead(&self, place: &Place, since_ms: u64, now_ms: u64) -> bool {
+        match self.life_of(place, now_ms) {
+            Life::Live => false,
+            Life::Dead => true,
+            // The table does not know it, and was asked for since.
+            Life::Unknown => self.is_fresh(since_ms) && !self.is_frozen(now_ms),
+        }
+    }
+
+    /// Whether a record's node has renewed its lease, which lasts for `ttl_ms`, since a time.
+    pub fn has_renewed(&self, place: &Place, since_ms: u64, ttl_ms: u64) -> bool {
+        self.nodes.get(&place.node).is_some_and(|known| {
+            known.lease.incarnation == place.incarnation && known.until_ms > since_ms + ttl_ms
+        })
+    }
+
     /// A node's lease, while it lives.
     pub fn lease_of(&self, node: u64, now_ms: u64) -> Option<&Lease> {
         let frozen = self.is_frozen(now_ms);

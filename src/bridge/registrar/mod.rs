@@ -222,7 +222,7 @@ impl Registrar {
             (Asked::Register(handle), result) => {
                 self.changes_under_way -= 1;
                 match result {
-                    Ok(Reply::Connected(connected)) => self.registered(now_ms, handle, connected),
+                    Ok(Reply::Connected(connected)) => self.registered(now_ms, handle, connected, own),
                     _ => self.changes.failed(handle, now_ms),
                 }
             }
@@ -271,7 +271,7 @@ impl Registrar {
         }
     }
 
-    fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected) {
+    fn registered(&mut self, now_ms: u64, handle: Handle, connected: Connected, own: &dyn Own) {
         match connected {
             Connected::Stands { displaced } => {
                 if let Some(user) = self.changes.registered(handle) {
@@ -284,11 +284,32 @@ impl Registrar {
                     self.actions.push(Action::Close(handle, Reason::Displaced));
                 }
             }
-            Connected::Fought { .. } => {
-                self.changes.settled(handle);
-                self.actions.push(Action::Close(handle, Reason::TakeoverFight));
-            }
+            Connected::Fought { by } => self.fought(now_ms, handle, by.place, own),
         }
+    }
+
+    /// The device was taken over too often of late, so its holder stays, if it is there. Only who lives has renewed its lease
+    /// since the newcomer came: a client whose nodes die one after the other fights with nobody. What is not there holds
+    /// nothing: its record goes. Until one or the other is known, the newcomer waits.
+    fn fought(&mut self, now_ms: u64, handle: Handle, holder: Place, own: &dyn Own) {
+        let Some(Arrived { user, device, began_ms, .. }) = self.changes.waiting(handle).cloned() else {
+            self.changes.settled(handle);
+            return;
+        };
+        let is_own = holder.node == self.node && holder.incarnation == self.incarnation;
+        let is_gone = match is_own {
+            true => !own.holds(&user, holder.connection),
+            false => self.fleet.is_dead(&holder, began_ms, now_ms),
+        };
+        if is_gone {
+            let asked = Asked::Purge { user: user.clone() };
+            self.submit(asked, Request::Disconnect { user, device, place: holder });
+        } else if self.fleet.has_renewed(&holder, began_ms, self.settings.lease_ttl_ms) {
+            self.changes.settled(handle);
+            self.actions.push(Action::Close(handle, Reason::TakeoverFight));
+            return;
+        }
+        self.changes.failed(handle, now_ms);
     }
 
     /// A record of this node's is gone. Whom its connection displaced, this node may not have heard before.

@@ -240,6 +240,43 @@ fn a_later_run_takes_the_name() {
 }
 
 #[test]
+fn who_holds_a_device_that_is_fought_over_stays_if_its_node_lives() {
+    for (nodes, holder, stays) in [
+        (&[("a", 5), ("b", 3)][..], place("b", 3, 1), true),
+        (&[("a", 5)], place("b", 3, 1), false),
+        (&[("a", 5), ("b", 4)], place("b", 3, 1), false),
+        (&[("a", 5)], place("a", 4, 1), false),
+        // Of this very run: the directory has parted them already, and the record is about to go.
+        (&[("a", 5)], place("a", 5, 9), false),
+    ] {
+        let mut bench = Bench::new(Settings::default());
+        bench.nodes(0, &[("a", 5), ("b", 3)]);
+        bench.advance(500);
+        bench.arrive(500, 1);
+        let fought = Ok(Reply::Connected(Connected::Fought { by: record(holder) }));
+        bench.answer(500, is_connect, fought.clone());
+        assert!(bench.done.is_empty(), "nothing is known yet: {:?}", bench.done);
+        bench.advance(1_000);
+        bench.nodes(1_000, nodes);
+        bench.advance(1_001);
+        bench.answer(1_001, is_connect, fought.clone());
+        let is_purge = |request: &Request| matches!(request, Request::Disconnect { .. });
+        let purges = bench.asked.iter().filter(|(_, request)| is_purge(request)).count();
+        if stays {
+            assert_eq!(
+                (&bench.done[..], purges),
+                (&[Action::Close(handle_of((1, 1)), Reason::TakeoverFight)][..], 0)
+            );
+        } else {
+            assert!(bench.done.is_empty() && purges > 0, "{holder:?}: {:?}", bench.done);
+            bench.advance(1_500);
+            bench.connected(1_500, None);
+            assert_eq!(bench.registrar.unsettled(), 0);
+        }
+    }
+}
+
+#[test]
 fn what_found_no_room_is_registered_when_there_is_some() {
     let mut bench = Bench::new(Settings { unsettled_max: 2, heal_rate: 1_000, ..Settings::default() });
     (1..=3).for_each(|index| bench.arrive(0, index));
