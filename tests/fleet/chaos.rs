@@ -6,7 +6,11 @@ use crate::{
     servers::{Cluster, Sentinels, command},
     traffic::Traffic,
 };
-use std::{collections::BTreeSet, env, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    env, thread,
+    time::{Duration, Instant},
+};
 
 /// Unless `FLEET_STEPS` says otherwise.
 const STEPS: usize = 8;
@@ -22,6 +26,7 @@ struct Amiss {
 }
 
 struct Chaos {
+    began: Instant,
     fleet: Fleet,
     traffic: Traffic,
     random: fastrand::Rng,
@@ -54,8 +59,10 @@ fn whatever_happens(registry: Registry) {
     let seed = number("FLEET_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("FLEET_SEED={seed}");
     let fleet = Fleet::start(registry, 3, &SETS);
+    let began = Instant::now();
     let (traffic, random) = (Traffic::start(&fleet, 20), fastrand::Rng::with_seed(seed));
-    let mut chaos = Chaos { fleet, traffic, random, amiss: Amiss::default(), restarted: BTreeSet::new() };
+    let mut chaos =
+        Chaos { began, fleet, traffic, random, amiss: Amiss::default(), restarted: BTreeSet::new() };
     for _ in 0..number("FLEET_STEPS").map_or(STEPS, |steps| steps as usize) {
         chaos.harm();
         let pause = Duration::from_millis(chaos.random.u64(..2_000));
@@ -85,21 +92,21 @@ impl Chaos {
             0 if all_are_there => self.end_node(at, "KILL"),
             1 if all_are_there => self.end_node(at, "TERM"),
             2 if all_are_there => {
-                println!("{} stands still", self.fleet.node(at).id);
+                self.say(&format!("{} stands still", self.fleet.node(at).id));
                 self.fleet.node(at).signal("STOP");
                 self.amiss.node_stands = Some(at);
             }
             3 if all_answer => {
-                println!("server {server} stands still");
+                self.say(&format!("server {server} stands still"));
                 self.fleet.registry.servers()[server].signal("-STOP");
                 self.amiss.registry_stands = Some(server);
             }
             4 if all_answer => {
-                println!("server {server} begins anew");
+                self.say(&format!("server {server} begins anew"));
                 self.fleet.registry.servers_mut()[server].restart();
             }
             5 if all_answer => {
-                println!("server {server} forgets everything");
+                self.say(&format!("server {server} forgets everything"));
                 // A replica does not do as it is told.
                 let _ = command(&mut self.fleet.registry.servers()[server].connect(), "FLUSHALL");
             }
@@ -107,8 +114,12 @@ impl Chaos {
         }
     }
 
+    fn say(&self, words: &str) {
+        println!("{:?} {words}", self.began.elapsed());
+    }
+
     fn end_node(&mut self, at: usize, signal: &str) {
-        println!("{} ends by {signal}", self.fleet.node(at).id);
+        self.say(&format!("{} ends by {signal}", self.fleet.node(at).id));
         self.fleet.node(at).signal(signal);
         self.traffic.shut(at);
         self.amiss.node_is_gone = Some(at);
@@ -117,7 +128,7 @@ impl Chaos {
 
     fn mend(&mut self) {
         let Amiss { registry_stands, node_stands, node_is_gone } = std::mem::take(&mut self.amiss);
-        println!("all is mended");
+        self.say("all is mended");
         if let Some(server) = registry_stands {
             self.fleet.registry.servers()[server].signal("-CONT");
         }

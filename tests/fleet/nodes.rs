@@ -53,6 +53,26 @@ fn a_node_is_killed_under_load() {
 }
 
 #[test]
+fn who_flees_from_dying_nodes_fights_with_nobody() {
+    let mut fleet = Fleet::start(Registry::single(), 5, &[]);
+    let mut client = Ws::user(fleet.node(4), "ada", "tv");
+    fleet.wait_rows(vec![fleet.row("ada", "tv", 4)]);
+    while fleet.nodes.len() > 1 {
+        let dying = fleet.nodes.pop().unwrap();
+        dying.signal("KILL");
+        // Its record is there: for the registry, the device was taken over.
+        client = Ws::user(fleet.nodes.last().unwrap(), "ada", "tv");
+        if fleet.nodes.len() > 1 {
+            let row = fleet.row("ada", "tv", fleet.nodes.len() - 1);
+            expect("the record", LONG, &true, || fleet.registry.rows().contains(&row));
+        }
+    }
+    fleet.wait_rows(vec![fleet.row("ada", "tv", 0)]);
+    assert_eq!(fleet.node(0).push("ada/push", "here"), (200, written(&["tv"])));
+    assert_eq!(client.text(), "here");
+}
+
+#[test]
 fn a_node_that_stood_still_claims_nothing_back() {
     let mut fleet = Fleet::start(Registry::single(), 3, &[]);
     let mut older = Ws::user(fleet.node(2), "ada", "tv");

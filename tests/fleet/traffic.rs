@@ -53,8 +53,11 @@ pub struct Device {
 }
 
 /// One connection of a device, from its beginning to its end.
+#[derive(Debug)]
 pub struct Session {
     pub device: usize,
+    /// The number of its node.
+    pub at: usize,
     pub opened: Instant,
     pub ended: Instant,
     /// It was cut off, or has left, before the load ended.
@@ -276,7 +279,7 @@ enum Heard {
 impl Link {
     fn open(door: &Door, device: &Device, number: usize) -> Option<Self> {
         let target = format!("user={}&device={}", device.user, device.name);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             Ws::attempt(door.clients, &format!("/ws?{target}")).map(Self::Ws)
         } else {
             Sse::attempt(door.clients, &format!("/sse?{target}")).map(Self::Sse)
@@ -325,14 +328,14 @@ fn live(shared: &Shared, number: usize) -> Vec<Session> {
             continue;
         };
         device.at.store(at, Relaxed);
-        sessions.push(listen(shared, number, opened, &mut link));
+        sessions.push(listen(shared, number, at, opened, &mut link));
         device.at.store(NOWHERE, Relaxed);
     }
     sessions
 }
 
 /// Until the connection ends, or the load.
-fn listen(shared: &Shared, number: usize, opened: Instant, link: &mut Link) -> Session {
+fn listen(shared: &Shared, number: usize, at: usize, opened: Instant, link: &mut Link) -> Session {
     let device = &shared.devices[number];
     let mut heard = Vec::new();
     let (was_cut, was_displaced) = loop {
@@ -353,7 +356,7 @@ fn listen(shared: &Shared, number: usize, opened: Instant, link: &mut Link) -> S
             Heard::Ended(code) => break (true, code == Some(4001)),
         }
     };
-    Session { device: number, opened, ended: Instant::now(), was_cut, was_displaced, heard }
+    Session { device: number, at, opened, ended: Instant::now(), was_cut, was_displaced, heard }
 }
 
 /// Pushes one message after the other through nodes by chance.

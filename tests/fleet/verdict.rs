@@ -12,6 +12,9 @@ use std::{
 /// What a kernel has taken may get lost with a connection that ends so soon after.
 const LOST_WITHIN: Duration = Duration::from_secs(5);
 
+/// Connections of a device that a failure shows.
+const SHOWN: usize = 20;
+
 /// Numbers to look at, and to show with a failure.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -34,6 +37,7 @@ impl Record {
         let heard = self.heard();
         let mut counts = Counts { sessions: self.sessions.len(), ..Counts::default() };
         counts.displaced = self.sessions.iter().filter(|session| session.was_displaced).count();
+        self.show_displaced();
         for sent in &self.sent {
             counts.slowest = counts.slowest.max(sent.took);
             match &sent.fate {
@@ -60,6 +64,20 @@ impl Record {
         // Shown of tests that fail only.
         println!("{counts:?}");
         counts
+    }
+
+    /// Shows the life of each device that had a connection displaced: its nodes, and from when to when it was there.
+    fn show_displaced(&self) {
+        let Some(began) = self.sessions.iter().map(|session| session.opened).min() else { return };
+        let of = |device: usize| self.sessions.iter().filter(move |session| session.device == device);
+        for device in (0..self.devices.len()).filter(|&it| of(it).any(|session| session.was_displaced)) {
+            println!("{:?}:", self.devices[device]);
+            for session in of(device).take(SHOWN) {
+                let Session { at, opened, ended, was_displaced, .. } = session;
+                let mark = if *was_displaced { ", displaced" } else { "" };
+                println!("  node-{}, {:?} to {:?}{mark}", at + 1, *opened - began, *ended - began);
+            }
+        }
     }
 
     /// When nothing is amiss, everything is written to every device.
