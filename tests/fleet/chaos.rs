@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Unless `FLEET_STEPS` says otherwise.
-const STEPS: usize = 8;
+const STEPS: usize = 6;
 const SETS: [&str; 1] = ["registry.timeout=1s"];
 
 /// What goes on until it is undone. At most one node is away at a time.

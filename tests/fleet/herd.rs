@@ -1,17 +1,14 @@
 //! Devices that connect again and again, everywhere at once: in the end each is in one place, and everybody knows where.
 
 use crate::{
-    client::{Sse, TEXT, Ws},
+    client::{Sse, Ws},
     fleet::{Fleet, LONG, expect, written},
-    http::Silence,
-    node::{Node, until},
-    registry::Registry,
+    registry::{Registry, Row},
 };
 use std::{
     any::Any,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
-    time::Duration,
 };
 
 const USERS: usize = 6;
@@ -47,27 +44,50 @@ fn a_herd_of_takeovers_leaves_one_connection_and_one_record() {
         let links: Vec<_> = runners.into_iter().map(|runner| runner.join()).collect();
         // Also when a runner has failed.
         is_over.store(true, Relaxed);
-        // What is still open takes part until the end.
         let links: Vec<Link> = links.into_iter().flat_map(Result::unwrap).collect();
-        let mut last: Vec<(usize, Ws)> = (0..USERS).map(|number| come_last(&fleet, number)).collect();
-        for (number, (at, client)) in last.iter_mut().enumerate() {
-            fleet.wait_devices(&user(number), &[("tv", *at)]);
-            for node in &fleet.nodes {
-                let text = format!("the last, through {}", node.id);
-                assert_eq!(node.push(&format!("{}/push", user(number)), &text), (200, written(&["tv"])));
-                until("the last message", || Some(client.text()).filter(|heard| *heard == text));
-            }
-        }
-        fleet.wait_rows((0..USERS).map(|number| fleet.row(&user(number), "tv", last[number].0)).collect());
-        expect("one connection each", LONG, &(USERS as f64), || {
-            let open = |node: &Node, protocol: &str| {
-                node.metric(&format!("holdfast_connections{{protocol=\"{protocol}\"}}"))
-            };
-            fleet.nodes.iter().map(|node| open(node, "websocket") + open(node, "sse")).sum()
-        });
+        one_each(&fleet);
         drop(links);
-        fleet.wait_rows((0..USERS).map(|number| fleet.row(&user(number), "tv", last[number].0)).collect());
+        fleet.wait_rows(Vec::new());
+        expect("nobody", LONG, &[0.0; 3], || open(&fleet));
     });
+    let mut last: Vec<Ws> =
+        (0..USERS).map(|number| Ws::user(fleet.node(number), &user(number), "tv")).collect();
+    for (number, client) in last.iter_mut().enumerate() {
+        fleet.wait_devices(&user(number), &[("tv", number)]);
+        for node in &fleet.nodes {
+            assert_eq!(node.push(&format!("{}/push", user(number)), &node.id), (200, written(&["tv"])));
+            assert_eq!(client.text(), node.id);
+        }
+    }
+    fleet.wait_rows((0..USERS).map(|number| fleet.row(&user(number), "tv", number)).collect());
+}
+
+/// When they have settled, each user is in one place at most, which all nodes know, and every connection has its record.
+fn one_each(fleet: &Fleet) {
+    let by_node = |rows: &[Row]| -> [f64; 3] {
+        std::array::from_fn(|at| rows.iter().filter(|(.., node)| *node == fleet.node(at).id).count() as f64)
+    };
+    expect("a record for each connection", LONG, &true, || by_node(&fleet.registry.rows()) == open(fleet));
+    for (user, device, node) in fleet.registry.rows() {
+        let at = fleet.nodes.iter().position(|it| it.id == node).unwrap();
+        fleet.wait_devices(&user, &[(&device, at)]);
+        for node in &fleet.nodes {
+            assert_eq!(
+                node.push(&format!("{user}/push"), "to the one"),
+                (200, written(&["tv"])),
+                "by {}",
+                node.id
+            );
+        }
+    }
+}
+
+/// Open connections of each node.
+fn open(fleet: &Fleet) -> [f64; 3] {
+    let open = |at: usize, protocol: &str| {
+        fleet.node(at).metric(&format!("holdfast_connections{{protocol=\"{protocol}\"}}"))
+    };
+    std::array::from_fn(|at| open(at, "websocket") + open(at, "sse"))
 }
 
 /// Each message has one outcome at most: the device is in one place, or nowhere.
@@ -93,17 +113,4 @@ fn run(fleet: &Fleet, mut random: fastrand::Rng) -> Vec<Link> {
         }
     }
     links
-}
-
-/// Connects once more, until it is let in: where one has taken over too often, the holder stays.
-fn come_last(fleet: &Fleet, number: usize) -> (usize, Ws) {
-    until("a connection that stays", || {
-        let at = fastrand::usize(..3);
-        let target = format!("/ws?user={}&device=tv", user(number));
-        let mut client = Ws::attempt(fleet.node(at).clients, &target)?;
-        // Who is not let in hears so at once.
-        let heard = client.next(Duration::from_millis(300));
-        let is_closed = heard == Err(Silence::Closed) || heard.is_ok_and(|frame| frame.op != TEXT);
-        (!is_closed).then_some((at, client))
-    })
 }
