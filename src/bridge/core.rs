@@ -89,7 +89,7 @@ pub struct Parts {
     pub node: u64,
     /// What the node says of itself.
     pub lease: Lease,
-    /// The highest format of records that it reads.
+    /// The highest format that it reads.
     pub format: u8,
     /// The node's own connections.
     pub directory: Arc<Directory>,
@@ -401,7 +401,7 @@ impl Bridge {
         }
         let nodes: Arc<[Lease]> = self.registrar.nodes(now_ms).cloned().collect();
         let health = self.health();
-        self.peering.retain(&|address| nodes.iter().any(|lease| lease.address == address));
+        self.peering.set_nodes(&mut self.registrar.formats(now_ms));
         self.stats.fleet.set_registry(RegistryState {
             up: health == Health::Ready,
             nodes: nodes.len() as u64,

@@ -28,6 +28,7 @@ pub use lookups::{Found, Route};
 pub use seam::{Action, Input, Own, Settings};
 
 use super::{
+    format,
     registry::Lease,
     store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
@@ -176,6 +177,11 @@ impl Registrar {
         self.fleet.leases(now_ms)
     }
 
+    /// Where the nodes that live are, and the highest format that each reads.
+    pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
+        self.fleet.formats(now_ms)
+    }
+
     /// Where a node is, while it lives.
     pub fn lease_of(&self, node: u64, now_ms: u64) -> Option<&Lease> {
         self.fleet.lease_of(node, now_ms)
@@ -321,8 +327,7 @@ impl Registrar {
 
     /// The highest format of records that every live node reads; until they are known, the one before this node's own.
     fn format_to_write(&self, now_ms: u64) -> u8 {
-        let oldest = self.format.saturating_sub(1).max(1);
-        self.fleet.format_of_all(now_ms).map_or(oldest, |format| format.clamp(oldest, self.format))
+        format::to_write(self.format, self.formats(now_ms).map(|(_, format)| format).min())
     }
 
     fn place(&self, handle: Handle) -> Place {

@@ -33,8 +33,16 @@ fn delivery() -> impl Strategy<Value = WireDelivery> {
 
 fn request() -> impl Strategy<Value = Request> {
     let place = prop::option::of(place().prop_map(WirePlace::from));
-    (any::<u64>(), place, "[a-zé]{0,9}", prop::option::of(delivery()), any::<bool>())
-        .prop_map(|(seq, place, user, delivery, displaced)| Request { seq, place, user, delivery, displaced })
+    (any::<u64>(), place, "[a-zé]{0,9}", prop::option::of(delivery()), any::<bool>()).prop_map(
+        |(seq, place, user, delivery, displaced)| Request {
+            seq,
+            place,
+            user,
+            delivery,
+            displaced,
+            sum: None,
+        },
+    )
 }
 
 fn encoded(frames: &[impl Message]) -> Bytes {
@@ -103,6 +111,45 @@ proptest! {
     #[test]
     fn places_read_back(place in place()) {
         prop_assert_eq!(WirePlace::from(place).place(), Some(place));
+    }
+}
+
+/// A request as a build of format 1 knows it.
+#[derive(Clone, PartialEq, Message)]
+struct First {
+    #[prost(uint64, tag = "1")]
+    seq: u64,
+    #[prost(message, optional, tag = "2")]
+    place: Option<WirePlace>,
+    #[prost(string, tag = "3")]
+    user: String,
+    #[prost(message, optional, tag = "4")]
+    delivery: Option<WireDelivery>,
+    #[prost(bool, tag = "5")]
+    displaced: bool,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn each_release_reads_what_the_other_writes(request in request(), by in 1u32..) {
+        let Request { seq, place, user, delivery, displaced, .. } = request.clone();
+        let first = First { seq, place, user, delivery, displaced };
+        let (read, _) = decoded::<Request>(&encoded(&[first.clone()]), &[], 4_096);
+        prop_assert_eq!(&read, &[request.clone()], "the sum is missing, and nothing else");
+        prop_assert!(read[0].is_of_format(1) && !read[0].is_of_format(2));
+        for format in [1, 2] {
+            let written = request.clone().in_format(format);
+            let bytes = encoded(std::slice::from_ref(&written));
+            prop_assert_eq!(&decoded::<First>(&bytes, &[], 4_096).0, &[first.clone()], "the sum is passed over");
+            let (read, _) = decoded::<Request>(&bytes, &[], 4_096);
+            prop_assert_eq!(&read, &[written]);
+            prop_assert!(read[0].is_of_format(1) && read[0].is_of_format(format));
+        }
+        let mut spoilt = request.in_format(2);
+        spoilt.sum = spoilt.sum.map(|sum| sum ^ by);
+        prop_assert!(!spoilt.is_of_format(2));
     }
 }
 
