@@ -30,3 +30,4 @@ mod outages;
 mod registry;
 mod traffic;
 mod verdict;
+mod versions;
