@@ -290,7 +290,7 @@ enum Heard {
 impl Link {
     fn open(door: &Door, device: &Device, number: usize) -> Option<Self> {
         let target = format!("user={}&device={}", device.user, device.name);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             Ws::attempt(door.clients, &format!("/ws?{target}")).map(Self::Ws)
         } else {
             Sse::attempt(door.clients, &format!("/sse?{target}")).map(Self::Sse)
