@@ -10,7 +10,7 @@ INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
 LEAK_CONNECTIONS ?= 1000000
 SOAK_SECONDS ?= 600
-FUZZ_TARGETS ?= config connection credentials deflate head proxy sse websocket
+FUZZ_TARGETS ?= config connection credentials deflate deliver head proxy sse websocket
 
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000

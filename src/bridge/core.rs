@@ -380,6 +380,7 @@ impl Bridge {
             connected_ms: route.connected_ms,
             expires_ms: route.expires_ms,
             node: lease.node.as_str().into(),
+            region: lease.region.as_str().into(),
             address: lease.address.as_str().into(),
         })
     }
@@ -399,7 +400,10 @@ impl Bridge {
         if self.refused.as_ref().is_some_and(|(at_ms, _)| now_ms >= at_ms + REFUSED_SHOWS_MS) {
             self.refused = None;
         }
-        let nodes: Arc<[Lease]> = self.registrar.nodes(now_ms).cloned().collect();
+        // Of itself it knows best, also while the registry is away.
+        let own = self.registrar.lease();
+        let others = self.registrar.nodes(now_ms).filter(|lease| lease.node != own.node);
+        let nodes: Arc<[Lease]> = others.chain([own]).cloned().collect();
         let health = self.health();
         self.peering.set_nodes(&mut self.registrar.formats(now_ms));
         self.stats.fleet.set_registry(RegistryState {

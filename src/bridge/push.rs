@@ -336,17 +336,20 @@ impl Delivered {
         &self.outcomes
     }
 
-    /// Each device's name, its outcome, and the node that holds it, where that is another one.
-    pub fn visit(&self, mut visit: impl FnMut(&str, Outcome, Option<&str>)) {
+    /// Each device's name, its outcome, and the route to it, where it is at another node.
+    pub fn visit(&self, mut visit: impl FnMut(&str, Outcome, Option<&Route>)) {
         for (target, &outcome) in self.targets.iter().zip(&self.outcomes) {
-            let node = target.route().map(|route| &*route.node);
+            let route = target.route();
             match (&target.device, &target.at, &self.router) {
-                (Some(device), ..) => visit(device, outcome, node),
+                (Some(device), ..) => visit(device, outcome, route),
                 (None, At::Here(handle), Some(router)) => {
-                    visit(&router.connection_id(*handle).to_string(), outcome, node);
+                    visit(&router.connection_id(*handle).to_string(), outcome, route);
                 }
                 (None, ..) => {}
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

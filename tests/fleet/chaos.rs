@@ -1,19 +1,22 @@
 //! Faults by chance, one on top of the other, under a load that is counted in and out. The seed says which.
 
 use crate::{
-    fleet::{Fleet, plan},
+    fleet::{Fleet, LONG, expect, plan},
     registry::Registry,
-    servers::command,
+    servers::{Cluster, Sentinels, command},
     traffic::Traffic,
 };
 use std::{collections::BTreeSet, env, thread, time::Duration};
 
-const STEPS: usize = 10;
+/// Unless `FLEET_STEPS` says otherwise.
+const STEPS: usize = 8;
+const SETS: [&str; 1] = ["registry.timeout=1s"];
 
 /// What goes on until it is undone. At most one node is away at a time.
 #[derive(Default)]
 struct Amiss {
-    registry_stands: bool,
+    /// One of its servers, by its number.
+    registry_stands: Option<usize>,
     node_stands: Option<usize>,
     node_is_gone: Option<usize>,
 }
@@ -28,13 +31,32 @@ struct Chaos {
 }
 
 #[test]
-fn whatever_happens_it_ends_well() {
-    let seed = env::var("FLEET_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+fn it_ends_well_with_one_redis() {
+    whatever_happens(Registry::single());
+}
+
+#[test]
+fn it_ends_well_with_sentinels() {
+    whatever_happens(Registry::Sentinels(Sentinels::start()));
+}
+
+#[test]
+fn it_ends_well_with_a_cluster() {
+    whatever_happens(Registry::Cluster(Cluster::start()));
+}
+
+/// A variable of the environment that is a number.
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+fn whatever_happens(registry: Registry) {
+    let seed = number("FLEET_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("FLEET_SEED={seed}");
-    let fleet = Fleet::start(Registry::single(), 3, &["registry.timeout=1s"]);
+    let fleet = Fleet::start(registry, 3, &SETS);
     let (traffic, random) = (Traffic::start(&fleet, 20), fastrand::Rng::with_seed(seed));
     let mut chaos = Chaos { fleet, traffic, random, amiss: Amiss::default(), restarted: BTreeSet::new() };
-    for _ in 0..STEPS {
+    for _ in 0..number("FLEET_STEPS").map_or(STEPS, |steps| steps as usize) {
         chaos.harm();
         let pause = Duration::from_millis(chaos.random.u64(..2_000));
         thread::sleep(pause);
@@ -44,6 +66,7 @@ fn whatever_happens_it_ends_well() {
     }
     chaos.mend();
     let Chaos { fleet, traffic, restarted, .. } = chaos;
+    expect("the whole registry", LONG, &true, || fleet.registry.is_whole());
     fleet.wait_whole();
     traffic.wait_heard();
     traffic.wait_registered(&fleet, &[]);
@@ -55,6 +78,8 @@ fn whatever_happens_it_ends_well() {
 impl Chaos {
     fn harm(&mut self) {
         let at = self.random.usize(..3);
+        let server = self.random.usize(..self.fleet.registry.servers().len());
+        let all_answer = self.amiss.registry_stands.is_none();
         let all_are_there = self.amiss.node_is_gone.is_none() && self.amiss.node_stands.is_none();
         match self.random.u8(..6) {
             0 if all_are_there => self.end_node(at, "KILL"),
@@ -64,18 +89,19 @@ impl Chaos {
                 self.fleet.node(at).signal("STOP");
                 self.amiss.node_stands = Some(at);
             }
-            3 if !self.amiss.registry_stands => {
-                println!("the registry stands still");
-                self.fleet.registry.server().signal("-STOP");
-                self.amiss.registry_stands = true;
+            3 if all_answer => {
+                println!("server {server} stands still");
+                self.fleet.registry.servers()[server].signal("-STOP");
+                self.amiss.registry_stands = Some(server);
             }
-            4 if !self.amiss.registry_stands => {
-                println!("the registry begins anew");
-                self.fleet.registry.server().restart();
+            4 if all_answer => {
+                println!("server {server} begins anew");
+                self.fleet.registry.servers_mut()[server].restart();
             }
-            5 if !self.amiss.registry_stands => {
-                println!("the registry forgets everything");
-                command(&mut self.fleet.registry.server().connect(), "FLUSHALL").unwrap();
+            5 if all_answer => {
+                println!("server {server} forgets everything");
+                // A replica does not do as it is told.
+                let _ = command(&mut self.fleet.registry.servers()[server].connect(), "FLUSHALL");
             }
             _ => {}
         }
@@ -92,8 +118,8 @@ impl Chaos {
     fn mend(&mut self) {
         let Amiss { registry_stands, node_stands, node_is_gone } = std::mem::take(&mut self.amiss);
         println!("all is mended");
-        if registry_stands {
-            self.fleet.registry.server().signal("-CONT");
+        if let Some(server) = registry_stands {
+            self.fleet.registry.servers()[server].signal("-CONT");
         }
         if let Some(at) = node_stands {
             self.fleet.node(at).signal("CONT");

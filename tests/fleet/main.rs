@@ -31,3 +31,4 @@ mod registry;
 mod traffic;
 mod verdict;
 mod versions;
+mod wall;

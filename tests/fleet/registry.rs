@@ -60,7 +60,7 @@ impl Registry {
         found.expect("such a master")
     }
 
-    fn servers(&self) -> &[Server] {
+    pub fn servers(&self) -> &[Server] {
         match self {
             Self::Memory => &[],
             Self::Single(server) => std::slice::from_ref(server),
@@ -69,7 +69,7 @@ impl Registry {
         }
     }
 
-    fn servers_mut(&mut self) -> &mut [Server] {
+    pub fn servers_mut(&mut self) -> &mut [Server] {
         match self {
             Self::Memory => &mut [],
             Self::Single(server) => std::slice::from_mut(server),

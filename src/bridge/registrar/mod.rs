@@ -172,7 +172,12 @@ impl Registrar {
         self.incarnation
     }
 
-    /// The nodes that live.
+    /// What this node says of itself.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The nodes that live, as far as the registry has said.
     pub fn nodes(&self, now_ms: u64) -> impl Iterator<Item = &Lease> {
         self.fleet.leases(now_ms)
     }
