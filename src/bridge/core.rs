@@ -89,7 +89,7 @@ pub struct Parts {
     pub node: u64,
     /// What the node says of itself.
     pub lease: Lease,
-    /// The highest format of records that it reads.
+    /// The highest format that it reads.
     pub format: u8,
     /// The node's own connections.
     pub directory: Arc<Directory>,
@@ -405,7 +405,7 @@ impl Bridge {
         let others = self.registrar.nodes(now_ms).filter(|lease| lease.node != own.node);
         let nodes: Arc<[Lease]> = others.chain([own]).cloned().collect();
         let health = self.health();
-        self.peering.retain(&|address| nodes.iter().any(|lease| lease.address == address));
+        self.peering.set_nodes(&mut self.registrar.formats(now_ms));
         self.stats.fleet.set_registry(RegistryState {
             up: health == Health::Ready,
             nodes: nodes.len() as u64,

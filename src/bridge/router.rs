@@ -23,8 +23,8 @@ pub trait Peering: Send + Sync + 'static {
     /// Tells the node at an address that its connection has lost its device. `answered` hears once whether it has answered.
     fn displaced(&self, address: &str, place: Place, user: &str, answered: Box<dyn FnOnce(bool) + Send>);
 
-    /// Forgets nodes whose address `lives` does not know.
-    fn retain(&self, lives: &dyn Fn(&str) -> bool);
+    /// The addresses of the nodes that live, and the highest format that each reads. Others are forgotten.
+    fn set_nodes(&self, nodes: &mut dyn Iterator<Item = (&str, u8)>);
 
     /// How the links are.
     fn state(&self) -> PeersState;

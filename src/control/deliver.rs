@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     bridge::{
+        format::{self, FORMAT, FORMAT_OLDEST},
         peers::{
             IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX,
             wire::{self, Answer, BadFrame, Decoder, WireDelivery},
@@ -62,17 +63,16 @@ pub fn deliver(
 ) -> Result<Response<Reply>, Refusal> {
     app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Peer)?;
     Query::parse(parts.uri.query(), &[])?;
-    let format = parts.headers.get(wire::FORMAT_HEADER).map(|format| format.as_bytes());
-    if format != Some(wire::FORMAT.as_bytes()) {
+    let name = parts.headers.get(wire::FORMAT_HEADER);
+    let Some(format) = name.and_then(|name| format::named(FORMAT, name.as_bytes())) else {
         let message = format!(
-            "name the format of the frames in the header {}: this node reads {}",
+            "name the format of the frames in the header {}: this node reads {FORMAT_OLDEST} to {FORMAT}",
             wire::FORMAT_HEADER,
-            wire::FORMAT
         );
         return Err(Refusal::bad_request("unknown_format", message));
-    }
+    };
     watch.on_stream_progress();
-    let stream = DeliverStream::new(app.clone(), peer, watch.clone(), body);
+    let stream = DeliverStream::new(app.clone(), peer, watch.clone(), body, format);
     let mut response = text(StatusCode::OK, CONTENT_TYPE, Bytes::new());
     *response.body_mut() = Reply::Deliveries(Box::new(stream));
     Ok(response)
@@ -87,6 +87,8 @@ pub struct DeliverStream {
     /// None: it is read no more.
     body: Option<Incoming>,
     decoder: Decoder<wire::Request>,
+    /// Of the frames.
+    format: u8,
     /// Messages without an outcome, by the number of their ticket.
     owed: Slab<Owed>,
     bytes_in_flight: usize,
@@ -108,13 +110,14 @@ struct Owed {
 }
 
 impl DeliverStream {
-    fn new(app: Arc<App>, peer: IpAddr, watch: Arc<Watch>, body: Incoming) -> Self {
+    fn new(app: Arc<App>, peer: IpAddr, watch: Arc<Watch>, body: Incoming, format: u8) -> Self {
         Self {
             app,
             peer,
             watch,
             body: Some(body),
             decoder: Decoder::new(FRAME_BYTES_MAX),
+            format,
             owed: Slab::new(),
             bytes_in_flight: 0,
             returns: Returns::new(),
@@ -168,6 +171,9 @@ impl DeliverStream {
     fn read(&mut self, cx: &mut Context<'_>) {
         while self.has_room() && self.out.len() < CHUNK_BYTES {
             match self.decoder.next() {
+                Some(Ok(request)) if !request.is_of_format(self.format) => {
+                    return self.on_bad_frame(BadFrame::Unreadable);
+                }
                 Some(Ok(request)) => {
                     self.take(request);
                     continue;
@@ -211,7 +217,7 @@ impl DeliverStream {
     }
 
     fn take(&mut self, request: wire::Request) {
-        let wire::Request { seq, place, user, delivery, displaced } = request;
+        let wire::Request { seq, place, user, delivery, displaced, .. } = request;
         let answer = match (place.and_then(|place| place.place()), delivery) {
             (Some(place), Some(delivery)) => match self.post(seq, place, &user, delivery) {
                 Ok(()) => return,

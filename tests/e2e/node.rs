@@ -61,6 +61,12 @@ impl Plan {
         }
     }
 
+    /// Another build than the one under test.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
     /// Another name than `node-1`.
     pub fn id(mut self, id: &str) -> Self {
         self.id = id.to_owned();

@@ -30,4 +30,5 @@ mod outages;
 mod registry;
 mod traffic;
 mod verdict;
+mod versions;
 mod wall;

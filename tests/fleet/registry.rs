@@ -3,7 +3,7 @@
 use crate::servers::{Cluster, Sentinels, Server, command, text};
 use holdfast::bridge::store::node_number;
 use redis::{Connection, from_redis_value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 const USERS: &str = "holdfast:u:";
 const LEASES: &str = "holdfast:{nodes}";
@@ -112,12 +112,24 @@ impl Registry {
 
     /// All records of nodes and runs that have a lease, in order. Others are routed to by nobody.
     pub fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.records().into_iter().map(|(row, _)| row).collect();
+        rows.sort();
+        rows
+    }
+
+    /// The formats of these records.
+    pub fn formats(&self) -> BTreeSet<u8> {
+        self.records().into_iter().map(|(_, format)| format).collect()
+    }
+
+    /// These records and their formats.
+    fn records(&self) -> Vec<(Row, u8)> {
         let leases = self.leases();
         let by_number: HashMap<(u64, u64), &str> = leases
             .iter()
             .map(|lease| ((node_number(&lease.node), lease.incarnation), lease.node.as_str()))
             .collect();
-        let mut rows = Vec::new();
+        let mut records = Vec::new();
         for mut master in self.masters() {
             for key in keys(&mut master, USERS) {
                 let record = redis::cmd("HGETALL").arg(&key).query::<Vec<(Vec<u8>, Vec<u8>)>>(&mut master);
@@ -125,13 +137,13 @@ impl Registry {
                     let number = |at: usize| u64::from_be_bytes(record[at..at + 8].try_into().unwrap());
                     if let Some(&node) = by_number.get(&(number(2), number(10))) {
                         let user = key[USERS.len()..].to_owned();
-                        rows.push((user, String::from_utf8(device).unwrap(), node.to_owned()));
+                        let row = (user, String::from_utf8(device).unwrap(), node.to_owned());
+                        records.push((row, record[0]));
                     }
                 }
             }
         }
-        rows.sort();
-        rows
+        records
     }
 
     /// Keys that would stay for ever.

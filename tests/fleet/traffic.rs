@@ -25,6 +25,9 @@ const PACE: Duration = Duration::from_millis(16);
 const SENDERS: usize = 4;
 /// How long a client waits for something to come before it looks at what it is told.
 const LOOK: Duration = Duration::from_millis(40);
+/// How long a device is away that has lost its network: longer than its node needs to notice, on a machine that is not too
+/// busy, so that it takes over from itself only now and then.
+const AWAY: Duration = Duration::from_millis(250);
 /// How long a node believes where other nodes hold connections.
 const ROUTES_LIVE: Duration = Duration::from_millis(1_100);
 /// Messages that are sent when all is well again.
@@ -157,9 +160,13 @@ impl Traffic {
         until("the answers to what was asked", || (door.asked.load(Relaxed) == 0).then_some(()));
     }
 
-    /// The node is used, at the addresses that it has now.
+    /// The node is used, at the addresses that it has now. It may be one more than there were.
     pub fn open(&self, at: usize, node: &Node) {
-        self.shared.doors.lock().unwrap()[at] = door(node);
+        let mut doors = self.shared.doors.lock().unwrap();
+        match doors.get_mut(at) {
+            Some(known) => *known = door(node),
+            None => doors.push(door(node)),
+        }
     }
 
     /// The devices at a node, by their numbers.
@@ -171,6 +178,12 @@ impl Traffic {
     /// A device loses its network, and connects elsewhere.
     pub fn vanish(&self, device: usize) {
         self.shared.devices[device].vanishes.store(true, Relaxed);
+    }
+
+    /// All devices lose their networks, and connect again. Nobody believes any more that one is at a node that has ended.
+    pub fn vanish_all(&self) {
+        thread::sleep(ROUTES_LIVE);
+        (0..self.shared.devices.len()).for_each(|device| self.vanish(device));
     }
 
     /// Waits until every device has heard a message that was sent from now on.
@@ -244,8 +257,9 @@ fn door(node: &Node) -> Arc<Door> {
 impl Shared {
     fn open_door(&self) -> Option<(usize, Arc<Door>)> {
         let doors = self.doors.lock().unwrap();
-        let at = fastrand::usize(..doors.len());
-        doors[at].is_open.load(Relaxed).then(|| (at, doors[at].clone()))
+        let open: Vec<usize> = (0..doors.len()).filter(|&at| doors[at].is_open.load(Relaxed)).collect();
+        let at = fastrand::choice(open)?;
+        Some((at, doors[at].clone()))
     }
 
     /// A node to ask something, which is told when it was answered.
@@ -330,6 +344,10 @@ fn live(shared: &Shared, number: usize) -> Vec<Session> {
         device.at.store(at, Relaxed);
         sessions.push(listen(shared, number, at, opened, &mut link));
         device.at.store(NOWHERE, Relaxed);
+        drop(link);
+        if device.vanishes.swap(false, Relaxed) {
+            thread::sleep(AWAY);
+        }
     }
     sessions
 }
@@ -339,7 +357,7 @@ fn listen(shared: &Shared, number: usize, at: usize, opened: Instant, link: &mut
     let device = &shared.devices[number];
     let mut heard = Vec::new();
     let (was_cut, was_displaced) = loop {
-        if device.vanishes.swap(false, Relaxed) {
+        if device.vanishes.load(Relaxed) {
             break (true, false);
         }
         // Looked at before what comes: all that was sent by then is there.

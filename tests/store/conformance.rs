@@ -5,8 +5,9 @@ use crate::{
     servers::{Server, command, wait_for},
     twin,
 };
+use holdfast::bridge::format::FORMAT;
 use holdfast::bridge::store::{
-    Connected, Device, Devices, Event, FORMAT, Failure, LiveLease, Place, Record, Renewed, Reply, Request,
+    Connected, Device, Devices, Event, Failure, LiveLease, Place, Record, Renewed, Reply, Request,
     slot_of_user, user_hash,
 };
 use holdfast::model::Protocol;

@@ -64,7 +64,7 @@ impl Peering for Others {
 
     fn displaced(&self, _: &str, _: Place, _: &str, _: Box<dyn FnOnce(bool) + Send>) {}
 
-    fn retain(&self, _: &dyn Fn(&str) -> bool) {}
+    fn set_nodes(&self, _: &mut dyn Iterator<Item = (&str, u8)>) {}
 
     fn state(&self) -> PeersState {
         PeersState::default()

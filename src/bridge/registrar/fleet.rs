@@ -25,7 +25,7 @@ pub enum Life {
 #[derive(Clone, Debug)]
 struct Known {
     lease: Lease,
-    /// The highest format of records that it reads.
+    /// The highest format that it reads.
     format: u8,
     until_ms: u64,
 }
@@ -136,11 +136,11 @@ impl Fleet {
         self.nodes.get(&node).filter(|known| frozen || known.until_ms > now_ms).map(|known| &known.lease)
     }
 
-    /// The highest format of records that all nodes that live read; None: they are not known.
-    pub fn format_of_all(&self, now_ms: u64) -> Option<u8> {
+    /// The addresses of the nodes that live, and the highest format that each reads.
+    pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
         let frozen = self.is_frozen(now_ms);
-        let live = self.nodes.values().filter(|known| frozen || known.until_ms > now_ms);
-        live.map(|known| known.format).min()
+        let live = self.nodes.values().filter(move |known| frozen || known.until_ms > now_ms);
+        live.map(|known| (known.lease.address.as_str(), known.format))
     }
 
     /// The nodes that live.

@@ -28,6 +28,7 @@ pub use lookups::{Found, Route};
 pub use seam::{Action, Input, Own, Settings};
 
 use super::{
+    format,
     registry::Lease,
     store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
@@ -179,6 +180,11 @@ impl Registrar {
     /// The nodes that live, as far as the registry has said.
     pub fn nodes(&self, now_ms: u64) -> impl Iterator<Item = &Lease> {
         self.fleet.leases(now_ms)
+    }
+
+    /// Where the nodes that live are, and the highest format that each reads.
+    pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
+        self.fleet.formats(now_ms)
     }
 
     /// Where a node is, while it lives.
@@ -347,8 +353,7 @@ impl Registrar {
 
     /// The highest format of records that every live node reads; until they are known, the one before this node's own.
     fn format_to_write(&self, now_ms: u64) -> u8 {
-        let oldest = self.format.saturating_sub(1).max(1);
-        self.fleet.format_of_all(now_ms).map_or(oldest, |format| format.clamp(oldest, self.format))
+        format::to_write(self.format, self.formats(now_ms).map(|(_, format)| format).min())
     }
 
     fn place(&self, handle: Handle) -> Place {

@@ -70,7 +70,7 @@ mod seam;
 mod slots;
 
 pub use crate::config::redis_url::{Address, Kind, Login, Target};
-pub use record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES, node_number, user_hash};
+pub use record::{RECORD_BYTES, node_number, user_hash};
 pub use seam::{
     Cause, Connected, Counters, Device, Devices, Event, Failure, Full, LiveLease, Output, Place, Record,
     Renewed, Reply, Request, Slots,

@@ -5,12 +5,13 @@
 
 use super::{
     lease,
-    record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES_MAX},
+    record::RECORD_BYTES_MAX,
     seam::{Connected, Device, Devices, Failure, LiveLease, Place, Record, Renewed, Reply, Request},
     slots::{LEASES_DUE_KEY, LEASES_KEY, USER_PREFIX, slot_of_leases, slot_of_user},
     user_hash,
 };
 use crate::{
+    bridge::format::{FORMAT, FORMAT_OLDEST},
     directory::{TAKEOVER_WINDOW_S, TAKEOVERS_MAX},
     model::{Protocol, identifier},
 };

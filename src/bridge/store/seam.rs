@@ -52,8 +52,8 @@ pub enum Request {
         age_ms: u64,
         /// How long the record lives from now on, ms.
         life_ms: u64,
-        /// The format of the record: the highest that all live nodes read. Between [`super::FORMAT_OLDEST`] and
-        /// [`super::FORMAT`], else the nearest of these.
+        /// The format of the record: the highest that all live nodes read. Between [`FORMAT_OLDEST`](crate::bridge::format::FORMAT_OLDEST)
+        /// and [`FORMAT`](crate::bridge::format::FORMAT), else the nearest of these.
         format: u8,
     },
     /// The connection is gone: its record goes, unless another connection holds the device. A node that was asked for a
