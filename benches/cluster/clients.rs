@@ -2,10 +2,9 @@
 
 use crate::outcome::Outcome;
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream as Polled};
-use socket2::{Domain, Socket, Type};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     ops::Range,
     sync::{
         Arc,
@@ -42,14 +41,13 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Connects users of these numbers, and returns when the last has its answer. `source` is the last byte of the loopback
-    /// address that they come from: the ports of one address do not suffice for all.
-    pub fn open(target: SocketAddr, numbers: Range<u32>, source: u8) -> Outcome<Self> {
+    /// Connects users of these numbers, and returns when the last has its answer.
+    pub fn open(target: SocketAddr, numbers: Range<u32>) -> Outcome<Self> {
         let mut streams = Vec::with_capacity(numbers.len());
         for first in numbers.clone().step_by(AT_ONCE) {
             let from = streams.len();
             for number in first..numbers.end.min(first + AT_ONCE as u32) {
-                streams.push(begin(target, number, source)?);
+                streams.push(begin(target, number)?);
             }
             for stream in &mut streams[from..] {
                 finish(stream)?;
@@ -86,11 +84,8 @@ impl Drop for Clients {
     }
 }
 
-fn begin(target: SocketAddr, number: u32, source: u8) -> Outcome<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, source), 0)).into())?;
-    socket.connect(&target.into())?;
-    let mut stream = TcpStream::from(socket);
+fn begin(target: SocketAddr, number: u32) -> Outcome<TcpStream> {
+    let mut stream = TcpStream::connect(target)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let (user, device) = (user(number), device(number));
     let head = format!(

@@ -38,7 +38,7 @@ type Pushed = (Instant, f64);
 pub fn measure(redis: &Redis, table: &mut Table) -> Outcome<()> {
     redis.flush()?;
     let node = Node::start("one", &redis.url())?;
-    let clients = Clients::open(node.clients, 0..CONNECTIONS, 2)?;
+    let clients = Clients::open(node.clients, 0..CONNECTIONS)?;
     until("all registrations", || Ok(node.registered()? >= CONNECTIONS))?;
     let stops = AtomicBool::new(false);
     let (losses, pushed) = thread::scope(|scope| -> Outcome<_> {

@@ -72,8 +72,8 @@ pub fn measure(redis: &Redis, table: &mut Table) -> Outcome<()> {
         right: Node::start("right", &redis.url())?,
         wrong: Node::start("wrong", &redis.url())?,
     };
-    let near = Clients::open(fleet.alone.clients, 0..USERS, 2)?;
-    let far = Clients::open(fleet.right.clients, 0..USERS, 3)?;
+    let near = Clients::open(fleet.alone.clients, 0..USERS)?;
+    let far = Clients::open(fleet.right.clients, 0..USERS)?;
     until("all registrations", || Ok(fleet.right.registered()? >= USERS))?;
     until("both nodes to know each other", || Ok(fleet.wrong.metric("holdfast_nodes")? >= 2.0))?;
     // The link is made by the first push.

@@ -148,10 +148,10 @@ pub fn connect_bare(redis: &Redis, numbers: Range<u32>, depth: u32) -> Outcome<(
 
 fn in_memory(found: &mut Found) -> Outcome<()> {
     let node = Node::start("alone", "memory")?;
-    let first = Clients::open(node.clients, FIRST, 2)?;
+    let first = Clients::open(node.clients, FIRST)?;
     thread::sleep(REST_TIME);
     let (pss, cpu) = (node.pss()?, node.cpu_ns()?);
-    let rest = Clients::open(node.clients, REST, 3)?;
+    let rest = Clients::open(node.clients, REST)?;
     found.put("memory cpu", (node.cpu_ns()? - cpu) as f64 / 1e3 / REST.len() as f64);
     thread::sleep(REST_TIME);
     found.put("memory pss", node.pss()?.saturating_sub(pss) as f64 / REST.len() as f64);
@@ -161,13 +161,13 @@ fn in_memory(found: &mut Found) -> Outcome<()> {
 fn in_redis(redis: &Redis, found: &mut Found) -> Outcome<()> {
     redis.flush()?;
     let node = Node::start("one", &redis.url())?;
-    let first = Clients::open(node.clients, FIRST, 2)?;
+    let first = Clients::open(node.clients, FIRST)?;
     until("the first registrations", || Ok(node.registered()? >= FIRST.end))?;
     thread::sleep(REST_TIME);
     let (pss, used) = (node.pss()?, redis.info("memory", "used_memory")?);
     let before = Readings::take(redis, &node)?;
     let began = Instant::now();
-    let rest = Clients::open(node.clients, REST, 3)?;
+    let rest = Clients::open(node.clients, REST)?;
     until("all registrations", || Ok(node.registered()? >= REST.end))?;
     let (count, elapsed) = (REST.len() as f64, began.elapsed());
     let after = Readings::take(redis, &node)?;
