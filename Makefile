@@ -15,7 +15,7 @@ FUZZ_TARGETS ?= config connection credentials deflate deliver head proxy sse web
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
 
-.PHONY: help run test autobahn check bench leak soak sim fuzz
+.PHONY: help run test autobahn check bench bench-cluster leak soak sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -23,6 +23,7 @@ help:
 	@echo 'make autobahn  every case of the WebSocket test suite (many minutes)'
 	@echo 'make check     formatting, lints, documentation, house rules, licences'
 	@echo 'make bench     measure'
+	@echo 'make bench-cluster  what nodes, Redis and the way between nodes cost (three minutes)'
 	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
 	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
 	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults; make sim SEED=n repeats one'
@@ -63,6 +64,9 @@ check:
 
 bench:
 	$(CARGO) bench
+
+bench-cluster:
+	$(CARGO) bench --bench cluster
 
 # The tests of the same names, which `make test` runs for some seconds on a debug build, at length on a release build.
 leak:
