@@ -1,7 +1,7 @@
 //! What happens in a run: clients come, move, leave and fall silent; senders send; nodes die, pause and lose their way; Redis
 //! forgets, fails over, is away or slow.
 
-use super::run::Fleet;
+use super::{plan::Plan, run::Fleet};
 
 /// The longest that Redis is away or slow, and that a node pauses.
 const REDIS_AWAY_MAX_US: u64 = 20_000_000;
@@ -12,14 +12,27 @@ pub fn act(fleet: &mut Fleet) {
     if fleet.redis_since_us + REDIS_AWAY_MAX_US < fleet.now_us {
         (fleet.stores.is_up, fleet.stores.is_slow) = (true, false);
     }
-    match fleet.choices.below(200) {
-        0..40 => connect(fleet),
-        40..56 => depart(fleet),
-        56..120 => push(fleet),
-        120..126 => operate(fleet),
-        126..136 => fail_node(fleet),
-        136..142 => fail_link(fleet),
-        142..148 => fail_redis(fleet),
+    let Plan { node_faults, link_cuts, redis_away, redis_losses, .. } = fleet.plan;
+    let mut strikes = |one_in: u64| one_in > 0 && fleet.choices.once_in(one_in);
+    let (node, link) = (strikes(node_faults), strikes(link_cuts));
+    let (away, loss) = (strikes(redis_away), strikes(redis_losses));
+    if node {
+        fail_node(fleet);
+    }
+    if link {
+        fail_link(fleet);
+    }
+    if away {
+        hold_redis_up(fleet);
+    }
+    if loss {
+        lose_writes(fleet);
+    }
+    match fleet.choices.below(100) {
+        0..20 => connect(fleet),
+        20..28 => depart(fleet),
+        28..65 => push(fleet),
+        65..68 => operate(fleet),
         _ => {}
     }
 }
@@ -128,16 +141,21 @@ fn fail_link(fleet: &mut Fleet) {
     }
 }
 
-fn fail_redis(fleet: &mut Fleet) {
-    let now_us = fleet.now_us;
-    match fleet.choices.below(8) {
-        0 => (fleet.stores.is_up, fleet.redis_since_us) = (false, now_us),
-        1 => (fleet.stores.is_slow, fleet.redis_since_us) = (true, now_us),
-        2 => {
-            let with_leases = fleet.choices.once_in(2);
-            fleet.stores.forget(with_leases, now_us);
-        }
-        3 => fleet.stores.fail_over(now_us),
+fn hold_redis_up(fleet: &mut Fleet) {
+    fleet.redis_since_us = fleet.now_us;
+    match fleet.choices.below(3) {
+        0 => fleet.stores.is_up = false,
+        1 => fleet.stores.is_slow = true,
         _ => (fleet.stores.is_up, fleet.stores.is_slow) = (true, false),
+    }
+}
+
+fn lose_writes(fleet: &mut Fleet) {
+    match fleet.choices.below(2) {
+        0 => {
+            let with_leases = fleet.choices.once_in(2);
+            fleet.stores.forget(with_leases, fleet.now_us);
+        }
+        _ => fleet.stores.fail_over(fleet.now_us),
     }
 }

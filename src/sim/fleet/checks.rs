@@ -12,9 +12,9 @@ use crate::{
 use std::collections::BTreeSet;
 
 /// How long a connection, its node and everything around them must have been well before nothing is forgiven.
-const CALM_US: u64 = 30_000_000;
+pub(super) const CALM_US: u64 = 30_000_000;
 /// A push ends within this: two lookups, each after a question for the table of nodes, and two deliveries.
-const PUSH_MAX_US: u64 = 30_000_000;
+pub(super) const PUSH_MAX_US: u64 = 30_000_000;
 /// A lease, the age of the table and of the question for it, what a cache adds, and what an answer takes.
 const DEAD_ROUTE_MAX_US: u64 = 10_000_000 + 1_000_000 + 2_000_000 + 1_000_000 + 2_000_000;
 /// Absence proves nothing for this long after a loss was noticed, less what an answer takes.

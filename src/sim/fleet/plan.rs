@@ -20,6 +20,11 @@ pub struct Plan {
     /// Entries that the directory's journal has room for.
     pub journal: usize,
     pub heal_rate: u64,
+    /// One in so many steps something befalls a node, a link, Redis' presence and Redis' memory; 0: never.
+    pub node_faults: u64,
+    pub link_cuts: u64,
+    pub redis_away: u64,
+    pub redis_losses: u64,
     /// Whether nodes die. Where none does, hardly any displaced connection may be forgotten.
     pub nodes_die: bool,
     pub store: StoreFaults,
@@ -54,6 +59,10 @@ impl Plan {
             letters: choices.pick(&[1_000, 16]),
             journal: choices.pick(&[JOURNAL_MAX, 2]),
             heal_rate: choices.pick(&[20_000, 50]),
+            node_faults: choices.pick(&[15, 40, 200, 0]),
+            link_cuts: choices.pick(&[30, 200, 0]),
+            redis_away: choices.pick(&[100, 300, 0]),
+            redis_losses: choices.pick(&[60, 200, 0]),
             nodes_die: choices.once_in(2),
             store,
             links,

@@ -3,7 +3,8 @@
 
 use super::{
     actions,
-    links::LinkFaults,
+    checks::{CALM_US, PUSH_MAX_US},
+    links::{DEADLINE_US, LinkFaults},
     node::{Node, name_of},
     run::Fleet,
     store::StoreFaults,
@@ -38,6 +39,9 @@ impl Fleet {
             actions::revive(self, at);
         }
         self.pass_us(SETTLE_US);
+        if self.stores.failovers == 0 {
+            self.check_registry();
+        }
         // A failover may have brought back what was deleted: who is asked for a connection that it lacks removes its record.
         for _ in 0..2 {
             self.push_everywhere();
@@ -48,6 +52,8 @@ impl Fleet {
         for _ in 0..MOVES {
             self.check_move();
         }
+        self.check_tell();
+        self.check_loss();
         self.pass_us(2 * MOMENT_US);
         self.check_registry();
         assert_eq!(self.ledger.open().count(), 0, "every push has its outcomes");
@@ -167,7 +173,13 @@ impl Fleet {
         let to = self.choices.below(nodes) as usize;
         let others = (0..self.slots.len()).filter(|&at| at != to && Some(at) != from);
         let through = others.last().unwrap_or(from.unwrap_or_default());
-        self.push(through, &user, Some(&device));
+        // Of a user of whom somebody else was found, the others are asked for one by one for a moment.
+        let has_others = self.active.iter().any(|&number| {
+            let member = &self.members[number];
+            member.user == user && member.device != device
+        });
+        let named = (has_others || self.choices.once_in(2)).then_some(device.as_str());
+        self.push(through, &user, named);
         self.pass_us(100_000);
         held.iter().for_each(|&number| actions::leave(self, number));
         self.pass_us(100_000);
@@ -179,9 +191,45 @@ impl Fleet {
                 break;
             }
         }
-        let number = self.push(through, &user, Some(&device)).expect("every node runs");
+        let number = self.push(through, &user, named).expect("every node runs");
         self.pass_us(MOMENT_US);
         self.check_reached(number);
+    }
+
+    /// A device comes back elsewhere while the nodes do not hear each other: its older connection is closed once they do.
+    fn check_tell(&mut self) {
+        let known = self.known();
+        let is_known = |number: &&usize| {
+            let member = &self.members[**number];
+            known.iter().any(|(user, device, at, _)| member.is_of(user, device) && *at == member.at)
+        };
+        let Some(&older) = self.active.iter().find(is_known) else { return };
+        let member = &self.members[older];
+        let (from, who) = (member.at, (member.user.clone(), member.device.clone()));
+        let to = (from + 1) % self.slots.len();
+        self.links.cut.insert((from.min(to), from.max(to)));
+        let newer = self.connect(to, who).expect("every node runs");
+        self.pass_us(DEADLINE_US + MOMENT_US);
+        self.links.cut.clear();
+        self.pass_us(MOMENT_US);
+        assert!(!self.active.contains(&older), "{:?} is displaced and still there", self.members[older]);
+        assert!(self.active.contains(&newer), "{:?} has displaced another", self.members[newer]);
+    }
+
+    /// Everything is forgotten: nobody is taken for gone meanwhile, and everybody is known again.
+    fn check_loss(&mut self) {
+        // Those that moved a moment ago are steady by now.
+        self.pass_us(CALM_US + PUSH_MAX_US);
+        let with_leases = self.choices.once_in(2);
+        self.stores.forget(with_leases, self.now_us);
+        for _ in 0..60 {
+            self.pass_us(40_000);
+            let at = self.choices.below(self.slots.len() as u64) as usize;
+            let user = self.choices.below(self.plan.users);
+            self.push(at, &format!("u{user}"), None);
+        }
+        self.pass_us(SETTLE_US);
+        self.check_registry();
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Stores {
     pub troubled_us: u64,
     pub lost_us: u64,
     past: VecDeque<(u64, Redis)>,
-    failovers: u64,
+    pub failovers: u64,
     sights: Vec<Sight>,
     flights: Vec<Flight>,
     random: Random,
@@ -226,11 +226,6 @@ impl Stores {
     pub fn next_us(&self) -> u64 {
         let next_of = |flight: &Flight| flight.runs_us.last().copied().unwrap_or(flight.answers_us);
         self.flights.iter().map(next_of).min().unwrap_or(u64::MAX)
-    }
-
-    /// Records, by the nodes' names and the runs of them, at rest.
-    pub fn is_idle(&self) -> bool {
-        self.flights.is_empty()
     }
 
     fn history(&self) -> (u64, u64) {
