@@ -29,6 +29,12 @@ impl Redis {
         self.mark += 1;
     }
 
+    /// Whether a run of a node has a lease.
+    pub fn has_lease(&self, node: &str, incarnation: u64, now_ms: u64) -> bool {
+        let held = self.leases.get(node);
+        held.is_some_and(|(lease, until_ms, _)| lease.incarnation == incarnation && *until_ms > now_ms)
+    }
+
     /// `sent_ms`: when the request was submitted, which the script knows by the request's age.
     pub fn run(&mut self, request: &Request, sent_ms: u64, now_ms: u64) -> Reply {
         match request {

@@ -84,6 +84,8 @@ pub struct Registrar {
     pub foreign: u64,
 }
 
+/// The pause before a renewal that failed is asked for again, ms.
+const RENEW_AGAIN_MS: u64 = 500;
 /// How often the table of nodes is asked for, ms.
 const LEASES_EVERY_MS: u64 = 1_000;
 
@@ -240,7 +242,9 @@ impl Registrar {
                 self.answer(&user, id, &Err(failure));
             }
             (Asked::Renew, Ok(Reply::Renewed(renewed))) => self.renewed(now_ms, renewed),
-            (Asked::Renew | Asked::Purge { .. }, _) => {}
+            // Before the lease ends there is time for several more.
+            (Asked::Renew, _) => self.renew_at_ms = self.renew_at_ms.min(now_ms + RENEW_AGAIN_MS),
+            (Asked::Purge { .. }, _) => {}
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {

@@ -115,6 +115,8 @@ impl Fleet {
                 continue;
             }
             let outcome = done.devices.iter().find(|(device, ..)| *device == member.device);
+            // Renewals that fail several times in a row cost a lease.
+            let is_calm = is_calm && self.slots[member.at].unleased_us < well_us;
             let missed = outcome.is_none() && !done.unknown;
             assert!(!missed || !(is_calm || is_frozen), "{member:?} is not found by {}", done.number);
             let failed = outcome.is_some_and(|(_, outcome, _)| *outcome != Outcome::Written);

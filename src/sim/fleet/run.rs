@@ -36,6 +36,8 @@ pub struct Slot {
     pub runs: u64,
     /// When it was last dead, paused or cut off from anybody.
     pub troubled_us: u64,
+    /// When it last had no lease.
+    pub unleased_us: u64,
     /// Incarnations of earlier runs, and when each ended.
     pub ended: Vec<(u64, u64)>,
 }
@@ -387,6 +389,10 @@ impl Fleet {
             let is_cut = self.links.cut.iter().any(|&(low, high)| low == at || high == at);
             if !slot.is_awake(self.now_us) || is_cut || self.stores.is_cut_off(at) {
                 slot.troubled_us = self.now_us;
+            }
+            let run = slot.node.as_ref().map_or(0, Node::incarnation);
+            if !self.stores.has_lease(at, run, self.now_us) {
+                slot.unleased_us = self.now_us;
             }
         }
     }

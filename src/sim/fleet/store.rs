@@ -3,6 +3,7 @@
 //! Owns Redis itself with what befalls it, what each node's store has seen of it, and every request under way. As the real
 //! store it answers each request once, within the time-out, and nothing is carried out after that.
 
+use super::node::name_of;
 use crate::{
     bridge::store::{Event, Failure, Full, Output, Reply, Request},
     kit::random::Random,
@@ -124,6 +125,10 @@ impl Stores {
     pub fn noticed_us(&self, node: usize) -> Option<u64> {
         let sight = &self.sights[node];
         (sight.seen == Some(self.history())).then_some(sight.noticed_us)
+    }
+
+    pub fn has_lease(&self, node: usize, run: u64, now_us: u64) -> bool {
+        self.redis.has_lease(&name_of(node), run, START_UNIX_MS + now_us / 1_000)
     }
 
     /// `FLUSHALL`, perhaps on another master than that of the leases.
