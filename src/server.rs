@@ -14,7 +14,6 @@ use crate::{
         Broadcasts, DrainSwitch, Router,
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::Lease,
-        store,
         thread::BridgeThread,
     },
     clock::Clock,
@@ -25,7 +24,7 @@ use crate::{
     },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory, Journal},
-    model::{Reason, mail::ToShard},
+    model::mail::ToShard,
     shard::{ShardThread, listen},
     stats::{BuildInfo, NodeStats},
 };
@@ -192,16 +191,6 @@ impl Node {
             clock: common.clock,
             collapse_seed: foldhash::fast::RandomState::default(),
             peers: fleet.peers.clone(),
-            node: store::node_number(&config.node.id),
-            lacking: Arc::new({
-                let router = router.clone();
-                move |user, device, place| router.registry().forget(user, device, place)
-            }),
-            displaced: Arc::new({
-                let router = router.clone();
-                // Whoever told of it tells again, as long as it is not answered.
-                move |place| drop(router.displace(place.connection, Reason::Displaced))
-            }),
         };
         let control = control::spawn(internal, parts)?;
         common.stats.mark_baseline();

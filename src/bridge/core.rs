@@ -215,6 +215,14 @@ impl Bridge {
         Turn { more, next_ms, superseded, leaving: self.leaving, told_all }
     }
 
+    /// Whether all that there is to tell the registry is told, and nothing is being registered again.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn is_settled(&self) -> bool {
+        let missed = self.own.directory.journal().is_some_and(|journal| journal.has_missed());
+        let quiet = self.changes.is_empty() && self.walking.is_none() && !missed;
+        quiet && self.registrar.unsettled() == 0 && !self.registrar.is_healing()
+    }
+
     fn hear(&mut self, now_ms: u64, output: Output) {
         match &output {
             Output::Answer { id, result, took_us } => {

@@ -78,7 +78,7 @@ struct Inner {
     router: Arc<Router>,
     user: Box<str>,
     message: Arc<Message>,
-    /// The one device that is meant, while others may yet be found.
+    /// The one device that is meant.
     device: Option<Box<str>>,
     targets: Vec<Target>,
     outcomes: Vec<Outcome>,
@@ -105,7 +105,7 @@ impl Push {
             router,
             user: user.into(),
             message,
-            device: None,
+            device: device.map(Into::into),
             targets,
             rounds: Vec::new(),
             lookup: None,
@@ -115,7 +115,6 @@ impl Push {
         inner.post((0..inner.targets.len()).collect());
         // A device is in one place: where it is here, nobody else is asked.
         if device.is_none() || inner.targets.is_empty() {
-            inner.device = device.map(Into::into);
             inner.ask(false);
         }
         Self { inner: Some(inner) }
@@ -203,9 +202,18 @@ impl Inner {
     fn ask(&mut self, fresh: bool) {
         match self.router.registry().elsewhere(&self.user, fresh) {
             Elsewhere::Nowhere => {}
+            // That a device was not among those of a moment ago proves nothing.
+            Elsewhere::Known(found) if !fresh && self.lacks_device(&found) => self.ask(true),
             Elsewhere::Known(found) => self.hear(Ok(found)),
             Elsewhere::Asked(lookup) => self.lookup = Some(lookup),
         }
+    }
+
+    /// Whether one device is meant, and is not among what was found.
+    fn lacks_device(&self, found: &Found) -> bool {
+        let Some(wanted) = &self.device else { return false };
+        let is_known = found.routes.iter().any(|route| route.device == *wanted);
+        !is_known && !found.foreign.contains(wanted)
     }
 
     fn hear(&mut self, answer: Answer) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     directory::{self, Directory},
-    kit::{completion::Ticket, mailbox::Full, mailbox::Sender, time::Now},
+    kit::{completion::Ticket, mailbox::Full, mailbox::Sender, mutant::Mutant, time::Now},
     model::{ConnectionId, Handle, Message, Outcome, Protocol, Reason, mail},
     stats::{NodeStats, PeersState},
 };
@@ -63,6 +63,8 @@ pub struct Router {
     stats: Arc<NodeStats>,
     /// Tells connection ids of this run from all others.
     node: u64,
+    /// See [`Parts::number`].
+    number: u64,
     /// Pushes whose caller left before their outcomes came: they are counted all the same.
     orphans: Mutex<Vec<Push>>,
     /// See [`Router::wake_by`].
@@ -83,14 +85,16 @@ pub struct Parts {
     pub stats: Arc<NodeStats>,
     /// Tells connection ids of this run from all others.
     pub node: u64,
+    /// This node's number, by which the registry and other nodes name its connections.
+    pub number: u64,
 }
 
 impl Router {
     /// A router.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, registry, peering, shards, stats, node } = parts;
+        let Parts { directory, registry, peering, shards, stats, node, number } = parts;
         let (orphans, wake_hook) = (Mutex::default(), OnceLock::new());
-        Self { directory, registry, peering, shards, stats, node, orphans, wake_hook }
+        Self { directory, registry, peering, shards, stats, node, number, orphans, wake_hook }
     }
 
     /// Posts a message to every device of a user, or to one. The outcomes come with the returned [`Push`].
@@ -246,35 +250,50 @@ impl Router {
         }
     }
 
+    /// Whether a place that another node names is of this run. What is not is no business of this node's: its connection is
+    /// gone, and who is there by now must not hear of it.
+    pub fn is_of_this_run(&self, place: Place) -> bool {
+        (place.node, place.incarnation) == (self.number, self.registry.incarnation())
+    }
+
     /// Posts a message that another node has for a connection of this one: to that connection, if it is found under the user, or
-    /// else to the one that the user's device has here now. Says whether there was either; when not, the outcome is `stale`.
-    /// It is not counted: the node where the message entered does that.
-    pub fn deliver_to(
+    /// else to the one that the user's device has here now. Where there is neither, or the place is of another run, the outcome
+    /// is `stale`; in the first case the registry is told that the connection is lacking. It is not counted: the node where
+    /// the message entered does that.
+    pub fn deliver_of_peer(
         &self,
+        place: Place,
         user: &str,
         device: &str,
-        connection: Handle,
         message: Arc<Message>,
         ticket: Ticket<Outcome>,
-    ) -> bool {
+    ) {
+        if !self.is_of_this_run(place) {
+            return ticket.answer(Outcome::Stale);
+        }
         let (mut found, mut moved) = (None, None);
         self.directory.lookup(user, |route| {
-            if route.handle == connection {
+            if route.handle == place.connection {
                 found = Some(route.handle);
             } else if route.device == Some(device) && moved.is_none() {
                 moved = Some(route.handle);
             }
         });
-        match found.or(moved) {
+        let unchecked = Mutant::UserOfPeerNotChecked.is_on().then_some(place.connection);
+        match unchecked.or(found).or(moved) {
             Some(handle) => self.deliver(handle, message, ticket),
-            None => ticket.answer(Outcome::Stale),
+            None => {
+                ticket.answer(Outcome::Stale);
+                self.registry.forget(user, device, place);
+            }
         }
-        found.or(moved).is_some()
     }
 
-    /// Whether a connection of this node is there under the user, and takes messages.
-    pub fn holds(&self, user: &str, handle: Handle) -> bool {
-        self.directory.holds(user, handle)
+    /// Closes a connection of this node, of which another node says that it has lost its device. One that is not found under
+    /// the user has been closed already. Says whether that is done: where there is no room, the other node is to say it again.
+    pub fn displace_for_peer(&self, place: Place, user: &str) -> bool {
+        let held = self.is_of_this_run(place) && self.directory.holds(user, place.connection);
+        !held || self.displace(place.connection, Reason::Displaced).is_ok()
     }
 
     /// Where a device's newest connection at this node is now.

@@ -223,10 +223,11 @@ impl DeliverStream {
                 Ok(()) => return,
                 Err(outcome) => Answer::of_delivery(seq, outcome),
             },
-            (Some(place), None) if displaced => {
-                self.displace(place, &user);
+            (Some(place), None) if displaced && self.app.control.router.displace_for_peer(place, &user) => {
                 Answer::of_displaced(seq)
             }
+            // There was no room, and it is to be said again.
+            (Some(_), None) if displaced => Answer::of_delivery(seq, Outcome::Failed),
             // What a newer release asks for.
             _ => Answer::of_delivery(seq, Outcome::Failed),
         };
@@ -234,7 +235,8 @@ impl DeliverStream {
     }
 
     fn post(&mut self, seq: u64, place: Place, user: &str, delivery: WireDelivery) -> Result<(), Outcome> {
-        if !self.is_of_this_run(place) {
+        let router = &self.app.control.router;
+        if !router.is_of_this_run(place) {
             return Err(Outcome::Stale);
         }
         let message = self.app.message_of_peer(&delivery)?;
@@ -246,27 +248,10 @@ impl DeliverStream {
             self.gathering = true;
             self.set_timer();
         }
-        let control = &self.app.control;
         // Fewer than `IN_FLIGHT_MAX`.
         let ticket = self.returns.ticket(number as u32);
-        let message = Arc::new(message);
-        if !control.router.deliver_to(user, &delivery.device, place.connection, message, ticket) {
-            (control.lacking)(user, &delivery.device, place);
-        }
+        self.app.control.router.deliver_of_peer(place, user, &delivery.device, Arc::new(message), ticket);
         Ok(())
-    }
-
-    /// A connection that is not there any more has been closed already.
-    fn displace(&self, place: Place, user: &str) {
-        let control = &self.app.control;
-        if self.is_of_this_run(place) && control.router.holds(user, place.connection) {
-            (control.displaced)(place);
-        }
-    }
-
-    fn is_of_this_run(&self, place: Place) -> bool {
-        let control = &self.app.control;
-        (place.node, place.incarnation) == (control.node, control.router.registry().incarnation())
     }
 
     /// Ready when outcomes were taken: those of all fresh messages while they are waited for, else any.

@@ -23,7 +23,7 @@ mod users;
 mod tests;
 
 use crate::{
-    bridge::{Broadcasts, DrainSwitch, Router, peers::Peers, store::Place},
+    bridge::{Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::{Config, Token},
     directory::Blocks,
@@ -61,9 +61,6 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Between two looks at whether they are done.
 const STOP_LOOK: Duration = Duration::from_millis(10);
 
-/// See [`Control::lacking`].
-pub type Lacking = dyn Fn(&str, &str, Place) + Send + Sync;
-
 /// The parts of the node that the internal port acts on.
 pub struct Control {
     /// The checked configuration.
@@ -84,12 +81,6 @@ pub struct Control {
     pub collapse_seed: foldhash::fast::RandomState,
     /// The way to other nodes; None: this one is alone.
     pub peers: Option<Arc<Peers>>,
-    /// This node's number, by which other nodes name its connections.
-    pub node: u64,
-    /// Told of a device whose connection another node looks for here in vain: user, device and the place it was looked for.
-    pub lacking: Arc<Lacking>,
-    /// Told of a connection of this run which has lost its device to a newer one elsewhere.
-    pub displaced: Arc<dyn Fn(Place) + Send + Sync>,
 }
 
 /// The running internal port.

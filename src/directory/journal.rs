@@ -6,7 +6,10 @@
 //! until the thread has taken it; one that the registry never heard of is not.
 
 use super::{RecordRef, record::Route};
-use crate::{kit::mailbox::Sender, model::Handle};
+use crate::{
+    kit::{mailbox::Sender, mutant::Mutant},
+    model::Handle,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Entries that may wait; beyond, the marks are found by a walk. Two seconds' worth of a busy node's handshakes: 1.6 MB.
@@ -66,6 +69,12 @@ impl Journal {
         self.missed.swap(false, Ordering::AcqRel)
     }
 
+    /// The same, and remembers it.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn has_missed(&self) -> bool {
+        self.missed.load(Ordering::Acquire)
+    }
+
     /// Changes that found no room in the mailbox.
     pub fn deferred(&self) -> u64 {
         self.deferred.load(Ordering::Relaxed)
@@ -75,7 +84,7 @@ impl Journal {
         if self.entries.post(0, changed).is_err() {
             self.deferred.fetch_add(1, Ordering::Relaxed);
             // After the mark was set, under the partition's lock: a walk that begins now finds it.
-            self.missed.store(true, Ordering::Release);
+            self.missed.store(!Mutant::ChangeLostWhenFull.is_on(), Ordering::Release);
         }
     }
 }

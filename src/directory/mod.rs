@@ -24,7 +24,7 @@ use crate::{
     kit::mutant::Mutant,
     model::{Handle, Protocol},
 };
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use journal::Entry;
 use partition::Partition;
 use std::{
@@ -98,7 +98,7 @@ pub enum Refused {
 /// The directory of one node.
 pub struct Directory {
     partitions: Box<[Mutex<Partition>]>,
-    seed: RandomState,
+    seed: SeedableRandomState,
     per_user_max: usize,
     journal: Option<Journal>,
 }
@@ -106,16 +106,21 @@ pub struct Directory {
 impl Directory {
     /// An empty directory. `per_user_max` is `limits.connections_per_user`, 0 for no limit.
     pub fn new(per_user_max: usize) -> Self {
-        Self::build(per_user_max, None)
+        Self::build(per_user_max, None, SeedableRandomState::random())
     }
 
     /// The same, whose every change a registry outside of the process is to hear of.
     pub fn with_journal(per_user_max: usize, journal: Journal) -> Self {
-        Self::build(per_user_max, Some(journal))
+        Self::build(per_user_max, Some(journal), SeedableRandomState::random())
     }
 
-    fn build(per_user_max: usize, journal: Option<Journal>) -> Self {
-        let seed = RandomState::default();
+    /// The same, whose walks take an order that is the same in every run of a simulation.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn in_fixed_order(per_user_max: usize, journal: Journal) -> Self {
+        Self::build(per_user_max, Some(journal), SeedableRandomState::fixed())
+    }
+
+    fn build(per_user_max: usize, journal: Option<Journal>, seed: SeedableRandomState) -> Self {
         let partition = || Mutex::new(Partition::new(seed.clone(), journal.is_some()));
         let partitions = (0..PARTITIONS).map(|_| partition()).collect();
         Self { partitions, seed, per_user_max, journal }

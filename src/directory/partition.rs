@@ -9,7 +9,7 @@ use crate::{
     kit::{arena::Arena, mutant::Mutant, slab::Slab},
     model::Handle,
 };
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
@@ -23,7 +23,7 @@ pub(super) struct Partition {
     names: Arena,
     /// The first record of each user; hash and equality look into the records, so a name is stored once.
     users: HashTable<u32>,
-    seed: RandomState,
+    seed: SeedableRandomState,
     /// Records of connections that are gone.
     gone: usize,
     /// Whether a registry is to hear of every change.
@@ -31,7 +31,7 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub fn new(seed: RandomState, journaled: bool) -> Self {
+    pub fn new(seed: SeedableRandomState, journaled: bool) -> Self {
         let (records, names, users) = (Slab::with_limit(RECORDS_MAX), Arena::new(), HashTable::new());
         Self { records, names, users, seed, gone: 0, journaled }
     }

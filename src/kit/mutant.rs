@@ -5,59 +5,78 @@
 
 /// Names each defect once.
 macro_rules! mutants {
-    ($($name:ident)*) => {
+    (node { $($name:ident)* } fleet { $($of_fleet:ident)* }) => {
         /// A defect that somebody could make. Each is one condition in the code.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the names say it, and the places where they stand")]
         pub enum Mutant {
             $($name,)*
+            $($of_fleet,)*
         }
 
         impl Mutant {
-            /// Every defect.
-            pub const ALL: &[Mutant] = &[$(Mutant::$name),*];
+            /// Every defect that a node has by itself.
+            pub const OF_NODE: &[Mutant] = &[$(Mutant::$name),*];
+            /// Every defect that it takes several nodes to notice.
+            pub const OF_FLEET: &[Mutant] = &[$(Mutant::$of_fleet),*];
         }
     };
 }
 
 mutants! {
-    TimerArmedTwice
-    TimerOutlivesItsConnection
-    GenerationNotChecked
-    RecordOfAnotherRemoved
-    RecordNotRemoved
-    LentIdly
-    OutboxWithoutLimit
-    BuffersWithoutLimit
-    UserLimitForgotten
-    PlaceNotGivenBack
-    AddressNotGivenBack
-    BucketNotGivenBack
-    CloseNotCounted
-    GoawayTwice
-    LifetimeForgotten
-    GraceForgotten
-    TokenEndForgotten
-    HandshakeTimeoutForgotten
-    CloseTimeoutForgotten
-    PingForgotten
-    DeadPeerKept
-    DisplacedNotClosed
-    DisplacedLetterLost
-    MessageAfterClose
-    ControlCutsIn
-    BegunMessageBeginsAnew
-    BegunMessageReplaced
-    BegunMessageDropped
-    LateMessageStillWritten
-    LateSenderNotTold
-    RoomNotAskedFor
-    UnreadForgotten
-    AcceptPausedForEver
-    DrainForgetsSome
-    BroadcastForgetsSome
-    SweepNotWaitedFor
-    LastChunkForgotten
+    node {
+        TimerArmedTwice
+        TimerOutlivesItsConnection
+        GenerationNotChecked
+        RecordOfAnotherRemoved
+        RecordNotRemoved
+        LentIdly
+        OutboxWithoutLimit
+        BuffersWithoutLimit
+        UserLimitForgotten
+        PlaceNotGivenBack
+        AddressNotGivenBack
+        BucketNotGivenBack
+        CloseNotCounted
+        GoawayTwice
+        LifetimeForgotten
+        GraceForgotten
+        TokenEndForgotten
+        HandshakeTimeoutForgotten
+        CloseTimeoutForgotten
+        PingForgotten
+        DeadPeerKept
+        DisplacedNotClosed
+        DisplacedLetterLost
+        MessageAfterClose
+        ControlCutsIn
+        BegunMessageBeginsAnew
+        BegunMessageReplaced
+        BegunMessageDropped
+        LateMessageStillWritten
+        LateSenderNotTold
+        RoomNotAskedFor
+        UnreadForgotten
+        AcceptPausedForEver
+        DrainForgetsSome
+        BroadcastForgetsSome
+        SweepNotWaitedFor
+        LastChunkForgotten
+    }
+    fleet {
+        AbsenceBelievedWhileFrozen
+        AbsenceKept
+        AgeIgnored
+        ChangeLostWhenFull
+        DepartureNotTold
+        DisplacedNotTold
+        HealForgetsSome
+        LackingKept
+        LeaseNeverEnds
+        LossNotHealed
+        RouteKeptThoughWrong
+        UserOfPeerNotChecked
+    }
 }
 
 #[cfg(any(test, feature = "sim"))]

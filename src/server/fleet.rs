@@ -67,6 +67,7 @@ pub(super) fn join(
         shards: mailboxes,
         stats: common.stats.clone(),
         node: node_number(&common.config.node.id, common.incarnation),
+        number: store::node_number(&common.config.node.id),
     };
     let registry = &common.config.registry;
     let (RegistryUrl::Redis(target), Some(mail)) = (&registry.url, mail) else {
@@ -82,7 +83,9 @@ pub(super) fn join(
         config.lanes.iter().map(|(_, lane)| lane.name.clone()),
         runtime.handle().clone(),
     );
-    let known = Arc::new(FleetRegistry::new(mail.sender.clone(), lease.clone(), common.clock));
+    let clock = common.clock;
+    let now_ms = move || clock.micros() / 1_000;
+    let known = Arc::new(FleetRegistry::new(mail.sender.clone(), lease.clone(), now_ms));
     let router = Arc::new(Router::new(parts(known.clone(), Some(peers.clone()))));
     let sender = mail.sender.clone();
     let (letters, changes, bells) = mail.split();

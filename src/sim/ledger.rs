@@ -202,7 +202,8 @@ pub fn body(to: &str, number: usize, size: usize, binary: bool) -> Body {
     if binary { Body::Binary(bytes.into()) } else { Body::Text(bytes.into()) }
 }
 
-fn number_of(body: &[u8]) -> Option<usize> {
+/// The number of the message that a body says it is.
+pub fn number_of(body: &[u8]) -> Option<usize> {
     let number = body.split(|&byte| byte == b' ').nth(1)?;
     std::str::from_utf8(number).ok()?.parse().ok()
 }
@@ -213,6 +214,6 @@ pub fn addressee(body: &[u8]) -> &[u8] {
 }
 
 /// A text as an event stream carries it: every line end is one.
-fn line_ends(text: &[u8]) -> String {
+pub fn line_ends(text: &[u8]) -> String {
     String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n")
 }

@@ -6,17 +6,19 @@
 //! [`net`] is the kernel, with [`faults`]; [`rig`] a node of shards on it that is stepped by hand and checked after each turn;
 //! [`wire`] a client's side of the protocols, [`reader`] a strict judge of the server's, [`peer`] a client that has both;
 //! [`ledger`] knows what was sent and who heard it; [`plan`] draws what a run is like, [`actions`] what happens in it, and
-//! [`run`] puts them together.
+//! [`run`] puts them together. [`fleet`] is several such nodes with what connects them, and [`redis`] their registry.
 
 pub mod actions;
 mod checks;
 pub mod choices;
 pub mod faults;
+pub mod fleet;
 pub mod ledger;
 pub mod net;
 pub mod peer;
 pub mod plan;
 pub mod reader;
+pub mod redis;
 pub mod rig;
 pub mod run;
 #[cfg(test)]

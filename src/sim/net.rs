@@ -24,9 +24,9 @@ use std::{
 };
 
 /// Where the monotonic clock starts, µs: its ticks wrap 30 s later.
-const START_US: u64 = (u32::MAX as u64 - 3_000) * 10_000;
+pub const START_US: u64 = (u32::MAX as u64 - 3_000) * 10_000;
 /// What the wall clock says then, ms since 1970: a whole second.
-const START_UNIX_MS: u64 = 1_800_000_000_000;
+pub const START_UNIX_MS: u64 = 1_800_000_000_000;
 
 /// Tokens of closed sockets that are remembered.
 const STALE_TOKENS: usize = 16;
@@ -270,6 +270,11 @@ impl Bell {
     pub fn is_rung(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// The same, and forgets it.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl Wake for Bell {
@@ -315,7 +320,7 @@ impl Net for FakeNet {
         events.clear();
         let mut world = self.world.borrow_mut();
         let World { events_max, faults, random, sockets, backlogs, accepted, stale_tokens, .. } = &mut *world;
-        if !faults.late_mail.strikes(random) && self.mail.0.swap(false, Ordering::Relaxed) {
+        if !faults.late_mail.strikes(random) && self.mail.take() {
             events.push(Event::Mail);
         }
         if !backlogs[self.shard].is_empty() {

@@ -108,13 +108,18 @@ impl Rig {
 
     /// A node of this configuration; the seed decides what its connections draw.
     pub fn build(config: &Config, letters: usize, seed: u64) -> Self {
+        let directory = Directory::new(config.limits.connections_per_user);
+        Self::build_with(config, letters, seed, Arc::new(directory))
+    }
+
+    /// The same, with a directory that others know too.
+    pub fn build_with(config: &Config, letters: usize, seed: u64, directory: Arc<Directory>) -> Self {
         let shards = config.node.shards;
         let world = Rc::new(RefCell::new(World::new(shards)));
         let drain = DrainSwitch::new(config.drain, config.lifetime.grace_ms);
         let shared = Arc::new(Shared { draining: drain.flag(), ..Shared::default() });
         shared.capacity.store(config.limits.connections, Ordering::Relaxed);
         let stats = Arc::new(NodeStats::new(shards, &config.lanes, BuildInfo::current()));
-        let directory = Arc::new(Directory::new(config.limits.connections_per_user));
         let bells: Vec<Arc<Bell>> = (0..shards).map(|_| Arc::default()).collect();
         let capacities = vec![letters; config.lanes.len() + 1];
         let boxes = bells.iter().map(|bell| mailbox::mailbox(&capacities, bell.clone()));
@@ -183,13 +188,13 @@ impl Rig {
         self.check();
     }
 
-    /// Turns, at this moment of the clock, until no shard has anything to do.
-    pub fn settle(&mut self) {
-        for _ in 0..TURNS_MAX {
+    /// Turns, at this moment of the clock, until no shard has anything to do. Says whether there was anything.
+    pub fn settle(&mut self) -> bool {
+        for turns in 0..TURNS_MAX {
             let busy = (0..self.shards.len()).find(|&shard| self.is_busy(shard));
             match busy {
                 Some(shard) => self.turn(shard),
-                None => return,
+                None => return turns > 0,
             }
         }
         let why = |shard| {
@@ -209,9 +214,13 @@ impl Rig {
             if now_us >= end_us {
                 return;
             }
-            let wake_us = self.wakes_us.iter().copied().min().unwrap_or(u64::MAX);
-            self.world.borrow_mut().micros = wake_us.clamp(now_us, end_us);
+            self.world.borrow_mut().micros = self.wakes_us().clamp(now_us, end_us);
         }
+    }
+
+    /// When the first shard wants to be woken, µs.
+    pub fn wakes_us(&self) -> u64 {
+        self.wakes_us.iter().copied().min().unwrap_or(u64::MAX)
     }
 
     /// Time passes while no shard runs.

@@ -18,12 +18,23 @@ use std::{collections::VecDeque, sync::Mutex};
 
 /// A registry that says what a test has written down, question by question.
 #[derive(Default)]
-struct Script(Mutex<VecDeque<(bool, Answer)>>);
+struct Script(Mutex<VecDeque<Said>>);
+
+struct Said {
+    fresh: bool,
+    /// It was known a moment ago.
+    known: bool,
+    answer: Answer,
+}
 
 impl Registry for Script {
     fn elsewhere(&self, _: &str, fresh: bool) -> Elsewhere {
-        let (expected_fresh, answer) = self.0.lock().unwrap().pop_front().expect("a question too many");
-        assert_eq!(fresh, expected_fresh);
+        let said = self.0.lock().unwrap().pop_front().expect("a question too many");
+        assert_eq!(fresh, said.fresh);
+        let answer = match said {
+            Said { known: true, answer: Ok(found), .. } => return Elsewhere::Known(found),
+            said => said.answer,
+        };
         let (sender, lookup) = Lookup::new();
         sender.send(answer).unwrap();
         Elsewhere::Asked(lookup)
@@ -119,7 +130,8 @@ impl Bench {
         let script = Arc::new(Script::default());
         let others = Arc::new(Others::default());
         let numbered = answers.into_iter().enumerate();
-        *script.0.lock().unwrap() = numbered.map(|(at, answer)| (at > 0, answer)).collect();
+        *script.0.lock().unwrap() =
+            numbered.map(|(at, answer)| Said { fresh: at > 0, known: false, answer }).collect();
         let router = Arc::new(Router::new(Parts {
             directory: directory.clone(),
             registry: script.clone(),
@@ -127,10 +139,16 @@ impl Bench {
             shards: vec![sender],
             stats: stats.clone(),
             node: 7,
+            number: 7,
         }));
         let bench = Self { router, directory, script, others, stats, mail, here: Vec::new() };
         own.iter().for_each(|&(device, index)| bench.connect(device, index));
         bench
+    }
+
+    /// One more answer of the registry.
+    fn expect(&self, fresh: bool, known: bool, answer: Answer) {
+        self.script.0.lock().unwrap().push_back(Said { fresh, known, answer });
     }
 
     fn connect(&self, device: &str, index: u32) {
@@ -272,4 +290,31 @@ fn a_device_moves_between_nodes_while_its_message_is_under_way() {
     let mut bench = Bench::new(&[], vec![known(&[("tv", 2)]), known(&[("tv", 3), ("phone", 4)])]);
     bench.others.outcomes.lock().unwrap().push((2, Outcome::Stale));
     assert_eq!(bench.push(None).0, ["tv written there", "phone written there"]);
+}
+
+#[test]
+fn what_is_meant_for_a_device_that_has_just_gone_is_for_no_other() {
+    for (again, expected, asked) in [
+        (&[("phone", 2)][..], "tv stale", vec![]),
+        (&[("phone", 2), ("tv", 3)], "tv written there", vec![("ann".to_owned(), 3)]),
+    ] {
+        let mut bench = Bench::new(&[("tv", 1)], vec![]);
+        bench.here.push((1, Outcome::Stale));
+        bench.expect(true, false, known(again));
+        assert_eq!(bench.push(Some("tv")).0, [expected]);
+        assert_eq!(*bench.others.asked.lock().unwrap(), asked);
+    }
+}
+
+#[test]
+fn a_device_that_was_not_there_a_moment_ago_is_asked_for() {
+    let mut bench = Bench::new(&[], vec![]);
+    bench.expect(false, true, known(&[("phone", 2)]));
+    assert_eq!(bench.push(Some("phone")).0, ["phone written there"], "what is known is enough");
+    bench.expect(false, true, known(&[("phone", 2)]));
+    bench.expect(true, false, known(&[("phone", 2), ("watch", 3)]));
+    assert_eq!(bench.push(Some("watch")).0, ["watch written there"]);
+    bench.expect(false, true, known(&[("phone", 2)]));
+    bench.expect(true, false, known(&[("phone", 2)]));
+    assert_eq!(bench.push(Some("tv")).0, [""; 0]);
 }

@@ -3,9 +3,12 @@
 //! Owns the table of leases and the rule of the freeze: while the registry is away, and for some seconds after it has
 //! returned or after a node has found its own lease gone, an absent lease is no proof of death.
 
-use crate::bridge::{
-    registry::Lease,
-    store::{LiveLease, Place, Slots, node_number},
+use crate::{
+    bridge::{
+        registry::Lease,
+        store::{LiveLease, Place, Slots, node_number},
+    },
+    kit::mutant::Mutant,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -81,7 +84,7 @@ impl Fleet {
 
     /// Takes in what the registry has answered to a question of `asked_ms`.
     pub fn learn(&mut self, asked_ms: u64, now_ms: u64, leases: Vec<LiveLease>) {
-        if !self.is_frozen(now_ms) {
+        if !self.is_frozen(now_ms) && !Mutant::LeaseNeverEnds.is_on() {
             self.nodes.clear();
         }
         for LiveLease { lease, format, left_ms } in leases {
@@ -105,7 +108,8 @@ impl Fleet {
         match self.nodes.get(&place.node) {
             Some(known) if known.lease.incarnation > place.incarnation => Life::Dead,
             Some(known) if known.lease.incarnation == place.incarnation => {
-                let ended = known.until_ms <= now_ms && !self.is_frozen(now_ms);
+                let ended =
+                    known.until_ms <= now_ms && !self.is_frozen(now_ms) && !Mutant::LeaseNeverEnds.is_on();
                 // This node may have paused, and not have heard of the renewals: the table is to be asked for anew.
                 if ended { Life::Unknown } else { Life::Live }
             }
@@ -132,7 +136,7 @@ impl Fleet {
 
     /// A node's lease, while it lives.
     pub fn lease_of(&self, node: u64, now_ms: u64) -> Option<&Lease> {
-        let frozen = self.is_frozen(now_ms);
+        let frozen = self.is_frozen(now_ms) || Mutant::LeaseNeverEnds.is_on();
         self.nodes.get(&node).filter(|known| frozen || known.until_ms > now_ms).map(|known| &known.lease)
     }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     bridge::store::{Devices, Failure, Place, Record, Request},
+    kit::mutant::Mutant,
     model::Protocol,
 };
 use std::collections::{HashMap, VecDeque};
@@ -118,7 +119,7 @@ impl Registrar {
     fn resolve(&mut self, now_ms: u64, said: Said, own: &dyn Own) {
         let Said { user, question, asked_ms, devices } = said;
         // Absence proves nothing while it is frozen: neither that of a lease nor that of a record.
-        let partial = self.fleet.is_frozen(now_ms);
+        let partial = self.fleet.is_frozen(now_ms) && !Mutant::AbsenceBelievedWhileFrozen.is_on();
         let mut found = Found { routes: Vec::new(), foreign: devices.foreign, partial };
         for device in devices.devices {
             let place = device.record.place;
@@ -140,7 +141,7 @@ impl Registrar {
     /// Somebody, or the registry itself, has a record of this node's. If the connection is not there, the record goes.
     pub(super) fn lacking(&mut self, user: Box<str>, device: Box<str>, place: Place, own: &dyn Own) {
         let is_held = place.incarnation == self.incarnation && own.holds(&user, place.connection);
-        if place.node == self.node && !is_held {
+        if place.node == self.node && !is_held && !Mutant::LackingKept.is_on() {
             self.submit(Asked::Purge { user: user.clone() }, Request::Disconnect { user, device, place });
         }
     }

@@ -32,7 +32,10 @@ use super::{
     registry::Lease,
     store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
-use crate::model::{Handle, Reason};
+use crate::{
+    kit::mutant::Mutant,
+    model::{Handle, Reason},
+};
 use changes::{Change, Changes};
 use fleet::Fleet;
 use healing::Healing;
@@ -87,6 +90,8 @@ pub struct Registrar {
     pub foreign: u64,
 }
 
+/// The pause before a renewal that failed is asked for again, ms.
+const RENEW_AGAIN_MS: u64 = 500;
 /// How often the table of nodes is asked for, ms.
 const LEASES_EVERY_MS: u64 = 1_000;
 
@@ -155,10 +160,12 @@ impl Registrar {
 
     /// When to advance next at the latest, monotonic ms.
     pub fn next_ms(&self, now_ms: u64) -> u64 {
-        let retry_ms = self.changes.next_retry_ms().unwrap_or(u64::MAX);
+        // What waits for an answer, or for room, is not due before there is one.
+        let retry_ms = self.changes.next_retry_ms().filter(|_| self.asks_changes()).unwrap_or(u64::MAX);
+        let leases_ms = if self.leases_under_way { u64::MAX } else { self.leases_at_ms };
         let tell_ms = self.next_tell_ms().unwrap_or(u64::MAX);
         let heal_ms = if self.healing.is_some() { now_ms + 10 } else { u64::MAX };
-        let first = self.renew_at_ms.min(self.leases_at_ms).min(retry_ms).min(heal_ms);
+        let first = self.renew_at_ms.min(leases_ms).min(retry_ms).min(heal_ms);
         first.min(tell_ms).max(now_ms)
     }
 
@@ -252,7 +259,9 @@ impl Registrar {
                 self.answer(&user, id, &Err(failure));
             }
             (Asked::Renew, Ok(Reply::Renewed(renewed))) => self.renewed(now_ms, renewed),
-            (Asked::Renew | Asked::Purge { .. }, _) => {}
+            // Before the lease ends there is time for several more.
+            (Asked::Renew, _) => self.renew_at_ms = self.renew_at_ms.min(now_ms + RENEW_AGAIN_MS),
+            (Asked::Purge { .. }, _) => {}
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
@@ -271,7 +280,9 @@ impl Registrar {
             Event::Lost { slots, .. } => {
                 self.fleet.regain(&slots, now_ms, self.settings.freeze_ms);
                 self.fleet.freeze(now_ms, self.settings.freeze_ms);
-                self.begin_healing(now_ms, Some(slots));
+                if !Mutant::LossNotHealed.is_on() {
+                    self.begin_healing(now_ms, Some(slots));
+                }
             }
             Event::Dropped { .. } => {}
         }
@@ -326,18 +337,19 @@ impl Registrar {
     }
 
     /// Nothing is registered before the node has a lease: without one nobody would believe it.
+    fn asks_changes(&self) -> bool {
+        self.lease_since_ms.is_some() && self.changes_under_way < self.settings.window
+    }
+
     fn ask_changes(&mut self, now_ms: u64) {
-        if self.lease_since_ms.is_none() {
-            return;
-        }
-        while self.changes_under_way < self.settings.window {
+        while self.asks_changes() {
             let Some(change) = self.changes.next(now_ms) else { return };
             self.changes_under_way += 1;
             match change {
                 Change::Register(arrived) => {
                     let Arrived { handle, user, device, protocol, began_ms, ends_ms } = arrived;
                     let place = self.place(handle);
-                    let age_ms = now_ms.saturating_sub(began_ms);
+                    let age_ms = if Mutant::AgeIgnored.is_on() { 0 } else { now_ms.saturating_sub(began_ms) };
                     let life_ms = ends_ms.saturating_sub(now_ms).max(1);
                     let format = self.format_to_write(now_ms);
                     let request = Request::Connect { user, device, place, protocol, age_ms, life_ms, format };

@@ -3,8 +3,11 @@
 //! Owns whom to tell, and when again.
 
 use super::{Registrar, fleet::Life, seam::Action};
-use crate::bridge::store::{Place, Record};
-use crate::model::Reason;
+use crate::{
+    bridge::store::{Place, Record},
+    kit::mutant::Mutant,
+    model::Reason,
+};
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 /// How often another node is told of a displaced connection, until it answers, ms.
@@ -86,7 +89,7 @@ impl Registrar {
             return;
         }
         self.tells.under_way = self.tells.under_way.saturating_sub(1);
-        if answered {
+        if answered || Mutant::DisplacedNotTold.is_on() {
             self.tells.since.remove(&place);
         } else {
             self.tells.schedule(now_ms + TELL_EVERY_MS, place);

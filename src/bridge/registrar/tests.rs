@@ -1,4 +1,3 @@
 mod node;
-mod redis;
 mod rules;
 mod simulation;

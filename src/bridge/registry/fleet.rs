@@ -6,8 +6,7 @@
 use super::{Answer, Cache, Elsewhere, Found, Health, Lease, Lookup, Registry};
 use crate::{
     bridge::{core::ToBridge, store::Failure, store::Place},
-    clock::Clock,
-    kit::mailbox::Sender,
+    kit::{mailbox::Sender, mutant::Mutant},
 };
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -34,16 +33,21 @@ pub struct FleetRegistry {
     cache: Mutex<Cache>,
     view: RwLock<View>,
     incarnation: AtomicU64,
-    clock: Clock,
+    /// The node's monotonic clock.
+    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl FleetRegistry {
-    /// A registry whose questions go to a mailbox with the lanes of [`ToBridge`].
-    pub fn new(mail: Sender<ToBridge>, lease: Lease, clock: Clock) -> Self {
+    /// A registry whose questions go to a mailbox with the lanes of [`ToBridge`]. `now_ms` reads the node's monotonic clock.
+    pub fn new(
+        mail: Sender<ToBridge>,
+        lease: Lease,
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         let view = View { nodes: [lease].into(), health: Health::Starting };
         let incarnation = AtomicU64::new(view.nodes[0].incarnation);
         let cache = Mutex::new(Cache::new(CACHE_MS, CACHE_MAX));
-        Self { mail, cache, view: RwLock::new(view), incarnation, clock }
+        Self { mail, cache, view: RwLock::new(view), incarnation, now_ms: Box::new(now_ms) }
     }
 
     /// What the bridge knows now.
@@ -81,8 +85,8 @@ impl FleetRegistry {
 
 impl Registry for FleetRegistry {
     fn elsewhere(&self, user: &str, fresh: bool) -> Elsewhere {
-        let now_ms = self.clock.micros() / 1_000;
-        let known: Option<Arc<Found>> = match fresh {
+        let now_ms = (self.now_ms)();
+        let known: Option<Arc<Found>> = match fresh && !Mutant::RouteKeptThoughWrong.is_on() {
             true => {
                 self.cache().evict(user);
                 None

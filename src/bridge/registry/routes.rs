@@ -3,7 +3,7 @@
 //! Owns the cache: believed for a second at most, never of absence, and nothing that was found wrong. What is older is kept for
 //! the time in which the registry cannot be asked.
 
-use crate::{bridge::store::Place, model::Protocol};
+use crate::{bridge::store::Place, kit::mutant::Mutant, model::Protocol};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -75,7 +75,7 @@ impl Cache {
 
     /// Keeps what was asked at `at_ms`; absence is not kept.
     pub fn put(&mut self, user: &str, found: Arc<Found>, at_ms: u64) {
-        if found.routes.is_empty() {
+        if found.routes.is_empty() && !Mutant::AbsenceKept.is_on() {
             self.evict(user);
             return;
         }

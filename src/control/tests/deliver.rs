@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Role, Secret},
     kit::completion::Batch,
-    model::{Body, Collapse, Identifier, Lane, Message, Outcome},
+    model::{Body, Collapse, Identifier, Lane, Message, Outcome, Reason},
 };
 use std::{
     sync::{Arc, Mutex},
@@ -180,10 +180,10 @@ fn a_displaced_connection_is_told_of_once_it_is_found() {
         sender.peers.displaced(&peer(&node), place, user, move |done| answers.lock().unwrap().push(done));
     }
     eventually(|| answers.lock().unwrap().len() == 3);
-    assert_eq!(
-        (&answers.lock().unwrap()[..], &node.displaced.lock().unwrap()[..]),
-        (&[true; 3][..], &[tv][..])
-    );
+    assert_eq!(answers.lock().unwrap()[..], [true; 3]);
+    let closed = (tv.connection.key.index, Reason::Displaced);
+    eventually(|| !node.script.lock().unwrap().closed.is_empty());
+    assert_eq!(node.script.lock().unwrap().closed, [closed]);
 }
 
 #[test]

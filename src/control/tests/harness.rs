@@ -3,7 +3,7 @@
 use crate::{
     bridge::{
         Broadcasts, DrainSwitch, Router,
-        registry::{Lease, MemoryRegistry},
+        registry::{Elsewhere, Health, Lease, MemoryRegistry, Registry},
         router,
         store::Place,
     },
@@ -52,6 +52,41 @@ impl Wake for Bell {
     }
 }
 
+/// User, device and place of a connection that was looked for in vain.
+pub type Lacking = (String, String, Place);
+
+/// A registry in memory that notes what it is to forget.
+struct Registered {
+    memory: MemoryRegistry,
+    lacking: Arc<Mutex<Vec<Lacking>>>,
+}
+
+impl Registry for Registered {
+    fn elsewhere(&self, user: &str, fresh: bool) -> Elsewhere {
+        self.memory.elsewhere(user, fresh)
+    }
+
+    fn forget(&self, user: &str, device: &str, place: Place) {
+        self.lacking.lock().unwrap().push((user.to_owned(), device.to_owned(), place));
+    }
+
+    fn incarnation(&self) -> u64 {
+        self.memory.incarnation()
+    }
+
+    fn nodes(&self) -> Vec<Lease> {
+        self.memory.nodes()
+    }
+
+    fn renew(&self, lease: Lease) {
+        self.memory.renew(lease);
+    }
+
+    fn health(&self) -> Health {
+        self.memory.health()
+    }
+}
+
 pub struct Node {
     pub address: SocketAddr,
     pub directory: Arc<Directory>,
@@ -61,8 +96,7 @@ pub struct Node {
     pub script: Arc<Mutex<Script>>,
     pub clock: Clock,
     /// User, device and place of connections that were looked for in vain.
-    pub lacking: Arc<Mutex<Vec<(String, String, Place)>>>,
-    pub displaced: Arc<Mutex<Vec<Place>>>,
+    pub lacking: Arc<Mutex<Vec<Lacking>>>,
     mail: Sender<ToShard>,
     control: Option<ControlThread>,
     shard: Option<JoinHandle<()>>,
@@ -90,7 +124,8 @@ impl Node {
             draining: false,
             version: "0".into(),
         };
-        let registry = Arc::new(MemoryRegistry::new(lease));
+        let lacking = Arc::new(Mutex::new(Vec::new()));
+        let registry = Arc::new(Registered { memory: MemoryRegistry::new(lease), lacking: lacking.clone() });
         let stats = Arc::new(NodeStats::new(1, &config.lanes, BuildInfo::current()));
         let bell = Arc::new(Bell(Mutex::new(false), Condvar::new()));
         let mut rooms = vec![config.limits.mailbox; lanes + 1];
@@ -103,13 +138,13 @@ impl Node {
             shards: vec![mail.clone()],
             stats: stats.clone(),
             node: NODE,
+            number: NODE,
         }));
         let drain = Arc::new(DrainSwitch::new(config.drain, config.lifetime.grace_ms));
         let blocks = Arc::new(Blocks::default());
         let clock = Clock::start();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (lacking, displaced) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let control = Control {
             config: Arc::new(config),
             router,
@@ -120,17 +155,6 @@ impl Node {
             clock,
             collapse_seed: foldhash::fast::RandomState::default(),
             peers: None,
-            node: NODE,
-            lacking: {
-                let lacking = lacking.clone();
-                Arc::new(move |user, device, place| {
-                    lacking.lock().unwrap().push((user.to_owned(), device.to_owned(), place));
-                })
-            },
-            displaced: {
-                let displaced = displaced.clone();
-                Arc::new(move |place| displaced.lock().unwrap().push(place))
-            },
         };
         let control = Some(spawn(listener, control).unwrap());
         let script = Arc::new(Mutex::new(Script::default()));
@@ -138,20 +162,7 @@ impl Node {
             let script = script.clone();
             move || run_shard(receiver, &bell, &script)
         }));
-        Self {
-            address,
-            directory,
-            drain,
-            stats,
-            blocks,
-            script,
-            clock,
-            lacking,
-            displaced,
-            mail,
-            control,
-            shard,
-        }
+        Self { address, directory, drain, stats, blocks, script, clock, lacking, mail, control, shard }
     }
 
     /// Connects a device, whose messages get the outcome, or none at all. Says where it is.
@@ -241,7 +252,7 @@ fn run_shard(mut receiver: Receiver<ToShard>, bell: &Bell, script: &Mutex<Script
                     }
                 }
                 ToShard::Close { key, reason, goaway } => {
-                    assert!(goaway);
+                    assert_eq!(goaway, reason != Reason::Displaced);
                     script.closed.push((key.index, reason));
                 }
                 ToShard::Stop => return,

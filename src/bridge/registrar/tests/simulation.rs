@@ -1,10 +1,7 @@
 //! Several nodes' registrars on a registry that delays, loses, forgets and fails over; nodes that pause, die and come back.
 //! Everything follows from a seed.
 
-use super::{
-    node::{Conn, Node, Table, arrived},
-    redis::Redis,
-};
+use super::node::{Conn, Node, Table, arrived};
 use crate::{
     bridge::{
         registrar::{Action, Found, Input, Registrar, Settings},
@@ -12,6 +9,7 @@ use crate::{
         store::{Event, Failure, Output, Place, Record, Reply, Request, node_number},
     },
     kit::random::Random,
+    sim::redis::Redis,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

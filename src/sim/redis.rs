@@ -2,7 +2,7 @@
 
 use crate::bridge::{
     registry::Lease,
-    store::{Connected, Device, Devices, LiveLease, Record, Renewed, Reply, Request},
+    store::{Connected, Device, Devices, LiveLease, Record, Renewed, Reply, Request, user_hash},
 };
 use std::collections::BTreeMap;
 
@@ -29,6 +29,12 @@ impl Redis {
         self.mark += 1;
     }
 
+    /// Whether a run of a node has a lease.
+    pub fn has_lease(&self, node: &str, incarnation: u64, now_ms: u64) -> bool {
+        let held = self.leases.get(node);
+        held.is_some_and(|(lease, until_ms, _)| lease.incarnation == incarnation && *until_ms > now_ms)
+    }
+
     /// `sent_ms`: when the request was submitted, which the script knows by the request's age.
     pub fn run(&mut self, request: &Request, sent_ms: u64, now_ms: u64) -> Reply {
         match request {
@@ -38,7 +44,7 @@ impl Redis {
                     protocol: Some(*protocol),
                     connected_ms: sent_ms - age_ms,
                     expires_ms: now_ms + life_ms,
-                    user: crate::bridge::store::user_hash(user),
+                    user: user_hash(user),
                 };
                 let devices = self.users.entry(user.to_string()).or_default();
                 let held = devices.get(&**device).copied().filter(|(held, _)| held.expires_ms > now_ms);

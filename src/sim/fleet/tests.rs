@@ -1,0 +1,71 @@
+//! The runs of `make test` and of `make sim`, as for one node.
+
+use super::run::{Report, run_seed};
+use crate::{
+    kit::mutant::Mutant,
+    sim::tests::{seeds, variable},
+};
+use std::panic;
+
+/// Seeds of every `make test`.
+const FIXED: std::ops::Range<u64> = 0..6;
+const STEPS: u64 = 400;
+/// A defect that so many seeds do not find goes unnoticed.
+const MUTANT_SEEDS: u64 = 24;
+const MUTANT_STEPS: u64 = 400;
+
+fn replayable(seed: u64, steps: u64) -> Report {
+    match panic::catch_unwind(|| run_seed(seed, steps)) {
+        Ok(report) => report,
+        Err(cause) => {
+            eprintln!("seed {seed} fails; make sim SEED={seed} FLEET_STEPS={steps} runs it again");
+            panic::resume_unwind(cause)
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_fleet_every_rule_is_kept() {
+    let steps = variable("FLEET_STEPS").unwrap_or(STEPS);
+    let mut all = Report::default();
+    for seed in seeds(FIXED) {
+        let report = replayable(seed, steps);
+        println!(
+            "seed {seed}: {} connections, {} displaced, {} messages, {} s",
+            report.connections,
+            report.displaced,
+            report.messages,
+            report.ms / 1_000
+        );
+        all.displaced += report.displaced;
+        all.routed += report.routed;
+        for (name, count) in report.outcomes {
+            *all.outcomes.entry(name).or_default() += count;
+        }
+    }
+    println!("{all:#?}");
+    let many = variable("SIM_SEED").is_none();
+    assert!(!many || all.displaced > 0 && all.routed > 0, "what the fleet is about was never met");
+}
+
+#[test]
+fn every_deliberate_defect_of_a_fleet_is_found() {
+    let mut survivors = Vec::new();
+    for &mutant in Mutant::OF_FLEET {
+        let found = (0..MUTANT_SEEDS).find(|&seed| {
+            let run = || mutant.with(|| run_seed(seed, MUTANT_STEPS));
+            panic::catch_unwind(run).is_err()
+        });
+        match found {
+            Some(seed) => println!("{mutant:?} is found by seed {seed}"),
+            None => survivors.push(mutant),
+        }
+    }
+    assert_eq!(survivors, [], "nobody noticed");
+}
+
+#[test]
+fn a_seed_is_the_same_run_again() {
+    assert_eq!(run_seed(7, 200), run_seed(7, 200));
+    assert_ne!(run_seed(7, 200).digest, run_seed(8, 200).digest);
+}
