@@ -4,7 +4,7 @@
 
 use super::{
     core::{Bridge, Parts, ToBridge},
-    store::{Output, Request, Store},
+    store::{Output, Reply, Request, Store},
 };
 use crate::{
     clock::Clock,
@@ -23,8 +23,8 @@ use std::{
 };
 use tokio::{runtime::Runtime, sync::Notify, time::Instant};
 
-/// Changes are gathered so long before they are looked at: they are told to the registry many at once, and on a busy node the
-/// shards wake the thread a thousand times a second at most.
+/// Changes, and answers that nobody waits for, are gathered so long before they are looked at: changes are told to the registry
+/// many at once, and on a busy node the shards and the store wake the thread a thousand times a second at most for them.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long the thread goes on telling the registry who has left once the node leaves.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
@@ -95,8 +95,9 @@ impl BridgeThread {
     ) -> io::Result<Self> {
         // Bounded by what is asked: each request has one answer, and there are few events.
         let (deliver, outputs) = mpsc::channel();
-        let bell = bells.urgent.clone();
+        let (urgent, changed) = (bells.urgent.clone(), bells.changed.clone());
         let store = store(Box::new(move |output| {
+            let bell = if is_waited_for(&output) { &urgent } else { &changed };
             // The thread outlives the store.
             let _ = deliver.send(output);
             bell.wake();
@@ -139,6 +140,12 @@ impl BridgeThread {
     }
 }
 
+/// False for what is only written down: that a change was carried out.
+fn is_waited_for(output: &Output) -> bool {
+    let is_change = |reply: &Reply| matches!(reply, Reply::Connected(_) | Reply::Disconnected(_));
+    !matches!(output, Output::Answer { result: Ok(reply), .. } if is_change(reply))
+}
+
 struct Runner {
     bridge: Bridge,
     store: Store,
@@ -155,8 +162,9 @@ impl Runner {
         loop {
             let outputs = self.outputs.try_iter().take(OUTPUTS_MAX);
             let store = &self.store;
-            let turn =
-                self.bridge.turn(self.clock.now(), outputs, &mut |id, request| store.submit(id, request));
+            let mut submit = |id, request| store.submit_quietly(id, request);
+            let turn = self.bridge.turn(self.clock.now(), outputs, &mut submit);
+            store.wake();
             if let Some(incarnation) = turn.superseded {
                 self.superseded.store(incarnation, Ordering::Release);
             }

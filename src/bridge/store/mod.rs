@@ -134,7 +134,23 @@ impl Store {
     /// # Errors
     /// [`Full`] when too many requests wait for its master: nothing will be delivered for it.
     pub fn submit(&self, id: u64, request: Request) -> Result<(), Full> {
+        self.submit_quietly(id, request)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The same for a request that others follow at once: it may wait until [`Store::wake`], so that all leave in one pipeline.
+    /// Woken by the first, a master's thread would send that one alone, which costs Redis a multiple.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn submit_quietly(&self, id: u64, request: Request) -> Result<(), Full> {
         self.fleet.submit(id, request)
+    }
+
+    /// Has what was submitted quietly leave.
+    pub fn wake(&self) {
+        self.fleet.wake();
     }
 
     /// What has been counted since the start.
