@@ -27,7 +27,7 @@ pub fn measure(redis: &Redis, table: &mut Table) -> Outcome<()> {
             call.cmd("PEXPIRE").arg(self::key(number)).arg(LIFE_MS);
         })
     })?;
-    let ours = slope(redis, || connect_bare(redis, 0..USERS, PIPELINE))?;
+    let ours = slope(redis, || connect_bare(redis, 0..USERS, PIPELINE, None))?;
     let usage: u64 = redis::cmd("MEMORY").arg("USAGE").arg(self::key(7)).query(&mut redis.connection()?)?;
     redis.flush()?;
     table.ratio(
