@@ -22,6 +22,8 @@ const SENDERS: u32 = 4;
 const EVERY: Duration = Duration::from_millis(4);
 /// Before Redis loses everything.
 const CALM: Duration = Duration::from_secs(3);
+/// And so much longer each time: the node looks once a second, and is to be met at different moments between two looks.
+const SHIFT: Duration = Duration::from_millis(230);
 /// Keys that are no user's, at most: leases and marks.
 const OTHER_KEYS: u64 = 8;
 
@@ -50,7 +52,8 @@ pub fn measure(redis: &Redis, table: &mut Table) -> Outcome<()> {
                 })
             })
             .collect();
-        let losses: Outcome<Vec<Loss>> = (0..TURNS).map(|_| lose(redis)).collect();
+        let losses: Outcome<Vec<Loss>> =
+            (0..TURNS as u32).map(|turn| lose(redis, CALM + SHIFT * turn)).collect();
         stops.store(true, Relaxed);
         let mut pushed = Vec::new();
         for sender in senders {
@@ -99,10 +102,10 @@ fn tell(losses: &[Loss], pushed: &[Pushed], table: &mut Table) {
     ));
 }
 
-fn lose(redis: &Redis) -> Outcome<Loss> {
+fn lose(redis: &Redis, calm: Duration) -> Outcome<Loss> {
     let mut connection = redis.connection()?;
     let mut keys = || -> Outcome<u64> { Ok(redis::cmd("DBSIZE").query(&mut connection)?) };
-    thread::sleep(CALM);
+    thread::sleep(calm);
     redis.flush()?;
     let lost = Instant::now();
     until("the first record", || Ok(keys()? > OTHER_KEYS))?;

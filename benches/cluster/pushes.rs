@@ -171,8 +171,8 @@ fn tell(manner: Manner, users: u32, [alone, right, wrong]: &[Cost; 3], table: &m
     };
     let figure = format!("both nodes' CPU per {how}, through the wrong node, us; floor: the right one");
     table.ratio(&figure, right.nodes(), wrong.nodes(), 2, "2");
-    let figure = format!("the same through the right node; floor: a node with the registry in memory");
-    table.ratio(&figure, alone.nodes(), right.nodes(), 2, "");
+    let figure = "the same through the right node; floor: a node with the registry in memory";
+    table.ratio(figure, alone.nodes(), right.nodes(), 2, "");
     table.remark(format!(
         "CPU per {how}, us: wrong node {:.2} + holding node {:.2} + Redis {:.2} ({:.0} a second); right node {:.2} + Redis {:.2} \
          ({:.0} a second); in memory {:.2} ({:.0} a second).",

@@ -118,6 +118,8 @@ pub struct Turn {
     pub next_ms: u64,
     /// A later run has this node's name.
     pub superseded: Option<u64>,
+    /// Changes of connections that were taken.
+    pub changes: usize,
     /// The node leaves.
     pub leaving: bool,
     /// Nothing is left to be told to the registry.
@@ -201,7 +203,8 @@ impl Bridge {
             self.hear(now_ms, output);
         }
         let mut more = self.read_letters(now_ms);
-        more |= self.read_changes(now_ms);
+        let (changes, more_changes) = self.read_changes(now_ms);
+        more |= more_changes;
         self.registrar.advance(now_ms, &self.own);
         // Before the first record that carries it is written.
         self.registry.set_incarnation(self.registrar.incarnation());
@@ -212,7 +215,7 @@ impl Bridge {
         }
         let next_ms = self.registrar.next_ms(now_ms).min(self.viewed_ms + VIEW_EVERY_MS);
         let told_all = !more && self.registrar.unsettled() == 0;
-        Turn { more, next_ms, superseded, leaving: self.leaving, told_all }
+        Turn { more, next_ms, superseded, changes, leaving: self.leaving, told_all }
     }
 
     /// Whether all that there is to tell the registry is told, and nothing is being registered again.
@@ -297,8 +300,8 @@ impl Bridge {
         more
     }
 
-    /// Takes changes as long as the registrar has room for them. Says whether there are more that it has room for.
-    fn read_changes(&mut self, now_ms: u64) -> bool {
+    /// Takes changes as long as the registrar has room for them. Says how many, and whether there are more that it has room for.
+    fn read_changes(&mut self, now_ms: u64) -> (usize, bool) {
         let journal = self.own.directory.journal();
         if journal.is_some_and(|journal| journal.take_missed()) {
             self.walking = Some(0);
@@ -312,6 +315,7 @@ impl Bridge {
                 self.own.directory.walk_changes(from, room.min(WALK_MAX), |entry| changed.push(entry));
             more |= self.walking.is_some();
         }
+        let taken = changed.len();
         for entry in changed.drain(..) {
             let input = self.own.directory.take_change(entry, |change| match change {
                 Change::Arrived { user, route } => Input::Arrived(self.own.arrived(user, route)),
@@ -327,7 +331,7 @@ impl Bridge {
             }
         }
         self.changed = changed;
-        more
+        (taken, more)
     }
 
     /// Does what the registrar wants done. Returns the later run of this node, if there is one.

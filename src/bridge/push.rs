@@ -125,6 +125,12 @@ impl Push {
         self.inner.as_ref().map_or(0, |inner| inner.targets.len())
     }
 
+    /// Ready when it is known which devices it goes to, and they have been sent it: the registry need not be waited for any
+    /// more. To be polled for many pushes at once, so that none waits for another's answer.
+    pub fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.as_mut().map_or(Poll::Ready(()), |inner| inner.poll_found(cx))
+    }
+
     /// Polls once without a caller to wake.
     pub(super) fn is_done(&mut self) -> bool {
         Pin::new(self).poll(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -137,11 +143,7 @@ impl Future for Push {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(Delivered::default()) };
         loop {
-            if let Some(lookup) = &mut inner.lookup {
-                let answer = ready!(Pin::new(lookup).poll(cx));
-                inner.lookup = None;
-                inner.hear(answer);
-            }
+            ready!(inner.poll_found(cx));
             while let Some(round) = inner.rounds.last() {
                 ready!(round.batch.poll_done(cx));
                 inner.collect();
@@ -168,6 +170,16 @@ impl Drop for Push {
 }
 
 impl Inner {
+    /// Takes the registry's answer, where one is waited for.
+    fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(lookup) = &mut self.lookup {
+            let answer = ready!(Pin::new(lookup).poll(cx));
+            self.lookup = None;
+            self.hear(answer);
+        }
+        Poll::Ready(())
+    }
+
     /// Posts the message to some targets.
     fn post(&mut self, targets: Vec<usize>) {
         if targets.is_empty() {
