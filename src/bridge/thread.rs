@@ -149,7 +149,7 @@ impl BridgeThread {
 
 /// False for what is only written down: that a change was carried out.
 fn is_waited_for(output: &Output) -> bool {
-    let is_change = |reply: &Reply| matches!(reply, Reply::Connected(_) | Reply::Disconnected(_));
+    let is_change = |reply: &Reply| matches!(reply, Reply::Connected(_) | Reply::Disconnected { .. });
     !matches!(output, Output::Answer { result: Ok(reply), .. } if is_change(reply))
 }
 
