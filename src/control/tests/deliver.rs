@@ -144,16 +144,20 @@ fn no_frame_reaches_another_user_or_another_run() {
     let tv = node.connect("ann", Some("tv"), Some(Outcome::Written));
     let send = |place, user, device| sender.send(&node, to(place, user, device, text("x")));
     assert_eq!(send(tv, "bob", "tv"), Outcome::Stale);
-    assert_eq!(*node.lacking.lock().unwrap(), [("bob".to_owned(), "tv".to_owned(), tv)]);
+    assert_eq!(*node.others.lacking.lock().unwrap(), [("bob".to_owned(), "tv".to_owned(), tv)]);
     assert_eq!(send(Place { incarnation: 2, ..tv }, "ann", "tv"), Outcome::Stale);
     assert_eq!(send(Place { node: 8, ..tv }, "ann", "tv"), Outcome::Stale);
-    assert_eq!(node.lacking.lock().unwrap().len(), 1, "another run's records are no business of this one");
+    assert_eq!(
+        node.others.lacking.lock().unwrap().len(),
+        1,
+        "another run's records are no business of this one"
+    );
     assert!(node.script.lock().unwrap().messages.is_empty());
     let mut old = tv;
     old.connection.key.generation += 2;
     assert_eq!(send(old, "ann", "phone"), Outcome::Stale);
     assert_eq!(send(old, "ann", "tv"), Outcome::Written, "the device has another connection here");
-    assert_eq!(node.lacking.lock().unwrap().len(), 2);
+    assert_eq!(node.others.lacking.lock().unwrap().len(), 2);
 }
 
 #[test]
