@@ -298,9 +298,16 @@ impl Inner {
                 .routes
                 .iter()
                 .position(|route| &*route.device == device && held.is_none_or(|held| held != route.place));
-            if let Some(place) = now {
-                target.at = At::There(found.clone(), place);
-                moved.push(at);
+            match now {
+                Some(place) => {
+                    target.at = At::There(found.clone(), place);
+                    moved.push(at);
+                }
+                // It has left in the meantime: its node was not reached since it is leaving too.
+                None if !found.partial && !found.routes.iter().any(|route| &*route.device == device) => {
+                    self.outcomes[at] = Outcome::Stale;
+                }
+                None => {}
             }
         }
         self.post(moved);

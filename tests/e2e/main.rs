@@ -28,6 +28,7 @@ mod load;
 mod loadtest;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
+mod namespace;
 mod node;
 mod npm;
 mod proxy;

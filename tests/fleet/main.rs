@@ -10,6 +10,8 @@ mod client;
 #[allow(dead_code)]
 #[path = "../e2e/http.rs"]
 mod http;
+#[path = "../e2e/namespace.rs"]
+mod namespace;
 #[allow(dead_code)]
 #[path = "../e2e/node.rs"]
 mod node;
@@ -27,6 +29,7 @@ mod herd;
 mod links;
 mod nodes;
 mod outages;
+mod partition;
 mod registry;
 mod traffic;
 mod verdict;

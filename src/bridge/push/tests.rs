@@ -261,6 +261,7 @@ fn what_is_gone_is_looked_up_once_more() {
         (Outcome::Stale, &[("tv", 2)], "tv stale there"),
         (Outcome::Failed, &[("tv", 2)], "tv failed there"),
         (Outcome::Stale, &[], "tv stale there"),
+        (Outcome::Failed, &[], "tv stale there"),
     ] {
         let mut bench = Bench::new(&[], vec![known(&[("tv", 2)]), known(again)]);
         bench.others.outcomes.lock().unwrap().push((2, first));
