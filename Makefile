@@ -14,6 +14,7 @@ FUZZ_TARGETS ?= config connection credentials deflate deliver head proxy sse web
 
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
+FLEET_STEPS ?= 1000
 
 .PHONY: help run test autobahn check bench bench-cluster leak soak sim fuzz
 
@@ -26,7 +27,7 @@ help:
 	@echo 'make bench-cluster  what nodes, Redis and the way between nodes cost (three minutes)'
 	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
 	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
-	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults; make sim SEED=n repeats one'
+	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults, and as many fleets; make sim SEED=n repeats one of each'
 	@echo 'make fuzz      fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS)'
 	@echo
 	@echo 'make run takes CLIENTS=$(CLIENTS) and INTERNAL=$(INTERNAL)'
@@ -75,10 +76,10 @@ leak:
 soak:
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --test e2e soak:: -- --nocapture
 
-# One seed where SEED is given, else as many as SIM_RUNS from a fresh one on. Each prints its seed.
+# One seed where SEED is given, else as many as SIM_RUNS from a fresh one on. Each prints its seed. A fleet is several nodes.
 sim:
-	SIM_STEPS=$(SIM_STEPS) $(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SIM_RUNS)) \
-		$(CARGO) test --profile sim --lib sim::tests::whatever_happens -- --nocapture
+	SIM_STEPS=$(SIM_STEPS) FLEET_STEPS=$(FLEET_STEPS) $(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SIM_RUNS)) \
+		$(CARGO) test --profile sim --lib -- --nocapture sim::tests::whatever_happens sim::fleet::tests::whatever_happens
 
 # New inputs go to fuzz/found, so that the corpus stays what was chosen for it.
 fuzz:

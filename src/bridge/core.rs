@@ -239,12 +239,12 @@ impl Bridge {
                     self.refused = Some((now_ms, why.clone()));
                 }
             }
-            Output::Event(event) => self.note(event),
+            Output::Event(event) => self.note(now_ms, event),
         }
         self.registrar.handle(now_ms, Input::Store(output), &self.own);
     }
 
-    fn note(&mut self, event: &Event) {
+    fn note(&mut self, now_ms: u64, event: &Event) {
         match event {
             Event::Up { master, .. } => {
                 self.causes.remove(master);
@@ -266,6 +266,7 @@ impl Bridge {
                 tracing::warn!(master, ?cause, "a connection to the registry was dropped; a new one is made");
             }
             Event::Lost { master, .. } => {
+                self.registry.distrust(now_ms);
                 self.stats.fleet.registry_lost();
                 tracing::warn!(master, "the registry may have lost writes: connections are registered again");
             }
@@ -380,7 +381,8 @@ impl Bridge {
             Arc::new(Found { routes, foreign: found.foreign, partial: found.partial })
         });
         // Whoever asked may have left.
-        let _ = answer.send(self.registry.learn(&user, asked_ms, found));
+        let lives = |place: &Place| self.registrar.lives(place, now_ms);
+        let _ = answer.send(self.registry.learn(&user, asked_ms, found, &lives));
     }
 
     fn route(&self, now_ms: u64, route: &registrar::Route) -> Option<Route> {
@@ -488,6 +490,16 @@ impl Connections {
 impl Own for Connections {
     fn holds(&self, user: &str, handle: Handle) -> bool {
         self.directory.holds(user, handle)
+    }
+
+    fn arrived(&self, user: &str, handle: Handle) -> Option<Arrived> {
+        let mut found = None;
+        self.directory.lookup(user, |route| {
+            if route.handle == handle {
+                found = Some(self.arrived(user, route));
+            }
+        });
+        found
     }
 
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64> {

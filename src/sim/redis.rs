@@ -1,8 +1,11 @@
 //! Redis with the store's scripts, without its bytes.
 
-use crate::bridge::{
-    registry::Lease,
-    store::{Connected, Device, Devices, LiveLease, Record, Renewed, Reply, Request, user_hash},
+use crate::{
+    bridge::{
+        registry::Lease,
+        store::{Connected, Device, Devices, LiveLease, Place, Record, Renewed, Reply, Request, user_hash},
+    },
+    model::Handle,
 };
 use std::collections::BTreeMap;
 
@@ -48,7 +51,11 @@ impl Redis {
                 };
                 let devices = self.users.entry(user.to_string()).or_default();
                 let held = devices.get(&**device).copied().filter(|(held, _)| held.expires_ms > now_ms);
-                let rank = |record: &Record| (record.connected_ms, record.place.incarnation);
+                let rank = |record: &Record| {
+                    let Place { node, incarnation, connection } = record.place;
+                    let Handle { shard, key } = connection;
+                    (record.connected_ms, incarnation, shard, key.index, key.generation, node)
+                };
                 let of = |displaced: [Option<Record>; 2]| Connected::Stands {
                     displaced: displaced
                         .into_iter()

@@ -29,6 +29,8 @@ mod loadtest;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;
+// The same.
+#[allow(dead_code)]
 mod node;
 mod npm;
 mod proxy;

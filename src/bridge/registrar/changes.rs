@@ -83,6 +83,11 @@ impl Changes {
         self.unsettled.len()
     }
 
+    /// A connection that is not settled, as it arrived.
+    pub fn arrived(&self, handle: Handle) -> Option<&Arrived> {
+        self.unsettled.get(&handle).map(|held| &held.arrived)
+    }
+
     /// A connection is to be registered, for the first time or again.
     pub fn arrive(&mut self, arrived: Arrived) {
         let handle = arrived.handle;

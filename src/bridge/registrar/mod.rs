@@ -37,7 +37,7 @@ use crate::{
     model::{Handle, Reason},
 };
 use changes::{Change, Changes};
-use fleet::Fleet;
+use fleet::{Fleet, Life};
 use healing::Healing;
 use lookups::Lookups;
 use std::collections::HashMap;
@@ -199,6 +199,11 @@ impl Registrar {
         self.fleet.lease_of(node, now_ms)
     }
 
+    /// Whether the node of a connection lives, in that run.
+    pub fn lives(&self, place: &Place, now_ms: u64) -> bool {
+        self.fleet.life_of(place, now_ms) == Life::Live
+    }
+
     /// Changes that are not yet in the registry.
     pub fn unsettled(&self) -> usize {
         self.changes.len()
@@ -244,13 +249,13 @@ impl Registrar {
                 match result {
                     Ok(reply) => {
                         if let Some(user) = self.changes.settled(handle) {
-                            self.removed(now_ms, &reply, &user);
+                            self.removed(now_ms, &reply, &user, own);
                         }
                     }
                     Err(_) => self.changes.failed(handle, now_ms),
                 }
             }
-            (Asked::Purge { user }, Ok(reply)) => self.removed(now_ms, &reply, &user),
+            (Asked::Purge { user }, Ok(reply)) => self.removed(now_ms, &reply, &user, own),
             (Asked::Lookup { user, at_ms }, Ok(Reply::Devices(devices))) => {
                 self.found(now_ms, id, user, at_ms, devices, own);
             }
@@ -292,7 +297,13 @@ impl Registrar {
         match connected {
             Connected::Stands { displaced } => {
                 if let Some(user) = self.changes.registered(handle) {
-                    self.begin_to_tell(now_ms, &displaced, &user);
+                    self.begin_to_tell(now_ms, &displaced, &user, own);
+                }
+            }
+            Connected::Beaten { by } if self.is_past(handle, &by.place, own) => {
+                if let Some(Arrived { user, device, .. }) = self.changes.arrived(handle).cloned() {
+                    self.lacking(user, device, by.place, own);
+                    self.changes.failed(handle, now_ms);
                 }
             }
             Connected::Beaten { by } => {
@@ -329,10 +340,18 @@ impl Registrar {
         self.changes.failed(handle, now_ms);
     }
 
+    /// Whether what has beaten a connection is one of this run that is gone. Of two that began in one moment the registry
+    /// cannot say which is newer; the directory can.
+    fn is_past(&self, handle: Handle, by: &Place, own: &dyn Own) -> bool {
+        let is_own = (by.node, by.incarnation) == (self.node, self.incarnation) && by.connection != handle;
+        let user = self.changes.arrived(handle).map(|arrived| &arrived.user);
+        is_own && user.is_some_and(|user| !own.holds(user, by.connection))
+    }
+
     /// A record of this node's is gone. Whom its connection displaced, this node may not have heard before.
-    fn removed(&mut self, now_ms: u64, reply: &Reply, user: &str) {
+    fn removed(&mut self, now_ms: u64, reply: &Reply, user: &str, own: &dyn Own) {
         if let Reply::Disconnected { displaced: Some(record), .. } = reply {
-            self.begin_to_tell(now_ms, &[*record], user);
+            self.begin_to_tell(now_ms, &[*record], user, own);
         }
     }
 

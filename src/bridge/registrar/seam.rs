@@ -49,6 +49,9 @@ pub trait Own {
     /// Whether the connection is there and takes messages.
     fn holds(&self, user: &str, handle: Handle) -> bool;
 
+    /// What is to be told of a connection that is there.
+    fn arrived(&self, user: &str, handle: Handle) -> Option<Arrived>;
+
     /// Shows at most `max` connections from a place in some order on; the place to go on from, None at the end.
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64>;
 }

@@ -2,7 +2,11 @@
 //!
 //! Owns whom to tell, and when again.
 
-use super::{Registrar, fleet::Life, seam::Action};
+use super::{
+    Registrar,
+    fleet::Life,
+    seam::{Action, Own},
+};
 use crate::{
     bridge::store::{Place, Record},
     kit::mutant::Mutant,
@@ -48,10 +52,17 @@ impl Registrar {
     }
 
     /// Connections of a user were displaced. Those that find no room stay until their life ends, and take no messages.
-    pub(super) fn begin_to_tell(&mut self, now_ms: u64, displaced: &[Record], user: &str) {
+    pub(super) fn begin_to_tell(&mut self, now_ms: u64, displaced: &[Record], user: &str, own: &dyn Own) {
         for place in displaced.iter().map(|record| record.place) {
-            // Of this node's own the directory knows already, and an earlier run of it has no connections.
-            if place.node == self.node || self.tells.since.len() >= self.settings.tells_max {
+            if place.node == self.node {
+                // The directory knows already, but that one which is there lost its record to one that began in the same
+                // moment: an earlier run has no connections.
+                let run = (place.incarnation == self.incarnation).then_some(place.connection);
+                let there = run.and_then(|connection| own.arrived(user, connection));
+                there.into_iter().for_each(|arrived| self.changes.arrive(arrived));
+                continue;
+            }
+            if self.tells.since.len() >= self.settings.tells_max {
                 continue;
             }
             if let Entry::Vacant(vacant) = self.tells.since.entry(place) {
@@ -73,8 +84,8 @@ impl Registrar {
                     self.actions.push(Action::Tell { address: lease.address.clone(), place, user });
                 }
                 (Life::Dead, _) => drop(self.tells.since.remove(&place)),
-                // The table does not know it, and has been asked for since: it is dead.
-                _ if self.fleet.is_fresh(since_ms) && !self.fleet.is_frozen(now_ms) => {
+                // The table does not know it, and has been asked for since, not just in the same ms: it is dead.
+                _ if self.fleet.is_fresh(since_ms + 1) && !self.fleet.is_frozen(now_ms) => {
                     self.tells.since.remove(&place);
                 }
                 // The table will say.

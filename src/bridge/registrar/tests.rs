@@ -1,3 +1,4 @@
 mod node;
+mod races;
 mod rules;
 mod simulation;

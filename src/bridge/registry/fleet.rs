@@ -61,8 +61,8 @@ impl FleetRegistry {
     }
 
     /// Takes in what the registry has said to a question of `asked_ms`, and returns what to answer: where it said nothing,
-    /// what was known before.
-    pub fn learn(&self, user: &str, asked_ms: u64, answer: Answer) -> Answer {
+    /// what was known before, of places that `lives` says may yet be there.
+    pub fn learn(&self, user: &str, asked_ms: u64, answer: Answer, lives: &dyn Fn(&Place) -> bool) -> Answer {
         let mut cache = self.cache();
         match answer {
             Ok(found) => {
@@ -70,8 +70,14 @@ impl FleetRegistry {
                 Ok(found)
             }
             Err(failure @ (Failure::Misattributed | Failure::Invalid)) => Err(failure),
-            Err(failure) => cache.get_old(user).ok_or(failure),
+            Err(failure) => cache.get_old(user, lives).ok_or(failure),
         }
+    }
+
+    /// Something may have been lost of late, and nobody has said so before now: what was found until now proves nothing by what
+    /// it lacks, and is used only where the registry cannot say more.
+    pub fn distrust(&self, now_ms: u64) {
+        self.cache().distrust(now_ms);
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

@@ -53,24 +53,32 @@ pub struct Cache {
     order: VecDeque<(u64, Box<str>)>,
     life_ms: u64,
     max: usize,
+    /// What was asked before is not believed.
+    since_ms: u64,
 }
 
 impl Cache {
     /// At most `max` users, each believed for `life_ms`.
     pub fn new(life_ms: u64, max: usize) -> Self {
-        Self { by_user: HashMap::new(), order: VecDeque::new(), life_ms, max }
+        Self { by_user: HashMap::new(), order: VecDeque::new(), life_ms, max, since_ms: 0 }
     }
 
     /// What is believed.
     pub fn get(&self, user: &str, now_ms: u64) -> Option<Arc<Found>> {
         let cached = self.by_user.get(user)?;
-        (now_ms < cached.at_ms + self.life_ms).then(|| cached.found.clone())
+        (now_ms < cached.at_ms + self.life_ms && cached.at_ms >= self.since_ms).then(|| cached.found.clone())
     }
 
-    /// What was believed once, for want of better.
-    pub fn get_old(&self, user: &str) -> Option<Arc<Found>> {
-        let cached = self.by_user.get(user)?;
-        Some(Arc::new(Found { partial: true, ..(*cached.found).clone() }))
+    /// Believes only what is asked from now on.
+    pub fn distrust(&mut self, now_ms: u64) {
+        self.since_ms = now_ms;
+    }
+
+    /// What was believed once, for want of better, as far as it may yet be so.
+    pub fn get_old(&self, user: &str, lives: &dyn Fn(&Place) -> bool) -> Option<Arc<Found>> {
+        let mut found = Found { partial: true, ..(*self.by_user.get(user)?.found).clone() };
+        found.routes.retain(|route| lives(&route.place));
+        (!found.routes.is_empty()).then(|| Arc::new(found))
     }
 
     /// Keeps what was asked at `at_ms`; absence is not kept.
@@ -121,14 +129,21 @@ mod tests {
         cache.put("ann", found(1), 500);
         assert_eq!(cache.get("ann", 1_499), Some(found(1)));
         assert_eq!(cache.get("ann", 1_500), None);
-        assert!(cache.get_old("ann").is_some_and(|found| found.partial && found.routes.len() == 1));
+        assert!(
+            cache.get_old("ann", &|_| true).is_some_and(|found| found.partial && found.routes.len() == 1)
+        );
         cache.put("ann", found(2), 1_600);
         assert_eq!(cache.get("ann", 1_700), Some(found(2)));
         cache.put("ann", Arc::default(), 1_800);
         assert_eq!(cache.get("ann", 1_800), None);
+        cache.put("ann", found(3), 1_850);
+        cache.distrust(1_900);
+        assert_eq!(cache.get("ann", 1_900), None, "it may have been asked after a loss");
+        assert!(cache.get_old("ann", &|_| true).is_some());
+        assert_eq!(cache.get_old("ann", &|_| false), None, "its node is dead");
         cache.put("ann", found(3), 1_900);
         cache.evict("ann");
-        assert_eq!((cache.get("ann", 1_900), cache.get_old("ann")), (None, None));
+        assert_eq!((cache.get("ann", 1_900), cache.get_old("ann", &|_| true)), (None, None));
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub fn act(fleet: &mut Fleet) {
         lose_writes(fleet);
     }
     match fleet.choices.below(100) {
-        0..20 => connect(fleet),
+        0..18 => connect(fleet),
+        18..20 => rush(fleet),
         20..28 => depart(fleet),
         28..65 => push(fleet),
         65..68 => operate(fleet),
@@ -64,6 +65,18 @@ fn connect(fleet: &mut Fleet) {
         }
     }
     fleet.connect(at, (user, device));
+}
+
+/// Many come to one node at once.
+pub fn rush(fleet: &mut Fleet) {
+    let at = any_node(fleet);
+    for _ in 0..6 {
+        let who = any_device(fleet);
+        let held = fleet.active.iter().any(|&number| fleet.members[number].is_of(&who.0, &who.1));
+        if !held && fleet.active.len() < fleet.plan.members {
+            fleet.connect(at, who);
+        }
+    }
 }
 
 fn depart(fleet: &mut Fleet) {

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 /// How long a connection, its node and everything around them must have been well before nothing is forgiven.
 pub(super) const CALM_US: u64 = 30_000_000;
+/// Connections that begin within this, on several nodes, are of one age: the clocks' ticks.
+const MOMENT_US: u64 = 20_000;
 /// A push ends within this: two lookups, each after a question for the table of nodes, and two deliveries.
 pub(super) const PUSH_MAX_US: u64 = 30_000_000;
 /// A lease, the age of the table and of the question for it, what a cache adds, and what an answer takes.
@@ -59,7 +61,7 @@ impl Fleet {
             // stayed for.
             let until_us = member.opened_us.or(member.may_have_opened().then_some(self.now_us));
             let is_other = other != number && member.is_of(&loser.user, &loser.device);
-            is_other && until_us.is_some_and(|until_us| until_us >= loser.asked_us)
+            is_other && until_us.is_some_and(|until_us| until_us + MOMENT_US >= loser.asked_us)
         });
         assert!(newer, "the newest connection of its device is displaced: {loser:?}");
     }

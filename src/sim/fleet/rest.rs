@@ -16,7 +16,9 @@ use crate::{
 use std::collections::BTreeSet;
 
 /// Until the silent are found, leases have ended, and all is told.
-const SETTLE_US: u64 = 70_000_000;
+const SETTLE_US: u64 = CALM_US + PUSH_MAX_US + 10_000_000;
+/// Until everybody is registered again, and absence proves something.
+const HEAL_US: u64 = 15_000_000;
 /// A few answers.
 const MOMENT_US: u64 = 3_000_000;
 /// Moves that are tried.
@@ -28,7 +30,6 @@ type There = (String, String, usize, (u16, u32, u32));
 impl Fleet {
     /// No more faults: everything settles.
     pub(super) fn rest(&mut self) {
-        self.faults = false;
         self.stores.faults = StoreFaults::NONE;
         self.links.faults = LinkFaults::NONE;
         (self.stores.is_up, self.stores.is_slow) = (true, false);
@@ -38,6 +39,7 @@ impl Fleet {
             self.slots[at].paused_until_us = 0;
             actions::revive(self, at);
         }
+        (0..3).for_each(|_| actions::rush(self));
         self.pass_us(SETTLE_US);
         if self.stores.failovers == 0 {
             self.check_registry();
@@ -48,12 +50,14 @@ impl Fleet {
             self.pass_us(MOMENT_US);
         }
         self.check_registry();
+        self.check_loss();
+        self.check_return();
         self.check_reach();
         for _ in 0..MOVES {
             self.check_move();
         }
         self.check_tell();
-        self.check_loss();
+        self.check_death();
         self.pass_us(2 * MOMENT_US);
         self.check_registry();
         assert_eq!(self.ledger.open().count(), 0, "every push has its outcomes");
@@ -106,9 +110,8 @@ impl Fleet {
     /// The registry is who is there. Those who were displaced by a node that died before it could say so may still be there.
     fn check_registry(&self) {
         let (mut there, known) = (self.there(), self.known());
-        let devices: BTreeSet<_> = known.iter().map(|(user, device, ..)| (user, device)).collect();
         let before = there.len();
-        there.retain(|one| known.contains(one) || !devices.contains(&(&one.0, &one.1)));
+        there.retain(|one| known.contains(one) || !self.is_overtaken(one));
         let forgotten = before - there.len();
         // Where nobody dies, it takes two lost replies in a row to the connects of one device.
         assert!(self.plan.nodes_die || forgotten <= 1, "{forgotten} displaced connections are still there");
@@ -120,6 +123,16 @@ impl Fleet {
         );
         let open = self.active.iter().filter(|&&number| self.members[number].opened_us.is_some()).count();
         assert_eq!(open, before, "who is there is who has a connection");
+    }
+
+    /// Whether its device has been elsewhere since.
+    fn is_overtaken(&self, (user, device, at, _): &There) -> bool {
+        let of_device = || self.members.iter().filter(|member| member.is_of(user, device));
+        let here = self.active.iter().map(|&number| &self.members[number]);
+        let opened_us = here.filter(|member| member.is_of(user, device) && member.at == *at);
+        let opened_us = opened_us.filter_map(|member| member.opened_us).max();
+        of_device()
+            .any(|member| member.at != *at && (member.opened_us > opened_us || member.may_have_opened()))
     }
 
     /// Everybody is reached through every node, once.
@@ -140,9 +153,13 @@ impl Fleet {
             member.opened_us.is_some() && member.user == sent.user && wanted(&member.device)
         };
         let members: Vec<usize> = self.active.iter().filter(of_user).copied().collect();
-        let devices: BTreeSet<&str> =
-            members.iter().map(|&number| self.members[number].device.as_str()).collect();
-        if devices.len() < members.len() {
+        let known = self.known();
+        let is_known = |&number: &usize| {
+            let member = &self.members[number];
+            known.iter().any(|(user, device, at, _)| member.is_of(user, device) && *at == member.at)
+        };
+        // Of one that was forgotten nothing can be said.
+        if !members.iter().all(is_known) {
             return;
         }
         for &member in &members {
@@ -162,6 +179,18 @@ impl Fleet {
         assert_eq!((done.devices.len(), done.unknown), (members.len(), false), "nobody else is found");
     }
 
+    /// Half of them leave, and a failover brings their records back: they do not outlast somebody's looking for them.
+    fn check_return(&mut self) {
+        let leaving: Vec<usize> = self.active.iter().copied().step_by(2).collect();
+        leaving.into_iter().for_each(|number| actions::leave(self, number));
+        self.pass_us(300_000);
+        self.stores.fail_over(self.now_us);
+        self.pass_us(HEAL_US);
+        self.push_everywhere();
+        self.pass_us(MOMENT_US);
+        self.check_registry();
+    }
+
     /// A device that somebody has just sent to comes back elsewhere, and is found at once.
     fn check_move(&mut self) {
         let nodes = self.slots.len() as u64;
@@ -171,8 +200,8 @@ impl Fleet {
         let held: Vec<usize> = held.collect();
         let from = held.last().map(|&number| self.members[number].at);
         let to = self.choices.below(nodes) as usize;
-        let others = (0..self.slots.len()).filter(|&at| at != to && Some(at) != from);
-        let through = others.last().unwrap_or(from.unwrap_or_default());
+        let mut others = (0..self.slots.len()).filter(|&at| at != to && Some(at) != from);
+        let through = others.next_back().unwrap_or(from.unwrap_or_default());
         // Of a user of whom somebody else was found, the others are asked for one by one for a moment.
         let has_others = self.active.iter().any(|&number| {
             let member = &self.members[number];
@@ -216,10 +245,25 @@ impl Fleet {
         assert!(self.active.contains(&newer), "{:?} has displaced another", self.members[newer]);
     }
 
+    /// A node dies: nobody sends to it after its lease, which whoever sends checks.
+    fn check_death(&mut self) {
+        if !self.plan.nodes_die {
+            return;
+        }
+        let users: BTreeSet<String> =
+            self.active.iter().map(|&number| self.members[number].user.clone()).collect();
+        self.kill(0);
+        self.returning.clear();
+        for _ in 0..20 {
+            self.pass_us(1_000_000);
+            for user in &users {
+                self.push(1, user, None);
+            }
+        }
+    }
+
     /// Everything is forgotten: nobody is taken for gone meanwhile, and everybody is known again.
     fn check_loss(&mut self) {
-        // Those that moved a moment ago are steady by now.
-        self.pass_us(CALM_US + PUSH_MAX_US);
         let with_leases = self.choices.once_in(2);
         self.stores.forget(with_leases, self.now_us);
         for _ in 0..60 {
@@ -228,7 +272,7 @@ impl Fleet {
             let user = self.choices.below(self.plan.users);
             self.push(at, &format!("u{user}"), None);
         }
-        self.pass_us(SETTLE_US);
+        self.pass_us(HEAL_US);
         self.check_registry();
     }
 }

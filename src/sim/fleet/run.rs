@@ -23,7 +23,7 @@ const ROUNDS_MAX: usize = 1_000;
 /// The clock moves by whole ms, and by no more than this at a time.
 const TICK_US: u64 = 1_000;
 const TICKS_MAX_US: u64 = 100_000;
-/// A node that has begun is looked at from the beginning of time.
+/// The fleet's clock begins late enough that "half a minute ago" is never before zero.
 pub const START_US: u64 = 100_000_000;
 
 /// A node's place in the fleet, whether there is a node or not.
@@ -61,7 +61,7 @@ pub struct Report {
     pub ms: u64,
     /// Connections that were told that another has their device.
     pub displaced: u64,
-    /// Messages that were given to another node, and those among them whose node was dead.
+    /// Messages that were given to another node.
     pub routed: u64,
     /// How often each outcome of a message came.
     pub outcomes: BTreeMap<&'static str, u64>,
@@ -81,8 +81,6 @@ pub struct Fleet {
     pub active: BTreeSet<usize>,
     pub now_us: u64,
     pub report: Report,
-    /// Whether messages may be lost without a cause that is known here.
-    pub faults: bool,
     /// When whose device comes back elsewhere, as it was asked to.
     pub returning: BTreeSet<(u64, usize)>,
     /// Since when Redis is away or slow.
@@ -118,7 +116,6 @@ impl Fleet {
             active: BTreeSet::new(),
             now_us: START_US,
             report: Report::default(),
-            faults: true,
             returning: BTreeSet::new(),
             redis_since_us: 0,
             seed,
@@ -153,6 +150,10 @@ impl Fleet {
         let members = &mut self.members;
         self.active.retain(|&number| {
             let member = &mut members[number];
+            if member.at == at && member.is_there() {
+                // Its client finds out, and goes elsewhere.
+                self.returning.insert((self.now_us + 1_000_000 + self.choices.below(4_000_000), number));
+            }
             if member.at == at {
                 member.over_us.get_or_insert(self.now_us);
             }

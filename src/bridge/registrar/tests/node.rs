@@ -55,6 +55,11 @@ impl Own for Table<'_> {
         self.0.get(&(handle.key.index, handle.key.generation)).is_some_and(|conn| conn.user == user)
     }
 
+    fn arrived(&self, user: &str, handle: Handle) -> Option<Arrived> {
+        let (key, conn) = self.0.get_key_value(&(handle.key.index, handle.key.generation))?;
+        (conn.user == user).then(|| arrived(*key, conn))
+    }
+
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64> {
         // From a place on, not a number: others come and go meanwhile.
         let mut some = self.0.range((from as u32, 0)..);

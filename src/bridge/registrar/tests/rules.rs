@@ -418,3 +418,65 @@ fn lookups_are_bounded_and_a_fresh_one_is_answered_by_its_own_question() {
     bench.look_up(4, 7, "cem", false);
     assert_eq!(take(&mut bench), []);
 }
+
+#[test]
+fn of_two_that_began_in_one_moment_the_one_that_is_there_is_registered() {
+    let forgets = |bench: &Bench, place: Place| {
+        let is_of =
+            |request: &Request| matches!(request, Request::Disconnect { place: gone, .. } if *gone == place);
+        bench.asked.iter().filter(|(_, request)| is_of(request)).count()
+    };
+    // The older has the record, since its id is higher.
+    let mut bench = Bench::new(Settings::default());
+    bench.arrive(0, 1);
+    let by = record(place("a", 5, 2));
+    bench.answer(0, is_connect, Ok(Reply::Connected(Connected::Beaten { by })));
+    assert_eq!(
+        (bench.done.len(), forgets(&bench, by.place)),
+        (0, 1),
+        "what is gone is removed, nobody is closed"
+    );
+    bench.advance(200);
+    assert_eq!(bench.connects(), 1, "and it is registered once more");
+    // The same, while the other is there: it is the newer one.
+    let mut bench = Bench::new(Settings::default());
+    bench.arrive(0, 1);
+    bench.conns.insert((2, 1), Conn { user: "u1".into(), device: "tv".into(), began_ms: 0 });
+    bench.answer(0, is_connect, Ok(Reply::Connected(Connected::Beaten { by })));
+    assert_eq!((bench.done.len(), forgets(&bench, by.place), bench.connects()), (1, 0, 0));
+    // The older was registered late, and has replaced the newer.
+    let mut bench = Bench::new(Settings::default());
+    bench.arrive(0, 1);
+    bench.connected(0, None);
+    bench.arrive(0, 2);
+    bench.conns.get_mut(&(1, 1)).unwrap().user = "u2".into();
+    bench.connected(0, Some(record(place("a", 5, 1))));
+    assert_eq!((bench.connects(), bench.registrar.unsettled()), (1, 1), "the newer is registered again");
+}
+
+#[test]
+fn it_sleeps_while_the_registry_is_silent() {
+    let mut bench = Bench::without_lease(Settings { window: 1, ..Settings::default() });
+    let waits_for = |bench: &Bench, now_ms: u64| bench.registrar.next_ms(now_ms) - now_ms;
+    assert!(waits_for(&bench, 2_000) >= 1_000, "for the table of nodes, and for the lease");
+    bench.renewed(2_000, Renewed::Absent { since_ms: 1 });
+    bench.arrive(2_000, 1);
+    bench.answer(2_000, is_connect, Err(Failure::Timeout));
+    bench.arrive(2_001, 2);
+    assert!(waits_for(&bench, 2_500) >= 500, "a retry waits for room");
+    bench.connected(2_600, None);
+    assert_eq!(bench.connects(), 1, "there is some");
+}
+
+#[test]
+fn a_renewal_that_failed_is_asked_for_again_before_the_next_is_due() {
+    let mut bench = Bench::new(Settings::default());
+    bench.advance(3_000);
+    let is_renewal = |request: &Request| matches!(request, Request::RenewLease { .. });
+    bench.answer(3_100, is_renewal, Err(Failure::Timeout));
+    bench.advance(3_599);
+    let renewals = |bench: &Bench| bench.asked.iter().filter(|(_, request)| is_renewal(request)).count();
+    assert_eq!(renewals(&bench), 0);
+    bench.advance(3_600);
+    assert_eq!(renewals(&bench), 1);
+}
