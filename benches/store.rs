@@ -2,7 +2,10 @@
 //! the same run; and what a device takes in Redis. Needs `redis-server` on the path.
 
 use holdfast::{
-    bridge::store::{FORMAT, Output, Place, Request, Settings, Store, node_number, user_hash},
+    bridge::{
+        format::FORMAT,
+        store::{Output, Place, Request, Settings, Store, node_number, user_hash},
+    },
     kit::slab::Key,
     model::{Handle, Protocol},
 };

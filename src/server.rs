@@ -134,6 +134,7 @@ impl Common {
         };
         let stats = Arc::new(NodeStats::new(config.node.shards, &config.lanes, BuildInfo::current()));
         stats.set_capacity(capacity as u64);
+        stats.name(&config.node.id, &config.node.region);
         Self {
             settings: Arc::new(Settings::new(&config)),
             authenticator,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     directory::{Change, Changed, Directory},
     kit::{mailbox::Receiver, mailbox::Sender, time::Now},
-    model::Handle,
+    model::{Handle, Reason},
     stats::{NodeStats, RegistryState},
 };
 use futures_channel::oneshot;
@@ -89,7 +89,7 @@ pub struct Parts {
     pub node: u64,
     /// What the node says of itself.
     pub lease: Lease,
-    /// The highest format of records that it reads.
+    /// The highest format that it reads.
     pub format: u8,
     /// The node's own connections.
     pub directory: Arc<Directory>,
@@ -118,6 +118,8 @@ pub struct Turn {
     pub next_ms: u64,
     /// A later run has this node's name.
     pub superseded: Option<u64>,
+    /// Changes of connections that were taken.
+    pub changes: usize,
     /// The node leaves.
     pub leaving: bool,
     /// Nothing is left to be told to the registry.
@@ -148,7 +150,7 @@ pub struct Bridge {
     /// Which operation each request is, for its timing.
     operations: HashMap<u64, &'static str>,
     /// Connections to be closed whose shard had no room for the letter.
-    closing: VecDeque<Handle>,
+    closing: VecDeque<(Handle, Reason)>,
     /// Where the walk over marks goes on; None: there is none.
     walking: Option<u64>,
     viewed_ms: u64,
@@ -201,7 +203,8 @@ impl Bridge {
             self.hear(now_ms, output);
         }
         let mut more = self.read_letters(now_ms);
-        more |= self.read_changes(now_ms);
+        let (changes, more_changes) = self.read_changes(now_ms);
+        more |= more_changes;
         self.registrar.advance(now_ms, &self.own);
         // Before the first record that carries it is written.
         self.registry.set_incarnation(self.registrar.incarnation());
@@ -212,7 +215,7 @@ impl Bridge {
         }
         let next_ms = self.registrar.next_ms(now_ms).min(self.viewed_ms + VIEW_EVERY_MS);
         let told_all = !more && self.registrar.unsettled() == 0;
-        Turn { more, next_ms, superseded, leaving: self.leaving, told_all }
+        Turn { more, next_ms, superseded, changes, leaving: self.leaving, told_all }
     }
 
     /// Whether all that there is to tell the registry is told, and nothing is being registered again.
@@ -298,8 +301,8 @@ impl Bridge {
         more
     }
 
-    /// Takes changes as long as the registrar has room for them. Says whether there are more that it has room for.
-    fn read_changes(&mut self, now_ms: u64) -> bool {
+    /// Takes changes as long as the registrar has room for them. Says how many, and whether there are more that it has room for.
+    fn read_changes(&mut self, now_ms: u64) -> (usize, bool) {
         let journal = self.own.directory.journal();
         if journal.is_some_and(|journal| journal.take_missed()) {
             self.walking = Some(0);
@@ -313,6 +316,7 @@ impl Bridge {
                 self.own.directory.walk_changes(from, room.min(WALK_MAX), |entry| changed.push(entry));
             more |= self.walking.is_some();
         }
+        let taken = changed.len();
         for entry in changed.drain(..) {
             let input = self.own.directory.take_change(entry, |change| match change {
                 Change::Arrived { user, route } => Input::Arrived(self.own.arrived(user, route)),
@@ -328,7 +332,7 @@ impl Bridge {
             }
         }
         self.changed = changed;
-        more
+        (taken, more)
     }
 
     /// Does what the registrar wants done. Returns the later run of this node, if there is one.
@@ -350,7 +354,7 @@ impl Bridge {
                             self.registrar.handle(now_ms, Input::Store(full), &self.own);
                         }
                     }
-                    Action::Close(handle) => self.closing.push_back(handle),
+                    Action::Close(handle, reason) => self.closing.push_back((handle, reason)),
                     Action::Tell { address, place, user } => {
                         let sender = self.sender.clone();
                         self.peering.displaced(
@@ -390,13 +394,14 @@ impl Bridge {
             connected_ms: route.connected_ms,
             expires_ms: route.expires_ms,
             node: lease.node.as_str().into(),
+            region: lease.region.as_str().into(),
             address: lease.address.as_str().into(),
         })
     }
 
     fn close_displaced(&mut self) {
-        while let Some(&handle) = self.closing.front() {
-            if self.own.router.displace(handle).is_err() {
+        while let Some(&(handle, reason)) = self.closing.front() {
+            if self.own.router.displace(handle, reason).is_err() {
                 return;
             }
             self.closing.pop_front();
@@ -409,9 +414,12 @@ impl Bridge {
         if self.refused.as_ref().is_some_and(|(at_ms, _)| now_ms >= at_ms + REFUSED_SHOWS_MS) {
             self.refused = None;
         }
-        let nodes: Arc<[Lease]> = self.registrar.nodes(now_ms).cloned().collect();
+        // Of itself it knows best, also while the registry is away.
+        let own = self.registrar.lease();
+        let others = self.registrar.nodes(now_ms).filter(|lease| lease.node != own.node);
+        let nodes: Arc<[Lease]> = others.chain([own]).cloned().collect();
         let health = self.health();
-        self.peering.retain(&|address| nodes.iter().any(|lease| lease.address == address));
+        self.peering.set_nodes(&mut self.registrar.formats(now_ms));
         self.stats.fleet.set_registry(RegistryState {
             up: health == Health::Ready,
             nodes: nodes.len() as u64,

@@ -5,6 +5,7 @@
 pub mod broadcasts;
 pub mod core;
 pub mod drain;
+pub mod format;
 pub mod peers;
 pub mod push;
 pub mod registrar;

@@ -125,6 +125,12 @@ impl Push {
         self.inner.as_ref().map_or(0, |inner| inner.targets.len())
     }
 
+    /// Ready when it is known which devices it goes to, and they have been sent it: the registry need not be waited for any
+    /// more. To be polled for many pushes at once, so that none waits for another's answer.
+    pub fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.as_mut().map_or(Poll::Ready(()), |inner| inner.poll_found(cx))
+    }
+
     /// Polls once without a caller to wake.
     pub(super) fn is_done(&mut self) -> bool {
         Pin::new(self).poll(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -137,11 +143,7 @@ impl Future for Push {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(Delivered::default()) };
         loop {
-            if let Some(lookup) = &mut inner.lookup {
-                let answer = ready!(Pin::new(lookup).poll(cx));
-                inner.lookup = None;
-                inner.hear(answer);
-            }
+            ready!(inner.poll_found(cx));
             while let Some(round) = inner.rounds.last() {
                 ready!(round.batch.poll_done(cx));
                 inner.collect();
@@ -168,6 +170,16 @@ impl Drop for Push {
 }
 
 impl Inner {
+    /// Takes the registry's answer, where one is waited for.
+    fn poll_found(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(lookup) = &mut self.lookup {
+            let answer = ready!(Pin::new(lookup).poll(cx));
+            self.lookup = None;
+            self.hear(answer);
+        }
+        Poll::Ready(())
+    }
+
     /// Posts the message to some targets.
     fn post(&mut self, targets: Vec<usize>) {
         if targets.is_empty() {
@@ -286,9 +298,16 @@ impl Inner {
                 .routes
                 .iter()
                 .position(|route| &*route.device == device && held.is_none_or(|held| held != route.place));
-            if let Some(place) = now {
-                target.at = At::There(found.clone(), place);
-                moved.push(at);
+            match now {
+                Some(place) => {
+                    target.at = At::There(found.clone(), place);
+                    moved.push(at);
+                }
+                // It has left in the meantime: its node was not reached since it is leaving too.
+                None if !found.partial && !found.routes.iter().any(|route| &*route.device == device) => {
+                    self.outcomes[at] = Outcome::Stale;
+                }
+                None => {}
             }
         }
         self.post(moved);
@@ -344,14 +363,14 @@ impl Delivered {
         &self.outcomes
     }
 
-    /// Each device's name, its outcome, and the node that holds it, where that is another one.
-    pub fn visit(&self, mut visit: impl FnMut(&str, Outcome, Option<&str>)) {
+    /// Each device's name, its outcome, and the route to it, where it is at another node.
+    pub fn visit(&self, mut visit: impl FnMut(&str, Outcome, Option<&Route>)) {
         for (target, &outcome) in self.targets.iter().zip(&self.outcomes) {
-            let node = target.route().map(|route| &*route.node);
+            let route = target.route();
             match (&target.device, &target.at, &self.router) {
-                (Some(device), ..) => visit(device, outcome, node),
+                (Some(device), ..) => visit(device, outcome, route),
                 (None, At::Here(handle), Some(router)) => {
-                    visit(&router.connection_id(*handle).to_string(), outcome, node);
+                    visit(&router.connection_id(*handle).to_string(), outcome, route);
                 }
                 (None, ..) => {}
             }

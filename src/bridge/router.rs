@@ -23,8 +23,8 @@ pub trait Peering: Send + Sync + 'static {
     /// Tells the node at an address that its connection has lost its device. `answered` hears once whether it has answered.
     fn displaced(&self, address: &str, place: Place, user: &str, answered: Box<dyn FnOnce(bool) + Send>);
 
-    /// Forgets nodes whose address `lives` does not know.
-    fn retain(&self, lives: &dyn Fn(&str) -> bool);
+    /// The addresses of the nodes that live, and the highest format that each reads. Others are forgotten.
+    fn set_nodes(&self, nodes: &mut dyn Iterator<Item = (&str, u8)>);
 
     /// How the links are.
     fn state(&self) -> PeersState;
@@ -176,12 +176,12 @@ impl Router {
         Ok(handles.len())
     }
 
-    /// Closes a connection of this node whose device has connected at another. A full mailbox is answered with the handle.
+    /// Closes a connection of this node whose device is another's, elsewhere, at once and for that reason.
     ///
     /// # Errors
     /// [`Full`] when the shard's mailbox has no room.
-    pub fn displace(&self, handle: Handle) -> Result<(), Full<Handle>> {
-        let letter = mail::ToShard::Close { key: handle.key, reason: Reason::Displaced, goaway: false };
+    pub fn displace(&self, handle: Handle, reason: Reason) -> Result<(), Full<Handle>> {
+        let letter = mail::ToShard::Close { key: handle.key, reason, goaway: false };
         self.post_control(handle.shard, letter).map_err(|_| Full(handle))
     }
 
@@ -293,7 +293,7 @@ impl Router {
     /// the user has been closed already. Says whether that is done: where there is no room, the other node is to say it again.
     pub fn displace_for_peer(&self, place: Place, user: &str) -> bool {
         let held = self.is_of_this_run(place) && self.directory.holds(user, place.connection);
-        !held || self.displace(place.connection).is_ok()
+        !held || self.displace(place.connection, Reason::Displaced).is_ok()
     }
 
     /// Where a device's newest connection at this node is now.

@@ -5,7 +5,7 @@
 use super::{
     core::{Bridge, Parts, ToBridge},
     registry::{FleetRegistry, Registry},
-    store::{Output, Request, Store},
+    store::{Output, Reply, Request, Store},
 };
 use crate::{
     clock::Clock,
@@ -24,9 +24,14 @@ use std::{
 };
 use tokio::{runtime::Runtime, sync::Notify};
 
-/// Changes are gathered so long before they are looked at: they are told to the registry many at once, and on a busy node the
-/// shards wake the thread a thousand times a second at most.
+/// Changes, and answers that nobody waits for, are gathered so long before they are looked at: changes are told to the registry
+/// many at once, and on a busy node the shards and the store wake the thread a thousand times a second at most for them.
 const GATHER: Duration = Duration::from_millis(1);
+/// The same while connections come or go at a rate of thousands a second: a change of theirs alone costs Redis, which reads and
+/// sleeps in between, half as much again as one of many.
+const GATHER_BUSY: Duration = Duration::from_millis(4);
+/// So many changes in one gathering are such a rate.
+const BUSY_CHANGES: usize = 8;
 /// How long the thread goes on telling the registry who has left once the node leaves.
 const LEAVE_WITHIN_US: u64 = 2_000_000;
 /// Answers of the store taken in one turn.
@@ -104,8 +109,9 @@ impl BridgeThread {
     ) -> io::Result<Self> {
         // Bounded by what is asked: each request has one answer, and there are few events.
         let (deliver, outputs) = mpsc::channel();
-        let bell = bells.urgent.clone();
+        let (urgent, changed) = (bells.urgent.clone(), bells.changed.clone());
         let store = store(Box::new(move |output| {
+            let bell = if is_waited_for(&output) { &urgent } else { &changed };
             // The thread outlives the store.
             let _ = deliver.send(output);
             bell.wake();
@@ -146,6 +152,12 @@ impl BridgeThread {
     }
 }
 
+/// False for what is only written down: that a change was carried out.
+fn is_waited_for(output: &Output) -> bool {
+    let is_change = |reply: &Reply| matches!(reply, Reply::Connected(_) | Reply::Disconnected { .. });
+    !matches!(output, Output::Answer { result: Ok(reply), .. } if is_change(reply))
+}
+
 struct Runner {
     bridge: Bridge,
     store: Store,
@@ -160,11 +172,16 @@ struct Runner {
 impl Runner {
     async fn run(mut self) {
         let mut leaving_since = None;
+        let mut gather = GATHER;
         loop {
             let outputs = self.outputs.try_iter().take(OUTPUTS_MAX);
             let store = &self.store;
-            let turn =
-                self.bridge.turn(self.clock.now(), outputs, &mut |id, request| store.submit(id, request));
+            let mut submit = |id, request| store.submit_quietly(id, request);
+            let turn = self.bridge.turn(self.clock.now(), outputs, &mut submit);
+            store.wake();
+            if turn.changes > 0 {
+                gather = if turn.changes < BUSY_CHANGES { GATHER } else { GATHER_BUSY };
+            }
             if let Some(incarnation) = turn.superseded {
                 self.superseded.store(incarnation, Ordering::Release);
             }
@@ -179,13 +196,13 @@ impl Runner {
                 // The links have their turn too.
                 tokio::task::yield_now().await;
             } else {
-                self.wait(turn.next_ms).await;
+                self.wait(turn.next_ms, gather).await;
             }
         }
     }
 
     /// Until there is something to do.
-    async fn wait(&self, next_ms: u64) {
+    async fn wait(&self, next_ms: u64, gather: Duration) {
         let left_ms = next_ms.saturating_sub(self.clock.micros() / 1_000);
         tokio::select! {
             () = self.bells.urgent.0.notified() => {}
@@ -193,7 +210,7 @@ impl Runner {
             () = self.bells.changed.0.notified() => {
                 tokio::select! {
                     () = self.bells.urgent.0.notified() => {}
-                    () = tokio::time::sleep(GATHER) => {}
+                    () = tokio::time::sleep(gather) => {}
                 }
             }
         }
@@ -212,7 +229,7 @@ impl Runner {
             if self.outputs.try_iter().any(|output| is_answer(&output)) {
                 return;
             }
-            self.wait(self.clock.micros() / 1_000 + 50).await;
+            self.wait(self.clock.micros() / 1_000 + 50, GATHER).await;
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct App {
     pub gate: Gate,
     /// The header that names the user on Zuul's endpoint.
     pub identity: HeaderName,
-    /// This node's name as JSON.
+    /// What [`write_node`] writes of this node.
     node_json: Vec<u8>,
     /// Tells ids drawn by this run from those of all others.
     run: u64,
@@ -46,7 +46,7 @@ impl App {
     /// `run` is a number that no other run of any node has.
     pub fn new(control: Control, gate: Gate, identity: HeaderName, run: u64) -> Self {
         let mut node_json = Vec::new();
-        write_json_string(&control.config.node.id, &mut node_json);
+        write_node(&control.config.node.id, &control.config.node.region, &mut node_json);
         Self { control, gate, identity, node_json, run, drawn: AtomicU64::new(0) }
     }
 
@@ -104,15 +104,15 @@ impl App {
         }
         out.extend_from_slice(b",\"outcomes\":[");
         let mut first = true;
-        delivered.visit(|device, outcome, node| {
+        delivered.visit(|device, outcome, route| {
             out.extend_from_slice(if first { b"{\"device\":" } else { b",{\"device\":" });
             first = false;
             write_json_string(device, out);
             out.extend_from_slice(b",\"outcome\":\"");
             out.extend_from_slice(outcome.label().as_bytes());
             out.extend_from_slice(b"\",\"node\":");
-            match node {
-                Some(node) => write_json_string(node, out),
+            match route {
+                Some(route) => write_node(&route.node, &route.region, out),
                 None => out.extend_from_slice(&self.node_json),
             }
             out.push(b'}');
@@ -128,5 +128,14 @@ impl App {
         let lanes: Vec<&str> = self.control.config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
         let message = format!("{name:?} is not a lane; the lanes are {}", lanes.join(", "));
         Refusal::bad_request("unknown_lane", message)
+    }
+}
+
+/// Writes the value of `"node"`, and `"region"` behind it where the node has one.
+fn write_node(node: &str, region: &str, out: &mut Vec<u8>) {
+    write_json_string(node, out);
+    if !region.is_empty() {
+        out.extend_from_slice(b",\"region\":");
+        write_json_string(region, out);
     }
 }

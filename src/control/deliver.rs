@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     bridge::{
+        format::{self, FORMAT, FORMAT_OLDEST},
         peers::{
             IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX,
             wire::{self, Answer, BadFrame, Decoder, WireDelivery},
@@ -32,6 +33,7 @@ use hyper::{
 };
 use slab::Slab;
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -54,23 +56,23 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 /// 400 for a format that is not read, 401 and 403 for the token.
 pub fn deliver(
     app: &Arc<App>,
+    peer: IpAddr,
     watch: &Arc<Watch>,
     parts: &Parts,
     body: Incoming,
 ) -> Result<Response<Reply>, Refusal> {
     app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Peer)?;
     Query::parse(parts.uri.query(), &[])?;
-    let format = parts.headers.get(wire::FORMAT_HEADER).map(|format| format.as_bytes());
-    if format != Some(wire::FORMAT.as_bytes()) {
+    let name = parts.headers.get(wire::FORMAT_HEADER);
+    let Some(format) = name.and_then(|name| format::named(FORMAT, name.as_bytes())) else {
         let message = format!(
-            "name the format of the frames in the header {}: this node reads {}",
+            "name the format of the frames in the header {}: this node reads {FORMAT_OLDEST} to {FORMAT}",
             wire::FORMAT_HEADER,
-            wire::FORMAT
         );
         return Err(Refusal::bad_request("unknown_format", message));
-    }
+    };
     watch.on_stream_progress();
-    let stream = DeliverStream::new(app.clone(), watch.clone(), body);
+    let stream = DeliverStream::new(app.clone(), peer, watch.clone(), body, format);
     let mut response = text(StatusCode::OK, CONTENT_TYPE, Bytes::new());
     *response.body_mut() = Reply::Deliveries(Box::new(stream));
     Ok(response)
@@ -79,10 +81,14 @@ pub fn deliver(
 /// The answers to one request, made as they are asked for.
 pub struct DeliverStream {
     app: Arc<App>,
+    /// The other node.
+    peer: IpAddr,
     watch: Arc<Watch>,
     /// None: it is read no more.
     body: Option<Incoming>,
     decoder: Decoder<wire::Request>,
+    /// Of the frames.
+    format: u8,
     /// Messages without an outcome, by the number of their ticket.
     owed: Slab<Owed>,
     bytes_in_flight: usize,
@@ -104,12 +110,14 @@ struct Owed {
 }
 
 impl DeliverStream {
-    fn new(app: Arc<App>, watch: Arc<Watch>, body: Incoming) -> Self {
+    fn new(app: Arc<App>, peer: IpAddr, watch: Arc<Watch>, body: Incoming, format: u8) -> Self {
         Self {
             app,
+            peer,
             watch,
             body: Some(body),
             decoder: Decoder::new(FRAME_BYTES_MAX),
+            format,
             owed: Slab::new(),
             bytes_in_flight: 0,
             returns: Returns::new(),
@@ -163,6 +171,9 @@ impl DeliverStream {
     fn read(&mut self, cx: &mut Context<'_>) {
         while self.has_room() && self.out.len() < CHUNK_BYTES {
             match self.decoder.next() {
+                Some(Ok(request)) if !request.is_of_format(self.format) => {
+                    return self.on_bad_frame(BadFrame::Unreadable);
+                }
                 Some(Ok(request)) => {
                     self.take(request);
                     continue;
@@ -201,12 +212,12 @@ impl DeliverStream {
     }
 
     fn on_bad_frame(&mut self, fault: BadFrame) {
-        tracing::warn!(%fault, "another node's stream of messages cannot be read on");
+        tracing::warn!(peer = %self.peer, %fault, "another node's stream of messages cannot be read on");
         self.stop_reading();
     }
 
     fn take(&mut self, request: wire::Request) {
-        let wire::Request { seq, place, user, delivery, displaced } = request;
+        let wire::Request { seq, place, user, delivery, displaced, .. } = request;
         let answer = match (place.and_then(|place| place.place()), delivery) {
             (Some(place), Some(delivery)) => match self.post(seq, place, &user, delivery) {
                 Ok(()) => return,

@@ -74,6 +74,8 @@ pub struct MessageStream {
     body: Option<Incoming>,
     lines: Lines,
     waiting: VecDeque<Waiting>,
+    /// Of `waiting`, how many from the front on are known to have been sent on.
+    found: usize,
     bytes_in_flight: usize,
     /// Answers that have not left.
     out: Vec<u8>,
@@ -143,6 +145,7 @@ impl MessageStream {
             body: Some(body),
             lines: Lines::new(line::bytes_max(bytes_max)),
             waiting: VecDeque::new(),
+            found: 0,
             bytes_in_flight: 0,
             out: Vec::new(),
             first: None,
@@ -163,6 +166,7 @@ impl MessageStream {
         }
         loop {
             let reading = self.read(cx);
+            self.look_up(cx);
             let answered = self.answer();
             if self.out.len() >= CHUNK_BYTES {
                 return Poll::Ready(Some(self.take_chunk()));
@@ -240,13 +244,29 @@ impl MessageStream {
         self.watch.on_body_read();
     }
 
+    /// Lets every line whose devices the registry has found go on, so that none waits until it is the first in turn.
+    fn look_up(&mut self, cx: &mut Context<'_>) {
+        let mut all_before = true;
+        for (at, waiting) in self.waiting.iter_mut().enumerate().skip(self.found) {
+            let found = match &mut waiting.state {
+                State::Pushed { push, .. } => push.poll_found(cx).is_ready(),
+                State::Delivered { .. } | State::Refused(_) => true,
+            };
+            all_before &= found;
+            if all_before {
+                self.found = at + 1;
+            }
+        }
+    }
+
     /// Writes the answers of the lines that have one, in turn. Says how many.
     fn answer(&mut self) -> usize {
         let before = self.waiting.len();
         while self.out.len() < CHUNK_BYTES
             && let Some(first) = self.waiting.front_mut()
         {
-            if first.poll_settled(&mut Context::from_waker(Waker::noop())).is_pending() {
+            // One that waits for the registry keeps its waker.
+            if self.found == 0 || first.poll_settled(&mut Context::from_waker(Waker::noop())).is_pending() {
                 break;
             }
             match &first.state {
@@ -264,6 +284,7 @@ impl MessageStream {
             self.out.push(b'\n');
             self.bytes_in_flight -= first.bytes;
             self.waiting.pop_front();
+            self.found -= 1;
         }
         let answered = before - self.waiting.len();
         if answered > 0 && self.gathering == Gathering::Over {

@@ -97,7 +97,7 @@ pub async fn handle(
         Endpoint::ZuulPush => return push::zuul(app, peer, watch, parts, body).await,
         Endpoint::Push { user } => push::v1(app, watch, user, &parts, body).await,
         Endpoint::Messages => messages::messages(app, watch, &parts, body).await,
-        Endpoint::Deliver => deliver::deliver(app, watch, &parts, body),
+        Endpoint::Deliver => deliver::deliver(app, peer, watch, &parts, body),
         // A rare one: its state is not worth its place in that of every other request.
         Endpoint::Broadcast => Box::pin(broadcast::start(app, watch, &parts, body)).await,
         Endpoint::StopBroadcast { id } => Box::pin(broadcast::stop(app, id, &parts)).await,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod deliver;
+mod elsewhere;
 mod harness;
 mod pushes;
 mod streams;

@@ -18,7 +18,7 @@ pub use addresses::Addresses;
 pub use blocks::Blocks;
 pub use dedup::Dedup;
 pub use journal::{Change, Changed, JOURNAL_MAX, Journal};
-pub use record::{Began, Route};
+pub use record::{Began, Route, TAKEOVER_WINDOW_S, TAKEOVERS_MAX};
 
 use crate::{
     kit::mutant::Mutant,

@@ -24,14 +24,20 @@ const FLAG_GONE: u8 = 16;
 /// The highest two bits, since [`TAKEOVERS_MAX`] is three.
 const TAKEOVERS_SHIFT: u32 = 6;
 
+/// How far behind a connection's beginning a time may be from which it is seen, ms.
+const BEHIND_MS_MAX: u32 = 3_600_000;
+
 /// When a connection began: the low 32 bits of the node's monotonic clock in ms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Began(u32);
 
 impl Began {
-    /// The whole of it, seen from a time less than 49 days later.
+    /// The whole of it, seen from a time less than 49 days later. Who took the time before it looked may be a moment behind.
     pub fn millis(self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(u64::from((now_ms as u32).wrapping_sub(self.0)))
+        match (now_ms as u32).wrapping_sub(self.0) {
+            ago_ms if ago_ms <= u32::MAX - BEHIND_MS_MAX => now_ms.saturating_sub(u64::from(ago_ms)),
+            ago_ms => now_ms + u64::from(ago_ms.wrapping_neg()),
+        }
     }
 }
 

@@ -39,6 +39,27 @@ fn the_newer_connection_of_a_device_wins_and_the_older_cannot_remove_it() {
 }
 
 #[test]
+fn when_a_connection_began_is_seen_also_from_a_moment_before() {
+    const WRAP_MS: u64 = 1 << 32;
+    for began_ms in [0, 5, 70_000, WRAP_MS - 1, WRAP_MS, 3 * WRAP_MS + 7] {
+        let directory = Directory::new(0);
+        let arrival = Arrival { began_ms, ..arrival("ann", Some("tv"), 1, 0) };
+        directory.register(&arrival).unwrap();
+        let mut began = None;
+        directory.lookup("ann", |route| began = Some(route.began));
+        for now_ms in [
+            began_ms,
+            began_ms + 1,
+            began_ms + 86_400_000,
+            began_ms.saturating_sub(1),
+            began_ms.saturating_sub(60_000),
+        ] {
+            assert_eq!(began.unwrap().millis(now_ms), began_ms, "from {now_ms}");
+        }
+    }
+}
+
+#[test]
 fn two_that_fight_over_a_device_are_parted_after_three_takeovers_in_a_minute() {
     let directory = Directory::new(0);
     for n in 0..4 {

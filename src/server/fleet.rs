@@ -8,6 +8,7 @@ use crate::{
     bridge::{
         Router,
         core::Parts,
+        format::FORMAT,
         peers::{self, Peers},
         registrar,
         registry::{FleetRegistry, Lease, MemoryRegistry},
@@ -92,7 +93,7 @@ pub(super) fn join(
         settings: registrar::Settings { heal_rate: registry.heal_rate, ..registrar::Settings::default() },
         node: store::node_number(&config.node.id),
         lease,
-        format: store::FORMAT,
+        format: FORMAT,
         directory: common.directory.clone(),
         router: router.clone(),
         peering: peers.clone(),

@@ -120,6 +120,8 @@ catalogue! {
     LOOP_LAG_SECONDS = histogram("holdfast_loop_lag_seconds", &[], "How late an event loop was for its earliest deadline.");
     /// `holdfast_loop_turn_seconds`
     LOOP_TURN_SECONDS = histogram("holdfast_loop_turn_seconds", &[], "How long one turn of an event loop worked.");
+    /// `holdfast_node_info`
+    NODE_INFO = gauge("holdfast_node_info", "node", &["node", "region"], "Always 1; the name and the region of this node.");
     /// `holdfast_registry_seconds`
     REGISTRY_SECONDS = histogram("holdfast_registry_seconds", &["operation"], "How long the registry took to answer.");
     /// `holdfast_registry_up`

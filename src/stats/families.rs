@@ -120,6 +120,10 @@ fn around(node: &NodeStats) -> Vec<Family> {
     let (fleet, peers) = (node.fleet.registry(), node.fleet.peers());
     let registry = REGISTRY_OPERATIONS.iter().zip(&node.registry);
     vec![
+        Family {
+            metric: names::NODE_INFO,
+            series: vec![Series { labels: node.name_and_region().into(), value: Value::Whole(1) }],
+        },
         Family::labelled(names::BUILD_INFO, [(node.info.version, Value::Whole(1))]),
         Family::labelled(
             names::REGISTRY_SECONDS,

@@ -3,7 +3,7 @@
 use super::{FleetStats, Memory, ShardStats, timing::Timing};
 use crate::model::{Lane, Lanes, Outcome, lane::LANES_MAX};
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -71,6 +71,7 @@ pub enum Pressure {
 #[derive(Debug)]
 pub struct NodeStats {
     pub(super) info: BuildInfo,
+    name_and_region: OnceLock<[String; 2]>,
     /// Names of the message lanes, highest first.
     pub(super) lane_names: Vec<String>,
     pub(super) shards: Vec<Arc<ShardStats>>,
@@ -93,6 +94,7 @@ impl NodeStats {
     pub fn new(shards: usize, lanes: &Lanes, info: BuildInfo) -> Self {
         Self {
             info,
+            name_and_region: OnceLock::new(),
             lane_names: lanes.iter().map(|(_, lane)| lane.name.clone()).collect(),
             shards: (0..shards).map(|_| Arc::new(ShardStats::new(lanes.len()))).collect(),
             messages: std::array::from_fn(|_| Default::default()),
@@ -107,6 +109,15 @@ impl NodeStats {
             reloads_ok: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
         }
+    }
+
+    /// Who this node is. Only the first call counts.
+    pub fn name(&self, node: &str, region: &str) {
+        let _ = self.name_and_region.set([node.to_owned(), region.to_owned()]);
+    }
+
+    pub(super) fn name_and_region(&self) -> [String; 2] {
+        self.name_and_region.get().cloned().unwrap_or_default()
     }
 
     /// The counters of one shard.

@@ -1,20 +1,13 @@
 //! Clients that vanish without a word, as a phone does in a tunnel: in a network of the test's own, whose link is cut.
-//!
-//! Needs network namespaces. Where there are none, this is said, and nothing is tested.
 
 use crate::{
     bystander::Bystander,
-    node::{Plan, say_loudly},
+    namespace::{self, shell},
+    node::Plan,
     python::Helper,
 };
-use std::{
-    env,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-/// Set in the run of this program within a namespace.
-const INSIDE: &str = "E2E_NETWORK_NAMESPACE";
 const NODE_ADDRESS: &str = "10.99.0.1";
 /// Linux ends a connection whose bytes are not acknowledged for TCP_USER_TIMEOUT, which is 30 s; it looks when it sends again.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,38 +17,11 @@ const SLACK: Duration = Duration::from_secs(15);
 /// A WebSocket whose library answers pings, and an event stream that is read; both until the end.
 const CLIENT: &str = include_str!("scripts/away.py");
 
-/// Runs commands of the distribution's, of which some lie where only the administrator looks.
-fn shell(words: &str) -> bool {
-    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
-    Command::new("sh").args(["-ec", words]).env("PATH", path).stdin(Stdio::null()).status().unwrap().success()
-}
-
-/// Runs one test of this program in a network namespace of its own.
-fn in_a_namespace(test: &str) {
-    let works = |words: &str| {
-        shell(&format!("{words} sh -ec 'ip link add name near type veth peer name far' 2>/dev/null"))
-    };
-    let Some(unshare) =
-        ["unshare --net", "unshare --map-root-user --net"].into_iter().find(|words| works(words))
-    else {
-        let why = "this host allows no network namespaces, or has no ip, unshare and nsenter";
-        let what = "Clients that vanish without a FIN have NOT been tested.";
-        say_loudly(&format!("NOT RUN: {test}: {why}. {what}"));
-        return;
-    };
-    let program = env::current_exe().unwrap();
-    let mut words = unshare.split(' ');
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).arg(program).args([test, "--exact", "--nocapture"]).env(INSIDE, "1");
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let [said, error] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{error}");
-}
-
 #[test]
 fn clients_that_vanish_without_a_word_are_found() {
-    if env::var_os(INSIDE).is_none() {
-        return in_a_namespace("away::clients_that_vanish_without_a_word_are_found");
+    let what = "Clients that vanish without a FIN";
+    if !namespace::is_inside() {
+        return namespace::run("away::clients_that_vanish_without_a_word_are_found", what);
     }
     assert!(shell(&format!(
         "ip link set lo up; ip link add name near type veth peer name far

@@ -4,7 +4,10 @@ use crate::{
     http::{Answer, Head, Silence, Wire},
     node::{Node, PATIENCE},
 };
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
@@ -71,6 +74,13 @@ impl Ws {
     pub fn try_open(mut wire: Wire, target: &str, headers: &[(&str, &str)]) -> Result<Self, Answer> {
         wire.send(&upgrade(target, headers));
         Self::after_request(wire)
+    }
+
+    /// Connects to a server that may be gone, or may refuse.
+    pub fn attempt(address: SocketAddr, target: &str) -> Option<Self> {
+        let mut wire = Wire::try_connect(address)?;
+        let head = wire.try_send(&upgrade(target, &[])).then(|| wire.head().ok())??;
+        (head.status == 101).then_some(Self { wire, head })
     }
 
     /// The request was sent: reads the answer.
@@ -241,6 +251,13 @@ impl Sse {
 
     pub fn open(node: &Node, target: &str, headers: &[(&str, &str)]) -> Self {
         Self::on(Wire::connect(node.clients), target, headers)
+    }
+
+    /// Connects to a server that may be gone, or may refuse.
+    pub fn attempt(address: SocketAddr, target: &str) -> Option<Self> {
+        let mut wire = Wire::try_connect(address)?;
+        let head = wire.try_send(&get(target, &[])).then(|| wire.head().ok())??;
+        (head.status == 200).then(|| Self { wire, head, raw: Vec::new(), text: String::new() })
     }
 
     pub fn on(mut wire: Wire, target: &str, headers: &[(&str, &str)]) -> Self {

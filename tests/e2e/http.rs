@@ -42,6 +42,11 @@ impl Wire {
         Self::new(TcpStream::connect(address).unwrap())
     }
 
+    /// To a server that may be gone.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        TcpStream::connect(address).ok().map(Self::new)
+    }
+
     /// From an address of this host's own.
     pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
@@ -124,25 +129,28 @@ impl Wire {
 
     /// Reads the body that a head announces.
     pub fn body(&mut self, head: &Head) -> Vec<u8> {
+        self.try_body(head).expect("the whole body")
+    }
+
+    /// The same from a server that may end in the middle.
+    pub fn try_body(&mut self, head: &Head) -> Result<Vec<u8>, Silence> {
         if head.status < 200 || head.status == 204 || head.status == 304 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         if head.header("transfer-encoding") == Some("chunked") {
             let mut body = Vec::new();
-            while let Some(chunk) = self.chunk(PATIENCE).expect("a chunk") {
+            while let Some(chunk) = self.chunk(PATIENCE)? {
                 body.extend_from_slice(&chunk);
             }
-            return body;
+            return Ok(body);
         }
         match head.header("content-length").map(|length| length.parse::<usize>().unwrap()) {
-            Some(length) => self
-                .read_until(PATIENCE, |bytes| {
-                    (bytes.len() >= length).then(|| (bytes[..length].to_vec(), length))
-                })
-                .expect("the whole body"),
+            Some(length) => self.read_until(PATIENCE, |bytes| {
+                (bytes.len() >= length).then(|| (bytes[..length].to_vec(), length))
+            }),
             None => {
                 self.read_to_end(PATIENCE);
-                std::mem::take(&mut self.buffer)
+                Ok(std::mem::take(&mut self.buffer))
             }
         }
     }
@@ -162,7 +170,7 @@ impl Wire {
 
     pub fn answer(&mut self) -> Result<Answer, Silence> {
         let head = self.head()?;
-        let body = self.body(&head);
+        let body = self.try_body(&head)?;
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
@@ -186,9 +194,23 @@ impl Wire {
 
     /// A request on this connection, kept open where the server keeps it.
     pub fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let host = self.tcp.peer_addr().unwrap().to_string();
-        self.send(&request_bytes(&host, method, target, headers, body));
-        self.answer().unwrap_or_else(|silence| panic!("{method} {target}: {silence:?}"))
+        let answer = self.try_ask(method, target, headers, body);
+        answer.unwrap_or_else(|silence| panic!("{method} {target}: {silence:?}"))
+    }
+
+    /// The same of a server that may be gone.
+    pub fn try_ask(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Silence> {
+        let host = self.tcp.peer_addr().map_err(|_| Silence::Closed)?.to_string();
+        if !self.try_send(&request_bytes(&host, method, target, headers, body)) {
+            return Err(Silence::Closed);
+        }
+        self.answer()
     }
 }
 

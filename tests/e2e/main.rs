@@ -7,6 +7,8 @@ mod away;
 mod browser;
 mod bystander;
 mod chromium;
+// The fleet's tests use more of it.
+#[allow(dead_code)]
 mod client;
 mod clients;
 mod crowd;
@@ -16,12 +18,19 @@ mod floods;
 mod frames;
 mod handshake;
 mod hostile;
+// The fleet's tests use more of it.
+#[allow(dead_code)]
 mod http;
 mod leak;
 mod lifetime;
 mod limits;
 mod load;
 mod loadtest;
+// The fleet's tests use more of it.
+#[allow(dead_code)]
+mod namespace;
+// The same.
+#[allow(dead_code)]
 mod node;
 mod npm;
 mod proxy;

@@ -23,6 +23,8 @@ const LOG_LINES: usize = 40;
 pub struct Node {
     child: Child,
     folder: TempDir,
+    /// Its name in the fleet.
+    pub id: String,
     /// The client port.
     pub clients: SocketAddr,
     /// The internal port.
@@ -32,6 +34,9 @@ pub struct Node {
 /// How a node is started.
 pub struct Plan {
     program: PathBuf,
+    id: String,
+    registry: Option<String>,
+    environment: Vec<(String, String)>,
     sets: Vec<String>,
     shards: usize,
     clients_at: Vec<String>,
@@ -45,12 +50,39 @@ impl Plan {
     pub fn new(sets: &[&str]) -> Self {
         Self {
             program: env!("CARGO_BIN_EXE_holdfast").into(),
+            id: "node-1".to_owned(),
+            registry: None,
+            environment: Vec::new(),
             sets: sets.iter().map(|&set| set.to_owned()).collect(),
             shards: 1,
             clients_at: vec![ANY_PORT.to_owned()],
             prelude: None,
             stdin: Stdio::null(),
         }
+    }
+
+    /// Another build than the one under test.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// Another name than `node-1`.
+    pub fn id(mut self, id: &str) -> Self {
+        self.id = id.to_owned();
+        self
+    }
+
+    /// In the fleet that has this registry.
+    pub fn registry(mut self, url: &str) -> Self {
+        self.registry = Some(url.to_owned());
+        self
+    }
+
+    /// A variable of the environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn shards(mut self, shards: usize) -> Self {
@@ -98,7 +130,11 @@ impl Plan {
         for address in &self.clients_at {
             command.args(["--clients", address]);
         }
-        command.args(["--internal", "127.0.0.1:0", "--node-id", "node-1"]);
+        command.args(["--internal", "127.0.0.1:0", "--node-id", &self.id]);
+        if let Some(url) = &self.registry {
+            command.args(["--registry", url]);
+        }
+        command.envs(self.environment);
         command.arg("--shards").arg(self.shards.to_string()).arg("--ready-file").arg(&ready);
         // What the host's other programs use must not change what a test sees.
         command.args(["--set", "limits.memory=off"]);
@@ -106,21 +142,22 @@ impl Plan {
             command.arg("--set").arg(set);
         }
         let child = command.stdin(self.stdin).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        ready_node(child, folder, &ready)
+        ready_node(child, folder, &self.id)
     }
 }
 
-fn ready_node(mut child: Child, folder: TempDir, ready: &Path) -> Node {
+fn ready_node(mut child: Child, folder: TempDir, id: &str) -> Node {
+    let ready = folder.path().join("ready.json");
     let line = until("the ready file", || {
         if let Some(status) = child.try_wait().unwrap() {
             panic!("the node ended with {status}:\n{}", tail(folder.path()));
         }
-        fs::read_to_string(ready).ok()
+        fs::read_to_string(&ready).ok()
     });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = |name: &str| value[name].as_str().unwrap().parse().unwrap();
     let (clients, internal) = (address("clients"), address("internal"));
-    Node { child, folder, clients, internal }
+    Node { child, folder, id: id.to_owned(), clients, internal }
 }
 
 /// A configuration in this process's environment is not that of the nodes under test.
@@ -167,7 +204,7 @@ impl Node {
         command.env("HOLDFAST_NODE_SHARDS", "1").env("HOLDFAST_NODE_READY_FILE", &ready);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap_or_else(|fault| panic!("{}: {fault}", program.display()));
-        ready_node(child, folder, &ready)
+        ready_node(child, folder, "")
     }
 
     pub fn pid(&self) -> u32 {
@@ -237,7 +274,12 @@ impl Node {
 
     /// Waits for its end; gives the exit code.
     pub fn wait(&mut self) -> i32 {
-        until("the node's end", || self.ended()).code().expect("an exit code, not a signal")
+        self.wait_end().code().expect("an exit code, not a signal")
+    }
+
+    /// Waits for its end, also by a signal.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        until("the node's end", || self.ended())
     }
 
     /// Its log so far.

@@ -2,9 +2,12 @@
 
 use crate::{
     client::{Client, lookup},
-    servers::{Server, Watcher, wait_for},
+    servers::{Server, Watcher, command, wait_for},
 };
-use holdfast::bridge::store::{Event, Failure};
+use holdfast::{
+    bridge::store::{Event, Failure, Settings, Target},
+    config::Secret,
+};
 
 /// Why the master of a client is down.
 pub fn cause(client: &Client) -> String {
@@ -30,6 +33,25 @@ fn a_password_and_a_user() {
         assert!(!cause.contains("hush") && !cause.contains("ret"), "{cause}");
         assert_eq!(client.ask(lookup("ann")), Err(Failure::Down));
     }
+}
+
+#[test]
+fn a_password_is_changed_while_the_node_runs() {
+    let server = Server::start(&["--requirepass", "old"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "old\n").unwrap();
+    let mut target: Target = server.url().parse().unwrap();
+    target.login.password = Some(Secret::from_file(&file).unwrap());
+    let client = Client::with(Settings::new(target));
+    client.wait_up(1);
+    let info = redis::Client::open(format!("redis://:old@127.0.0.1:{}", server.port)).unwrap();
+    let mut operator = info.get_connection().unwrap();
+    std::fs::write(&file, "new\n").unwrap();
+    command(&mut operator, "CONFIG SET requirepass new").unwrap();
+    client.forget_events();
+    command(&mut operator, "CLIENT KILL TYPE normal SKIPME yes").unwrap();
+    wait_for("an answer with the new password", || client.ask(lookup("ann")).ok());
 }
 
 #[test]

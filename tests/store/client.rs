@@ -3,10 +3,10 @@
 use crate::servers::wait_for;
 use holdfast::{
     bridge::{
+        format::FORMAT,
         registry::Lease,
         store::{
-            Connected, Devices, Event, FORMAT, Failure, Output, Place, Reply, Request, Settings, Store,
-            node_number,
+            Connected, Devices, Event, Failure, Output, Place, Reply, Request, Settings, Store, node_number,
         },
     },
     kit::slab::Key,

@@ -5,8 +5,9 @@ use crate::{
     servers::{Server, command, wait_for},
     twin,
 };
+use holdfast::bridge::format::FORMAT;
 use holdfast::bridge::store::{
-    Connected, Device, Devices, Event, FORMAT, Failure, LiveLease, Place, Record, Renewed, Reply, Request,
+    Connected, Device, Devices, Event, Failure, LiveLease, Place, Record, Renewed, Reply, Request,
     slot_of_user, user_hash,
 };
 use holdfast::model::Protocol;
@@ -31,6 +32,7 @@ fn a_single_server() {
 pub fn suite(client: &Client) {
     a_device_comes_and_goes(client);
     the_newer_wins(client);
+    fighters_are_parted(client);
     whom_it_displaced_is_said_again(client);
     the_dead_are_pruned(client);
     leases_live_and_end(client);
@@ -78,6 +80,28 @@ fn the_newer_wins(client: &Client) {
     }
     assert!(!client.disconnect("bob", "tv", old));
     assert_eq!(client.places("bob"), [("tv".into(), new)]);
+}
+
+/// A device that two fight over stays with its holder after three takeovers within a minute; who has had it all along and is
+/// registered again does not fight.
+fn fighters_are_parted(client: &Client) {
+    let connect = |index, age_ms| client.connect("gus", "tv", place("a", 5, index), age_ms, LIFE);
+    for index in 1..5 {
+        assert!(matches!(connect(index, 10_000 - u64::from(index)), Connected::Stands { .. }), "{index}");
+    }
+    match connect(5, 1_000) {
+        Connected::Fought { by } => assert_eq!(by.place, place("a", 5, 4)),
+        other => panic!("{other:?}"),
+    }
+    // The holder is not concerned, and still knows whom it displaced.
+    assert_eq!(displaced(connect(4, 11_000)), [place("a", 5, 3)]);
+    assert!(client.disconnect("gus", "tv", place("a", 5, 4)));
+    assert!(matches!(connect(5, 1_000), Connected::Stands { .. }), "nobody is there to fight");
+    for index in 1..6 {
+        let connected =
+            client.connect("hal", "tv", place("a", 5, index), 100_000 - u64::from(index) * 1_000, LIFE);
+        assert!(matches!(connected, Connected::Stands { .. }), "{index}");
+    }
 }
 
 /// Whom a connect has displaced.

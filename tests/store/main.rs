@@ -8,6 +8,8 @@ mod cluster;
 mod conformance;
 mod faults;
 mod loss;
+// The fleet's tests use more of it.
+#[allow(dead_code)]
 mod proxy;
 mod sentinel;
 mod servers;

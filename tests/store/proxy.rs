@@ -31,6 +31,8 @@ struct Plan {
     one_in: Option<u32>,
     /// How long requests are kept.
     request_delay: Duration,
+    /// Nothing gets through, either way, and no connection is made; nobody is told.
+    is_cut: bool,
     random: fastrand::Rng,
 }
 
@@ -48,6 +50,7 @@ impl Proxy {
         let shared = plan.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                wait_for_network(&shared);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
                 for stream in [&client, &server] {
                     stream.set_nodelay(true).unwrap();
@@ -80,6 +83,17 @@ impl Proxy {
     pub fn delay_requests(&self, time: Duration) {
         self.plan.lock().unwrap().request_delay = time;
     }
+
+    /// Cuts the network. What is sent meanwhile arrives when it is there again, as TCP sees to it.
+    pub fn cut(&self, is_cut: bool) {
+        self.plan.lock().unwrap().is_cut = is_cut;
+    }
+}
+
+fn wait_for_network(plan: &Mutex<Plan>) {
+    while plan.lock().unwrap().is_cut {
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn carry_requests(mut from: TcpStream, mut to: TcpStream, plan: &Mutex<Plan>) {
@@ -87,6 +101,7 @@ fn carry_requests(mut from: TcpStream, mut to: TcpStream, plan: &Mutex<Plan>) {
     while let Ok(length) = from.read(&mut room) {
         let delay = plan.lock().unwrap().request_delay;
         thread::sleep(delay);
+        wait_for_network(plan);
         // What was on its way arrives, whether or not its sender is there to see it.
         if length == 0 || to.write_all(&room[..length]).is_err() {
             break;
@@ -98,6 +113,7 @@ fn carry_requests(mut from: TcpStream, mut to: TcpStream, plan: &Mutex<Plan>) {
 fn carry_replies(mut from: TcpStream, mut to: TcpStream, plan: &Mutex<Plan>) {
     let (mut held, mut bytes, mut room) = (None::<Vec<u8>>, Vec::new(), [0; 65_536]);
     while let Ok(length @ 1..) = from.read(&mut room) {
+        wait_for_network(plan);
         bytes.extend_from_slice(&room[..length]);
         while let Some(end) = reply_end(&bytes) {
             let reply: Vec<u8> = bytes.drain(..end).collect();

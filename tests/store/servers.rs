@@ -40,6 +40,9 @@ pub fn free_port() -> u16 {
 /// A server process.
 pub struct Server {
     pub port: u16,
+    host: String,
+    /// Words before the program's.
+    within: Vec<String>,
     child: Child,
     pub folder: TempDir,
     arguments: Vec<String>,
@@ -48,11 +51,18 @@ pub struct Server {
 impl Server {
     /// One without data on disk, with more arguments.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_within("127.0.0.1", "env", arguments)
+    }
+
+    /// One at another address, started by other words.
+    pub fn start_within(host: &str, within: &str, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let within: Vec<String> = within.split(' ').map(str::to_owned).collect();
         wait_for("a Redis server on a free port", || {
             let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-            let child = spawn(port, folder.path(), &arguments);
-            let mut server = Self { port, child, folder, arguments: arguments.clone() };
+            let child = spawn(&within, host, port, folder.path(), &arguments);
+            let (host, within, arguments) = (host.to_owned(), within.clone(), arguments.clone());
+            let mut server = Self { port, host, within, child, folder, arguments };
             server.is_listening().then_some(server)
         })
     }
@@ -60,7 +70,7 @@ impl Server {
     /// Kills it and starts it again on its port, without what it held.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port, self.folder.path(), &self.arguments);
+        self.child = spawn(&self.within, &self.host, self.port, self.folder.path(), &self.arguments);
         assert!(self.is_listening());
     }
 
@@ -68,13 +78,13 @@ impl Server {
     fn is_listening(&mut self) -> bool {
         wait_for("a Redis server", || {
             let has_ended = self.child.try_wait().unwrap().is_some();
-            let listens = || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+            let listens = || std::net::TcpStream::connect((self.host.as_str(), self.port)).is_ok();
             if has_ended { Some(false) } else { listens().then_some(true) }
         })
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}:{}", self.host, self.port)
     }
 
     /// A connection of the test's own.
@@ -100,9 +110,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn(port: u16, folder: &Path, arguments: &[String]) -> Child {
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+fn spawn(within: &[String], host: &str, port: u16, folder: &Path, arguments: &[String]) -> Child {
+    let mut command = Command::new(&within[0]);
+    command.args(&within[1..]).arg("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", host, "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(folder).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server is missing: scripts/install-test-tools installs it")

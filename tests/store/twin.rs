@@ -1,7 +1,10 @@
 //! Random connects, disconnects and lookups, compared with a registry that is a list.
 
 use crate::client::{Client, place};
-use holdfast::bridge::store::{Connected, Place};
+use holdfast::{
+    bridge::store::{Connected, Place},
+    directory::TAKEOVERS_MAX,
+};
 use std::collections::BTreeMap;
 
 /// A connection of the comparison. Those of one rank begin at one moment: before 1970, which is cut to its beginning.
@@ -22,19 +25,22 @@ impl Connection {
 
 #[derive(Default)]
 struct Twin {
-    /// Who holds a device, and whom it was taken from.
-    held: BTreeMap<(String, String), (Connection, Option<Place>)>,
+    /// Who holds a device, and whom it was taken from, how often within the minute that all of this takes less than.
+    held: BTreeMap<(String, String), (Connection, Option<Place>, u8)>,
 }
 
 impl Twin {
     fn connect(&mut self, user: &str, device: &str, new: Connection) -> Result<Vec<Place>, Place> {
         let key = (user.to_owned(), device.to_owned());
         match self.held.get(&key) {
-            Some((held, displaced)) if held.place == new.place => Ok(displaced.iter().copied().collect()),
-            Some((held, _)) if held.rank() > new.rank() => Err(held.place),
+            Some((held, displaced, _)) if held.place == new.place => Ok(displaced.iter().copied().collect()),
+            Some((held, ..)) if held.rank() > new.rank() => Err(held.place),
+            Some((held, _, TAKEOVERS_MAX)) if new.age_ms < 60_000 => Err(held.place),
             held => {
-                let (held, before) = held.map_or((None, None), |(held, before)| (Some(held.place), *before));
-                self.held.insert(key, (new, held));
+                let (held, before, fights) = held
+                    .map_or((None, None, 0), |(held, before, fights)| (Some(held.place), *before, *fights));
+                let fights = fights + u8::from(held.is_some() && new.age_ms < 60_000);
+                self.held.insert(key, (new, held, fights));
                 Ok(held.into_iter().chain(before).collect())
             }
         }
@@ -42,13 +48,13 @@ impl Twin {
 
     fn disconnect(&mut self, user: &str, device: &str, place: Place) -> bool {
         let key = (user.to_owned(), device.to_owned());
-        let is_held = self.held.get(&key).is_some_and(|(held, _)| held.place == place);
+        let is_held = self.held.get(&key).is_some_and(|(held, ..)| held.place == place);
         is_held && self.held.remove(&key).is_some()
     }
 
     fn places(&self, user: &str) -> Vec<(String, Place)> {
         let of_user = self.held.iter().filter(|((name, _), _)| name == user);
-        of_user.map(|((_, device), (held, _))| (device.clone(), held.place)).collect()
+        of_user.map(|((_, device), (held, ..))| (device.clone(), held.place)).collect()
     }
 }
 
@@ -82,7 +88,7 @@ pub fn compare(client: &Client) {
                     Connected::Stands { displaced } => {
                         Ok(displaced.iter().map(|record| record.place).collect())
                     }
-                    Connected::Beaten { by } => Err(by.place),
+                    Connected::Beaten { by } | Connected::Fought { by } => Err(by.place),
                 };
                 assert_eq!(found, twin.connect(user, device, connection), "seed {seed}, step {step}");
             }

@@ -1,11 +1,11 @@
 //! The link to one node: a bounded queue that anybody fills, and the task that keeps a stream to carry it.
 //!
 //! Owns when there is a connection: made when something is wanted, anew when it broke, no sooner than its backoff; replaced
-//! when the stream is old; closed when nobody uses it. What a stream says is [`super::stream`]'s.
+//! when the stream is old, or its format not that of the next; closed when nobody uses it. What a stream says is [`super::stream`]'s.
 
 use super::{Common, Peer, stream::Running, wire};
 use crate::{
-    bridge::store::Place,
+    bridge::{format, store::Place},
     kit::completion::Ticket,
     model::{Message, Outcome},
 };
@@ -14,7 +14,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::Waker,
     time::Duration,
@@ -94,6 +94,8 @@ pub struct LinkState {
     pub address: Arc<str>,
     /// Whether the other node has taken the stream.
     pub is_up: bool,
+    /// The format of the latest stream that it has taken; 0: it has taken none.
+    pub format: u8,
     /// Frames written.
     pub sent: u64,
     /// Frames answered.
@@ -114,6 +116,14 @@ pub(super) struct Link {
     queue: Mutex<Queue>,
     /// Something waits and there is no stream.
     wanted: Notify,
+    /// Up to which format the other node reads, by its lease; 0: it is not known.
+    reads: AtomicU8,
+    /// The format of the next stream.
+    format: AtomicU8,
+    /// The format is another one.
+    reformed: Notify,
+    /// The format of the latest stream that was taken.
+    taken: AtomicU8,
     in_flight: AtomicUsize,
     in_flight_bytes: AtomicUsize,
     is_up: AtomicBool,
@@ -137,13 +147,17 @@ struct Queue {
 }
 
 impl Link {
-    pub fn new(common: Arc<Common>, peer: &Peer) -> Self {
+    pub fn new(common: Arc<Common>, peer: &Peer, reads: Option<u8>) -> Self {
         Self {
+            reads: AtomicU8::new(reads.unwrap_or(0)),
+            format: AtomicU8::new(common.format_for(reads)),
             common,
             node: peer.node,
             address: peer.address.clone(),
             queue: Mutex::default(),
             wanted: Notify::new(),
+            reformed: Notify::new(),
+            taken: AtomicU8::new(0),
             in_flight: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),
             is_up: AtomicBool::new(false),
@@ -230,10 +244,33 @@ impl Link {
         self.in_flight.load(Relaxed) > 0
     }
 
-    /// The other node has taken the stream.
-    pub fn on_up(&self) {
-        if !self.is_up.swap(true, Relaxed) {
-            tracing::info!(address = %self.address, "linked with another node");
+    /// The format of the next stream.
+    pub fn format(&self) -> u8 {
+        self.format.load(Relaxed)
+    }
+
+    /// The other node's lease says that it reads up to this format.
+    pub fn set_reads(&self, reads: u8) {
+        // A lease that says the same as before says nothing new of what was refused since.
+        if self.reads.swap(reads, Relaxed) != reads {
+            self.format.store(self.common.format_for(Some(reads)), Relaxed);
+            self.reformed.notify_one();
+        }
+    }
+
+    /// The other node does not read a stream's format: an older build has taken its place at this address, and its lease is
+    /// not known yet. Says whether there is an older format to try.
+    fn step_back(&self, refused: u8) -> bool {
+        let oldest = format::oldest(self.common.settings.format);
+        self.format.store(oldest, Relaxed);
+        oldest < refused
+    }
+
+    /// The other node has taken the stream, with frames of that format.
+    pub fn on_up(&self, format: u8) {
+        let was_up = self.is_up.swap(true, Relaxed);
+        if self.taken.swap(format, Relaxed) != format || !was_up {
+            tracing::info!(address = %self.address, format, "linked with another node");
         }
     }
 
@@ -242,6 +279,7 @@ impl Link {
             node: self.node,
             address: self.address.clone(),
             is_up: self.is_up.load(Relaxed),
+            format: self.taken.load(Relaxed),
             sent: self.sent.load(Relaxed),
             answered: self.answered.load(Relaxed),
             failed: self.failed.load(Relaxed),
@@ -393,6 +431,7 @@ impl Keeper {
             let ended = tokio::select! {
                 fault = stream.ended() => Some(fault),
                 () = tokio::time::sleep(pause) => None,
+                () = self.link.reformed.notified() => None,
             };
             let now_us = self.now_us();
             if let Some(fault) = ended {
@@ -407,7 +446,7 @@ impl Keeper {
                 self.retire(stream);
                 return None;
             }
-            if now_us >= due_us {
+            if now_us >= due_us || stream.format() != self.link.format() {
                 match self.connect().await {
                     Ok(io) => return self.replace(stream, io).await,
                     // What is there still serves.
@@ -449,6 +488,9 @@ impl Keeper {
             self.failures = 0;
             self.link.is_up.store(false, Relaxed);
             tracing::warn!(address = %self.link.address, %fault, "lost the link with another node");
+        } else if *fault == Fault::Refused(400) && self.link.step_back(stream.format()) {
+            self.link.is_up.store(false, Relaxed);
+            tracing::info!(address = %self.link.address, "another node reads older frames than it did");
         } else {
             self.on_failure(fault);
         }

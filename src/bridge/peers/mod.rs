@@ -3,10 +3,13 @@
 //! Owns the links, one for each address, and their bounds; no other part of the bridge speaks to other nodes. Never waits:
 //! what finds no room, no connection or no answer in time is answered `failed`. It does not know which node holds what.
 //!
-//! A `link` has a queue and a task. The task keeps one connection with one long `POST /v1/deliver` on it (a `stream`),
+//! A link has a queue and a task. The task keeps one connection with one long `POST /v1/deliver` on it (a `stream`),
 //! whose body carries the queue as frames (`wire`), many to a chunk, and whose response carries the answers in any order.
 //! A link costs nothing until somebody wants something of it, and its connection ends when nobody has for a while. Links do
 //! not know of each other, so a slow node holds up nobody else.
+//!
+//! A stream's frames are of the highest format that its reader reads, by its lease, and this node writes; of the oldest until
+//! the lease is known. When the lease says otherwise, another stream takes its place.
 
 mod call;
 mod link;
@@ -20,7 +23,10 @@ mod tests;
 pub use call::{Answer, Call, CallError};
 pub use link::LinkState;
 
-use super::store::Place;
+use super::{
+    format::{self, FORMAT},
+    store::Place,
+};
 use crate::{
     clock::Clock,
     config::Secret,
@@ -60,6 +66,8 @@ pub struct Settings {
     pub idle: Duration,
     /// How long a stream is used, within a quarter; then another takes its place on a connection of its own.
     pub stream_life: Duration,
+    /// The highest format of frames that is written.
+    pub format: u8,
 }
 
 impl Settings {
@@ -74,6 +82,7 @@ impl Settings {
             delivery_timeout_ms,
             idle: Duration::from_secs(60),
             stream_life: Duration::from_secs(60),
+            format: FORMAT,
         }
     }
 }
@@ -114,7 +123,14 @@ struct Common {
 pub struct Peers {
     common: Arc<Common>,
     runtime: tokio::runtime::Handle,
-    links: Mutex<HashMap<Arc<str>, Kept>>,
+    links: Mutex<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    kept: HashMap<Arc<str>, Kept>,
+    /// The highest format that the node at each address reads.
+    reads: HashMap<Box<str>, u8>,
 }
 
 struct Kept {
@@ -156,8 +172,11 @@ impl Peers {
         if left_ms == Some(0) {
             return ticket.answer(Outcome::Expired);
         }
-        let timeout_ms = settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX));
-        let wait_ms = timeout_ms.min(left_ms.unwrap_or(u64::MAX)).saturating_add(settings.answer_slack_ms);
+        let wait_ms = self
+            .common
+            .timeout_ms(&message)
+            .min(left_ms.unwrap_or(u64::MAX))
+            .saturating_add(settings.answer_slack_ms);
         let ask = Ask {
             place,
             user,
@@ -200,41 +219,52 @@ impl Peers {
         call::run(&self.common, &peer.address, call).await
     }
 
-    /// Forgets links to nodes that are gone: what they owe is `failed`.
-    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.lock().retain(|address, kept| {
-            let keep = keep(address);
-            if !keep {
-                kept.keeper.abort();
+    /// The addresses of all nodes that live, and the highest format that each reads. Links to nodes that are gone are
+    /// forgotten: what they owe is `failed`.
+    pub fn set_nodes<'a>(&self, nodes: impl IntoIterator<Item = (&'a str, u8)>) {
+        let mut reads = HashMap::<Box<str>, u8>::new();
+        for (address, format) in nodes {
+            // Two runs may have had one address, and either may be there.
+            let lowest = reads.entry(address.into()).or_insert(format);
+            *lowest = format.min(*lowest);
+        }
+        let mut links = self.lock();
+        links.kept.retain(|address, kept| {
+            let format = reads.get(&**address);
+            match format {
+                Some(&format) => kept.link.set_reads(format),
+                None => kept.keeper.abort(),
             }
-            keep
+            format.is_some()
         });
+        links.reads = reads;
     }
 
     /// How each link is.
     pub fn links(&self) -> Vec<LinkState> {
-        self.lock().values().map(|kept| kept.link.state()).collect()
+        self.lock().kept.values().map(|kept| kept.link.state()).collect()
     }
 
     fn link(&self, peer: &Peer) -> Arc<Link> {
         let mut links = self.lock();
-        if let Some(kept) = links.get(&peer.address) {
+        if let Some(kept) = links.kept.get(&peer.address) {
             return kept.link.clone();
         }
-        let link = Arc::new(Link::new(self.common.clone(), peer));
+        let reads = links.reads.get(&*peer.address).copied();
+        let link = Arc::new(Link::new(self.common.clone(), peer, reads));
         let keeper = self.runtime.spawn(Keeper::new(link.clone()).run()).abort_handle();
-        links.insert(peer.address.clone(), Kept { link: link.clone(), keeper });
+        links.kept.insert(peer.address.clone(), Kept { link: link.clone(), keeper });
         link
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Kept>> {
+    fn lock(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        self.retain(|_| false);
+        self.set_nodes([]);
     }
 }
 
@@ -246,6 +276,16 @@ fn authorization(token: &Secret) -> Option<HeaderValue> {
 }
 
 impl Common {
+    /// The format of frames for a node that reads up to `reads`; None: its lease is not known.
+    fn format_for(&self, reads: Option<u8>) -> u8 {
+        format::to_write(self.settings.format, reads)
+    }
+
+    /// How long a message may wait for its connection.
+    fn timeout_ms(&self, message: &Message) -> u64 {
+        self.settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX))
+    }
+
     fn authorization(&self) -> Option<HeaderValue> {
         self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -26,8 +26,8 @@ impl Peering for Peers {
         Peers::displaced(self, &peer, place, user, answered);
     }
 
-    fn retain(&self, lives: &dyn Fn(&str) -> bool) {
-        Peers::retain(self, lives);
+    fn set_nodes(&self, nodes: &mut dyn Iterator<Item = (&str, u8)>) {
+        Peers::set_nodes(self, nodes);
     }
 
     fn state(&self) -> PeersState {

@@ -55,6 +55,8 @@ struct Progress {
 /// A stream as its keeper sees it. Dropped, it ends at once, and what it owes fails.
 pub(super) struct Running {
     progress: watch::Receiver<Progress>,
+    /// Of its frames.
+    format: u8,
     ending: Arc<Ending>,
     task: AbortHandle,
 }
@@ -71,8 +73,15 @@ impl Running {
         let broken = |fault: hyper::Error| Fault::Broken(fault.to_string());
         let ending = Arc::new(Ending::default());
         let sent = Arc::new(Mutex::new(Sent::default()));
-        let feed =
-            Feed { link: link.clone(), number, sent: sent.clone(), ending: ending.clone(), asks: Vec::new() };
+        let format = link.format();
+        let feed = Feed {
+            link: link.clone(),
+            number,
+            format,
+            sent: sent.clone(),
+            ending: ending.clone(),
+            asks: Vec::new(),
+        };
         let request = request(&link.common, &link.address, feed)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
         let response = Box::pin(sender.send_request(request));
@@ -81,6 +90,7 @@ impl Running {
         link.feed(Some(number));
         let stream = Stream {
             link,
+            format,
             sent,
             ending: ending.clone(),
             connection: Some(Box::pin(connection)),
@@ -92,7 +102,7 @@ impl Running {
             answered_us: 0,
         };
         let task = tokio::spawn(stream).abort_handle();
-        Ok(Self { progress, ending, task })
+        Ok(Self { progress, format, ending, task })
     }
 
     /// Ends the request; the answers may still come.
@@ -115,6 +125,11 @@ impl Running {
         }
     }
 
+    /// Of its frames.
+    pub fn format(&self) -> u8 {
+        self.format
+    }
+
     pub fn was_up(&self) -> bool {
         self.progress.borrow().up
     }
@@ -134,7 +149,7 @@ fn request(common: &Common, address: &str, feed: Feed) -> Result<Request<Feed>, 
     let mut request = Request::post("/v1/deliver")
         .header(HOST, address)
         .header(CONTENT_TYPE, "application/octet-stream")
-        .header(wire::FORMAT_HEADER, wire::FORMAT);
+        .header(wire::FORMAT_HEADER, u16::from(feed.format));
     if let Some(authorization) = common.authorization() {
         request = request.header(AUTHORIZATION, authorization);
     }
@@ -164,6 +179,7 @@ fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
 struct Feed {
     link: Arc<Link>,
     number: u64,
+    format: u8,
     sent: Arc<Mutex<Sent>>,
     ending: Arc<Ending>,
     /// Empty between two chunks.
@@ -212,8 +228,9 @@ impl Feed {
             };
             let displaced = delivery.is_none();
             let user = user.into_string();
-            let request = wire::Request { seq, place: Some(place.into()), user, delivery, displaced };
-            wire::write(&request, &mut chunk);
+            let place = Some(place.into());
+            let request = wire::Request { seq, place, user, delivery, displaced, sum: None };
+            wire::write(&request.in_format(self.format), &mut chunk);
             sent.owed.insert(seq, Owed { waiter, deadline_us, sent_us: now.micros, bytes });
         }
         chunk.freeze()
@@ -234,7 +251,9 @@ fn delivery(
         id: message.id.as_ref().map(|id| id.as_str().to_owned()),
         collapse: message.collapse.as_ref().map(|collapse| collapse.key.as_str().to_owned()),
         expires_in_ms: message.expires_unix_ms.map(|expires| expires.saturating_sub(unix_ms)),
-        timeout_ms: message.timeout_ms,
+        // Also where it has none of its own: the other node may have been given another `delivery.timeout`, and an answer is
+        // waited for no longer than by this one's.
+        timeout_ms: Some(common.timeout_ms(message)),
     }
 }
 
@@ -249,6 +268,7 @@ enum Awaited {
 /// See the module.
 struct Stream {
     link: Arc<Link>,
+    format: u8,
     sent: Arc<Mutex<Sent>>,
     ending: Arc<Ending>,
     /// None: it has ended.
@@ -316,7 +336,7 @@ impl Stream {
                         return Err(Fault::Refused(response.status().as_u16()));
                     }
                     self.progress.send_modify(|progress| progress.up = true);
-                    self.link.on_up();
+                    self.link.on_up(self.format);
                     self.response = Awaited::Answers(response.into_body());
                 }
                 Awaited::Answers(body) => {

@@ -101,10 +101,15 @@ impl Fake {
     fn accept(&self) -> Taken {
         let (stream, _) = self.0.accept().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut taken = Taken { stream: BufReader::new(stream), decoder: Decoder::new(1 << 20) };
+        let stream = BufReader::new(stream);
+        let mut taken = Taken { stream, decoder: Decoder::new(1 << 20), format: String::new() };
         assert_eq!(taken.line(), "POST /v1/deliver HTTP/1.1");
-        while !taken.line().is_empty() {}
-        taken
+        loop {
+            match taken.line() {
+                end if end.is_empty() => return taken,
+                line => taken.format.extend(line.strip_prefix("holdfast-format: ")),
+            }
+        }
     }
 
     /// Takes one connection after the other and answers every delivery.
@@ -125,6 +130,8 @@ impl Fake {
 struct Taken {
     stream: BufReader<TcpStream>,
     decoder: Decoder<Request>,
+    /// As its head names it.
+    format: String,
 }
 
 impl Taken {
@@ -318,6 +325,78 @@ fn answers_that_cannot_be_read_end_the_stream() {
         taken.chunk(bad);
         assert_eq!(owed.wait().0, Outcome::Failed);
     }
+}
+
+/// A link's next stream, with one message on it, which is answered.
+fn taken_over(rig: &Rig, fake: &Fake, peer: &Peer) -> (Taken, Request) {
+    let sent = rig.post(peer, 10);
+    let mut taken = fake.accept();
+    taken.begin();
+    let request = taken.request().unwrap();
+    taken.answer(&wire::Answer::of_delivery(request.seq, Outcome::Written));
+    assert_eq!(sent.wait().0, Outcome::Written);
+    (taken, request)
+}
+
+#[test]
+fn a_stream_is_replaced_when_its_reader_reads_another_format() {
+    let rig = Rig::new(|settings| {
+        (settings.format, settings.delivery_timeout_ms, settings.answer_slack_ms) = (2, 60_000, 20);
+    });
+    let (fake, peer) = Fake::start();
+    let (first, request) = taken_over(&rig, &fake, &peer);
+    assert_eq!((&*first.format, request.sum), ("1", None), "nothing is known of it");
+    let mut kept = vec![first];
+    for (reads, format) in [(2, "2"), (1, "1"), (3, "2")] {
+        rig.peers.set_nodes([(&*peer.address, reads)]);
+        // The old stream is told to end first, and what is asked meanwhile goes with the next.
+        while kept.last_mut().unwrap().request().is_some() {}
+        let (taken, request) = taken_over(&rig, &fake, &peer);
+        assert_eq!((&*taken.format, request.sum.is_some()), (format, format == "2"));
+        assert!(request.is_of_format(format.parse().unwrap()));
+        kept.push(taken);
+    }
+    // It reads the same as this node writes, or two releases more: it stays as it is.
+    rig.peers.set_nodes([(&*peer.address, 4), (&*peer.address, 2)]);
+    let sent = rig.post(&peer, 10);
+    let last = kept.last_mut().unwrap();
+    let request = last.request().unwrap();
+    last.answer(&wire::Answer::of_delivery(request.seq, Outcome::Written));
+    assert_eq!((sent.wait().0, rig.state().failed), (Outcome::Written, 0));
+}
+
+#[test]
+fn a_build_of_the_first_format_writes_it_to_a_newer_one() {
+    let rig = Rig::new(|settings| (settings.format, settings.delivery_timeout_ms) = (1, 60_000));
+    let (fake, peer) = Fake::start();
+    rig.peers.set_nodes([(&*peer.address, 2)]);
+    let (taken, request) = taken_over(&rig, &fake, &peer);
+    assert_eq!((&*taken.format, request.sum), ("1", None));
+}
+
+#[test]
+fn who_refuses_a_format_is_asked_in_the_one_before_whatever_an_old_lease_says() {
+    let rig = Rig::new(|settings| (settings.format, settings.delivery_timeout_ms) = (2, 60_000));
+    let (fake, peer) = Fake::start();
+    rig.peers.set_nodes([(&*peer.address, 2)]);
+    let refused = rig.post(&peer, 10);
+    let mut taken = fake.accept();
+    assert_eq!(taken.format, "2");
+    taken.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(refused.wait().0, Outcome::Failed);
+    let (taken, request) = taken_over(&rig, &fake, &peer);
+    assert_eq!((&*taken.format, request.sum), ("1", None), "at once, without a rest");
+    rig.peers.set_nodes([(&*peer.address, 2)]);
+    let mut taken = taken;
+    let sent = rig.post(&peer, 10);
+    let request = taken.request().unwrap();
+    taken.answer(&wire::Answer::of_delivery(request.seq, Outcome::Written));
+    assert_eq!(sent.wait().0, Outcome::Written);
+    // Its own lease says so too, and then that of the next upgrade.
+    rig.peers.set_nodes([(&*peer.address, 1)]);
+    rig.peers.set_nodes([(&*peer.address, 2)]);
+    while taken.request().is_some() {}
+    assert_eq!(taken_over(&rig, &fake, &peer).0.format, "2");
 }
 
 #[test]

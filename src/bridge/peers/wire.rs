@@ -3,9 +3,10 @@
 //! Owns their form and a decoder that takes chunks as they come. Never reads a socket, and never panics on what comes.
 //!
 //! Each frame is a Protocol Buffers message behind its length as a varint (the `writeDelimitedTo` form of its libraries).
-//! Fields that a reader does not know are passed over, so a newer node may add some: a reader that needs more than that asks
-//! for another [`FORMAT`], which the request's header [`FORMAT_HEADER`] names. A receiver that cannot read it answers 400
-//! and names those that it reads.
+//! Fields that a reader does not know are passed over, so a newer node may add some. The request's header [`FORMAT_HEADER`]
+//! names the format of its frames, and the answers are of the same: 1, or the next, which the sender writes only to a node
+//! whose lease says that it reads it (`bridge/format.rs`). A receiver that does not read it answers 400 and names those that it
+//! reads. Format 2 is for trying that: only builds with the feature `next-format` read and write it.
 //!
 //! | request | field | type | |
 //! |---|---|---|---|
@@ -14,6 +15,7 @@
 //! | | 3 | string | `user` |
 //! | delivery | 4 | message | below |
 //! | displaced | 5 | bool | the connection has lost its device to a newer one |
+//! | every, format 2 | 6 | uint32 | `sum`: exclusive or of the bytes of `user` and `body` |
 //!
 //! | place | field | type | |
 //! |---|---|---|---|
@@ -50,9 +52,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use std::marker::PhantomData;
 
-/// The form of frames that this release writes and the only one that it reads.
-pub const FORMAT: &str = "1";
-/// The request's header that names the form.
+/// The request's header that names the format, as a decimal number.
 pub const FORMAT_HEADER: &str = "holdfast-format";
 /// Room in a frame for everything but its body, bytes: four names of at most 256, a lane's of 32, and numbers.
 pub const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
@@ -79,6 +79,27 @@ pub struct Request {
     /// It has lost its device.
     #[prost(bool, tag = "5")]
     pub displaced: bool,
+    /// See [`Request::in_format`].
+    #[prost(uint32, optional, tag = "6")]
+    pub sum: Option<u32>,
+}
+
+impl Request {
+    /// With what a format has beyond the first.
+    pub fn in_format(mut self, format: u8) -> Self {
+        self.sum = (format >= 2).then(|| self.own_sum());
+        self
+    }
+
+    /// Whether it has all that its format asks for.
+    pub fn is_of_format(&self, format: u8) -> bool {
+        format < 2 || self.sum == Some(self.own_sum())
+    }
+
+    fn own_sum(&self) -> u32 {
+        let body = self.delivery.iter().flat_map(|delivery| &delivery.payload);
+        self.user.as_bytes().iter().chain(body).fold(0, |sum, &byte| sum ^ u32::from(byte))
+    }
 }
 
 /// [`Place`] in a frame.

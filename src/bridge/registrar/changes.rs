@@ -166,6 +166,11 @@ impl Changes {
         Some(user)
     }
 
+    /// A connection that is to be registered and is still there.
+    pub fn waiting(&self, handle: Handle) -> Option<&Arrived> {
+        self.unsettled.get(&handle).filter(|held| !held.gone).map(|held| &held.arrived)
+    }
+
     /// A disconnect was carried out, or a connect that leaves nothing to be removed. Whose it was.
     pub fn settled(&mut self, handle: Handle) -> Option<Box<str>> {
         self.unsettled.remove(&handle).map(|held| held.arrived.user)

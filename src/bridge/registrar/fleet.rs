@@ -28,7 +28,7 @@ pub enum Life {
 #[derive(Clone, Debug)]
 struct Known {
     lease: Lease,
-    /// The highest format of records that it reads.
+    /// The highest format that it reads.
     format: u8,
     until_ms: u64,
 }
@@ -117,17 +117,34 @@ impl Fleet {
         }
     }
 
+    /// Whether a record's connection cannot be there, as far as is known of a time from `since_ms` on.
+    pub fn is_dead(&self, place: &Place, since_ms: u64, now_ms: u64) -> bool {
+        match self.life_of(place, now_ms) {
+            Life::Live => false,
+            Life::Dead => true,
+            // The table does not know it, and was asked for since.
+            Life::Unknown => self.is_fresh(since_ms) && !self.is_frozen(now_ms),
+        }
+    }
+
+    /// Whether a record's node has renewed its lease, which lasts for `ttl_ms`, since a time.
+    pub fn has_renewed(&self, place: &Place, since_ms: u64, ttl_ms: u64) -> bool {
+        self.nodes.get(&place.node).is_some_and(|known| {
+            known.lease.incarnation == place.incarnation && known.until_ms > since_ms + ttl_ms
+        })
+    }
+
     /// A node's lease, while it lives.
     pub fn lease_of(&self, node: u64, now_ms: u64) -> Option<&Lease> {
         let frozen = self.is_frozen(now_ms) || Mutant::LeaseNeverEnds.is_on();
         self.nodes.get(&node).filter(|known| frozen || known.until_ms > now_ms).map(|known| &known.lease)
     }
 
-    /// The highest format of records that all nodes that live read; None: they are not known.
-    pub fn format_of_all(&self, now_ms: u64) -> Option<u8> {
+    /// The addresses of the nodes that live, and the highest format that each reads.
+    pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
         let frozen = self.is_frozen(now_ms);
-        let live = self.nodes.values().filter(|known| frozen || known.until_ms > now_ms);
-        live.map(|known| known.format).min()
+        let live = self.nodes.values().filter(move |known| frozen || known.until_ms > now_ms);
+        live.map(|known| (known.lease.address.as_str(), known.format))
     }
 
     /// The nodes that live.

@@ -28,10 +28,14 @@ pub use lookups::{Found, Route};
 pub use seam::{Action, Input, Own, Settings};
 
 use super::{
+    format,
     registry::Lease,
-    store::{Connected, Event, Failure, Output, Place, Renewed, Reply, Request},
+    store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
-use crate::{kit::mutant::Mutant, model::Handle};
+use crate::{
+    kit::mutant::Mutant,
+    model::{Handle, Reason},
+};
 use changes::{Change, Changes};
 use fleet::{Fleet, Life};
 use healing::Healing;
@@ -75,6 +79,8 @@ pub struct Registrar {
     renew_at_ms: u64,
     /// When this node's lease was made, by the registry's clock: when that is another time, it was lost between.
     lease_since_ms: Option<u64>,
+    /// When the registry last said that the lease is there.
+    lease_seen_ms: u64,
     leases_at_ms: u64,
     leases_under_way: bool,
     actions: Vec<Action>,
@@ -107,6 +113,7 @@ impl Registrar {
             healing: None,
             renew_at_ms: now_ms,
             lease_since_ms: None,
+            lease_seen_ms: 0,
             leases_at_ms: now_ms,
             leases_under_way: false,
             actions: Vec::new(),
@@ -172,9 +179,19 @@ impl Registrar {
         self.incarnation
     }
 
-    /// The nodes that live.
+    /// What this node says of itself.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The nodes that live, as far as the registry has said.
     pub fn nodes(&self, now_ms: u64) -> impl Iterator<Item = &Lease> {
         self.fleet.leases(now_ms)
+    }
+
+    /// Where the nodes that live are, and the highest format that each reads.
+    pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
+        self.fleet.formats(now_ms)
     }
 
     /// Where a node is, while it lives.
@@ -253,6 +270,7 @@ impl Registrar {
             (Asked::Leases { at_ms }, result) => {
                 self.leases_under_way = false;
                 if let Ok(Reply::Leases(leases)) = result {
+                    self.look_for_own(at_ms, now_ms, &leases);
                     self.fleet.learn(at_ms, now_ms, leases);
                 }
                 self.look_again(now_ms, own);
@@ -291,10 +309,35 @@ impl Registrar {
             Connected::Beaten { by } => {
                 self.changes.settled(handle);
                 if by.place.connection != handle || by.place.node != self.node {
-                    self.actions.push(Action::Close(handle));
+                    self.actions.push(Action::Close(handle, Reason::Displaced));
                 }
             }
+            Connected::Fought { by } => self.fought(now_ms, handle, by.place, own),
         }
+    }
+
+    /// The device was taken over too often of late, so its holder stays, if it is there. Only who lives has renewed its lease
+    /// since the newcomer came: a client whose nodes die one after the other fights with nobody. What is not there holds
+    /// nothing: its record goes. Until one or the other is known, the newcomer waits.
+    fn fought(&mut self, now_ms: u64, handle: Handle, holder: Place, own: &dyn Own) {
+        let Some(Arrived { user, device, began_ms, .. }) = self.changes.waiting(handle).cloned() else {
+            self.changes.settled(handle);
+            return;
+        };
+        let is_own = holder.node == self.node && holder.incarnation == self.incarnation;
+        let is_gone = match is_own {
+            true => !own.holds(&user, holder.connection),
+            false => self.fleet.is_dead(&holder, began_ms, now_ms),
+        };
+        if is_gone {
+            let asked = Asked::Purge { user: user.clone() };
+            self.submit(asked, Request::Disconnect { user, device, place: holder });
+        } else if self.fleet.has_renewed(&holder, began_ms, self.settings.lease_ttl_ms) {
+            self.changes.settled(handle);
+            self.actions.push(Action::Close(handle, Reason::TakeoverFight));
+            return;
+        }
+        self.changes.failed(handle, now_ms);
     }
 
     /// Whether what has beaten a connection is one of this run that is gone. Of two that began in one moment the registry
@@ -341,8 +384,7 @@ impl Registrar {
 
     /// The highest format of records that every live node reads; until they are known, the one before this node's own.
     fn format_to_write(&self, now_ms: u64) -> u8 {
-        let oldest = self.format.saturating_sub(1).max(1);
-        self.fleet.format_of_all(now_ms).map_or(oldest, |format| format.clamp(oldest, self.format))
+        format::to_write(self.format, self.formats(now_ms).map(|(_, format)| format).min())
     }
 
     fn place(&self, handle: Handle) -> Place {
@@ -375,9 +417,19 @@ impl Registrar {
                 return;
             }
         };
+        self.lease_seen_ms = now_ms;
         if self.lease_since_ms.replace(since_ms).is_some_and(|known_ms| known_ms != since_ms) {
             self.fleet.freeze(now_ms, self.settings.freeze_ms);
             self.begin_healing(now_ms, None);
+        }
+    }
+
+    /// A table without this node's own lease proves nothing of others: the registry has lost it, or takes no renewals.
+    fn look_for_own(&mut self, asked_ms: u64, now_ms: u64, leases: &[LiveLease]) {
+        let had_one = self.lease_since_ms.is_some() && asked_ms > self.lease_seen_ms;
+        if had_one && !leases.iter().any(|held| held.lease.node == self.lease.node) {
+            self.fleet.freeze(now_ms, self.settings.freeze_ms);
+            self.renew_at_ms = now_ms;
         }
     }
 

@@ -5,7 +5,7 @@
 use super::{changes::Arrived, lookups::Found};
 use crate::{
     bridge::store::{Failure, Output, Place, Request},
-    model::{Handle, Protocol},
+    model::{Handle, Protocol, Reason},
 };
 /// What decides how it behaves. Times in ms.
 #[derive(Clone, Debug)]
@@ -111,8 +111,8 @@ pub enum Input {
 pub enum Action {
     /// To be submitted to the store, with this id. Where the store is full, its answer is [`Failure::Down`].
     Submit(u64, Request),
-    /// A connection of this node has lost its device to a newer one elsewhere: it is to be closed.
-    Close(Handle),
+    /// A connection of this node does not have its device, but another one elsewhere: it is to be closed, for that reason.
+    Close(Handle, Reason),
     /// The node at this address is to be told that its connection is displaced.
     Tell {
         /// The node's, from its lease.

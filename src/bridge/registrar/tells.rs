@@ -10,6 +10,7 @@ use super::{
 use crate::{
     bridge::store::{Place, Record},
     kit::mutant::Mutant,
+    model::Reason,
 };
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
@@ -109,7 +110,7 @@ impl Registrar {
     /// Another node says that it has displaced one of this node's. To close one that is gone already does nothing.
     pub(super) fn displaced(&mut self, place: Place) {
         if place.node == self.node && place.incarnation == self.incarnation {
-            self.actions.push(Action::Close(place.connection));
+            self.actions.push(Action::Close(place.connection, Reason::Displaced));
         }
     }
 }

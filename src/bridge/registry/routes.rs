@@ -24,6 +24,8 @@ pub struct Route {
     pub expires_ms: u64,
     /// The node's name.
     pub node: Arc<str>,
+    /// The node's region; may be empty.
+    pub region: Arc<str>,
     /// What to call to reach the node.
     pub address: Arc<str>,
 }
@@ -115,6 +117,7 @@ mod tests {
             connected_ms: 0,
             expires_ms: 0,
             node: "a".into(),
+            region: "".into(),
             address: "a:1".into(),
         };
         Arc::new(Found { routes: vec![route], ..Found::default() })

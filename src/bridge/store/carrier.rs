@@ -9,7 +9,7 @@ use super::{
     line::{ASKING, Identity, Line, TIME},
     mark::{Mark, Shown},
     script::{Said, Times},
-    seam::{Cause, Event, Failure, Slots},
+    seam::{Cause, Event, Failure, Output, Reply, Slots},
     slots::{ranges, read_redirect},
 };
 use crate::kit::random::Random;
@@ -22,6 +22,9 @@ use std::{
 
 /// Requests in a pipeline. More do not make it faster, and at some 10 µs each in the server they take a few ms.
 const PIPELINE_MAX: usize = 256;
+/// Answers that are delivered together. Each delivery wakes a thread, which costs more than an answer does; so many replies take
+/// Redis less than a ms.
+const TOGETHER_MAX: usize = 64;
 /// So often the registry's time and the master's mark are asked for, which also shows that an idle connection lives.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first pause between attempts to connect; each is twice as long as the one before.
@@ -48,6 +51,8 @@ pub(super) struct Carrier {
     is_unscripted: bool,
     /// The pipeline that is sent.
     bytes: Vec<u8>,
+    /// Answers that are not delivered yet; empty between two pipelines.
+    answers: Vec<Output>,
 }
 
 impl Carrier {
@@ -56,7 +61,8 @@ impl Carrier {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &lane.address);
         let random = Random::seeded(seed);
         let mark = Mark::default();
-        Self { lane, fleet, random, identity: None, mark, is_unscripted: false, bytes: Vec::new() }
+        let (bytes, answers) = (Vec::new(), Vec::new());
+        Self { lane, fleet, random, identity: None, mark, is_unscripted: false, bytes, answers }
     }
 
     /// Until the lane has retired or the store ends.
@@ -224,6 +230,7 @@ impl Carrier {
     fn exchange(&mut self, line: &mut Line, batch: Vec<Pending>) -> Result<(), Cause> {
         let mut again = Vec::new();
         let result = self.converse(line, batch, &mut again);
+        self.fleet.deliver(self.answers.drain(..));
         let mut flight = lock(&self.lane.flight);
         flight.is_condemned = false;
         again.extend(flight.pending.drain(..));
@@ -307,19 +314,19 @@ impl Carrier {
     }
 
     /// What a reply means for its request, and for the connection.
-    fn judge(&self, mut pending: Pending, answer: Value, again: &mut Vec<Pending>) -> Result<(), Cause> {
+    fn judge(&mut self, mut pending: Pending, answer: Value, again: &mut Vec<Pending>) -> Result<(), Cause> {
         pending.asking = false;
         let said = match answer {
             Value::ServerError(error) => return self.judge_error(pending, &error, again),
             answer => pending.request.read(pending.nonce, answer),
         };
         match said {
-            Said::Reply(reply) => self.fleet.answer(pending, Ok(reply)),
-            Said::Late => self.fleet.answer(pending, Err(Failure::Timeout)),
+            Said::Reply(reply) => self.answer(pending, Ok(reply)),
+            Said::Late => self.answer(pending, Err(Failure::Timeout)),
             Said::Misattributed => {
                 self.fleet.tallies.misattributed.fetch_add(1, Relaxed);
                 if pending.misattributed {
-                    self.fleet.answer(pending, Err(Failure::Misattributed));
+                    self.answer(pending, Err(Failure::Misattributed));
                 } else {
                     pending.misattributed = true;
                     again.push(pending);
@@ -330,10 +337,18 @@ impl Carrier {
         Ok(())
     }
 
+    /// Keeps an answer for the next delivery.
+    fn answer(&mut self, pending: Pending, result: Result<Reply, Failure>) {
+        self.answers.push(self.fleet.settle(pending, result));
+        if self.answers.len() >= TOGETHER_MAX {
+            self.fleet.deliver(self.answers.drain(..));
+        }
+    }
+
     /// An error has no echo. It is believed only as far as it gives nothing away: as a reason to ask elsewhere or again,
     /// or as a failure.
     fn judge_error(
-        &self,
+        &mut self,
         pending: Pending,
         error: &ServerError,
         again: &mut Vec<Pending>,
@@ -365,11 +380,11 @@ impl Carrier {
                 | ServerErrorKind::TryAgain,
             ) => {
                 self.fleet.scout.ring();
-                self.fleet.answer(pending, Err(Failure::Down));
+                self.answer(pending, Err(Failure::Down));
             }
             _ => {
                 let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
-                self.fleet.answer(pending, Err(Failure::Refused(text)));
+                self.answer(pending, Err(Failure::Refused(text)));
             }
         }
         Ok(())

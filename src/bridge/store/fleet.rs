@@ -203,6 +203,11 @@ impl Fleet {
         }
     }
 
+    /// Has all lanes carry what was submitted. One that has left the map since was woken by that.
+    pub(super) fn wake(&self) {
+        self.map().lanes.iter().for_each(|lane| lane.wake());
+    }
+
     /// Leaves a request to the keeper, so that no answer is delivered on the thread of who submits.
     fn stray(&self, pending: Pending) -> Result<(), Full> {
         let mut strays = lock(&self.strays);
@@ -220,20 +225,25 @@ impl Fleet {
     }
 
     pub(super) fn answer(&self, pending: Pending, result: Result<Reply, Failure>) {
+        self.deliver([self.settle(pending, result)]);
+    }
+
+    /// The answer to a request, counted and not yet delivered.
+    pub(super) fn settle(&self, pending: Pending, result: Result<Reply, Failure>) -> Output {
         if result == Err(Failure::Timeout) {
             self.tallies.timeouts.fetch_add(1, Relaxed);
         }
         let took_us = self.clock.micros().saturating_sub(pending.submitted_us);
-        self.deliver(Output::Answer { id: pending.id, result, took_us });
+        Output::Answer { id: pending.id, result, took_us }
     }
 
     pub(super) fn announce(&self, event: Event) {
-        self.deliver(Output::Event(event));
+        self.deliver([Output::Event(event)]);
     }
 
-    fn deliver(&self, output: Output) {
+    pub(super) fn deliver(&self, outputs: impl IntoIterator<Item = Output>) {
         if let Some(outlet) = &*lock(&self.outlet) {
-            outlet(output);
+            outputs.into_iter().for_each(outlet);
         }
     }
 

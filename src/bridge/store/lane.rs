@@ -64,7 +64,7 @@ impl Lane {
         }
     }
 
-    /// Queues a request. It comes back when the master is down.
+    /// Queues a request, for which [`Lane::wake`] is to be called. It comes back when the master is down.
     pub(super) fn push(&self, pending: Pending, queue_max: usize) -> Result<Option<Pending>, Full> {
         let mut queue = lock(&self.queue);
         if matches!(queue.phase, Phase::Down | Phase::Retired) {
@@ -74,12 +74,15 @@ impl Lane {
             return Err(Full);
         }
         queue.waiting.push_back(pending);
-        let wakes = queue.waiting.len() == 1;
-        drop(queue);
-        if wakes {
+        Ok(None)
+    }
+
+    /// Has the thread carry what waits.
+    pub(super) fn wake(&self) {
+        let waits = !lock(&self.queue).waiting.is_empty();
+        if waits {
             self.bell.notify_one();
         }
-        Ok(None)
     }
 
     /// Queues a request that has waited already. It comes back when the master is down.

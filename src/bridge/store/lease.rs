@@ -2,16 +2,17 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0 | highest format of records that the node reads |
+//! | 0 | highest format that the node reads, of records, leases and frames |
 //! | 1..9 | incarnation, big-endian |
 //! | 9..17 | end, ms since 1970 by the registry's clock, big-endian; the script that renews fills it in |
 //! | 17..25 | when this run's lease was made, in the same way; the script fills it in, and keeps it at each renewal |
-//! | 25.. | JSON: node, address, region, capacity, connections, draining, version |
+//! | 25.. | JSON: node, address, region, capacity, connections, draining, version; format 2: oldest, the lowest format that the node reads |
 //!
-//! A field that is not known is ignored, one that is missing is empty.
+//! A lease tells others what they may write for its node, so it is written in the node's own format, whoever reads it: a later
+//! format only adds fields to the JSON. A field that is not known is ignored, one that is missing is empty.
 
 use super::record::{Unreadable, take};
-use crate::bridge::registry::Lease;
+use crate::bridge::{format, registry::Lease};
 use std::borrow::Cow;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -30,9 +31,11 @@ struct Body<'a> {
     draining: bool,
     #[serde(borrow, default)]
     version: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oldest: Option<u8>,
 }
 
-/// A lease without its times.
+/// A lease without its times, of a node whose highest format is `format`.
 pub(super) fn bytes(lease: &Lease, format: u8) -> Vec<u8> {
     let body = Body {
         node: Cow::Borrowed(&lease.node),
@@ -42,6 +45,7 @@ pub(super) fn bytes(lease: &Lease, format: u8) -> Vec<u8> {
         connections: lease.connections,
         draining: lease.draining,
         version: Cow::Borrowed(&lease.version),
+        oldest: (format >= 2).then(|| format::oldest(format)),
     };
     let mut out = Vec::with_capacity(256);
     out.push(format);
@@ -93,6 +97,16 @@ mod tests {
     #[test]
     fn a_lease_reads_back() {
         assert_eq!(read(&bytes(&lease(), 7)), Ok((lease(), 7, 0)));
+    }
+
+    #[test]
+    fn a_later_format_adds_fields_and_changes_none() {
+        let [first, second] = [1, 2].map(|format| bytes(&lease(), format));
+        let [mut first, mut second] = [first, second].map(|bytes| {
+            serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes[25..]).unwrap()
+        });
+        assert_eq!((first.remove("oldest"), second.remove("oldest")), (None, Some(1.into())));
+        assert_eq!(first, second);
     }
 
     #[test]

@@ -25,6 +25,7 @@ const PATIENCE_SLACK_US: u64 = 50_000;
 /// How to get to servers, but for which.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
+    /// A password from a file is read again for each connection.
     pub login: Login,
     pub tls: bool,
     /// Certificates to trust in place of the host's, PEM. Read again for each connection.
@@ -51,7 +52,9 @@ impl Access {
             if let Some(user) = &self.login.user {
                 who = who.set_username(user);
             }
-            if let Some(password) = &self.login.password {
+            if let Some(mut password) = self.login.password.clone() {
+                // A file that cannot be read leaves the password as it was at the start.
+                let _ = password.reload();
                 who = who.set_password(password.reveal());
             }
             let info = to

@@ -70,7 +70,7 @@ mod seam;
 mod slots;
 
 pub use crate::config::redis_url::{Address, Kind, Login, Target};
-pub use record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES, node_number, user_hash};
+pub use record::{RECORD_BYTES, node_number, user_hash};
 pub use seam::{
     Cause, Connected, Counters, Device, Devices, Event, Failure, Full, LiveLease, Output, Place, Record,
     Renewed, Reply, Request, Slots,
@@ -137,7 +137,23 @@ impl Store {
     /// # Errors
     /// [`Full`] when too many requests wait for its master: nothing will be delivered for it.
     pub fn submit(&self, id: u64, request: Request) -> Result<(), Full> {
+        self.submit_quietly(id, request)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The same for a request that others follow at once: it may wait until [`Store::wake`], so that all leave in one pipeline.
+    /// Woken by the first, a master's thread would send that one alone, which costs Redis a multiple.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn submit_quietly(&self, id: u64, request: Request) -> Result<(), Full> {
         self.fleet.submit(id, request)
+    }
+
+    /// Has what was submitted quietly leave.
+    pub fn wake(&self) {
+        self.fleet.wake();
     }
 
     /// What has been counted since the start.

@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 0 | format, [`FORMAT`] |
+//! | 0 | format, [`FORMAT`] at most |
 //! | 1 | protocol: 0 WebSocket, 1 SSE |
 //! | 2..10 | node's number |
 //! | 10..18 | incarnation |
@@ -15,22 +15,19 @@
 //! | 52 | format 2: exclusive or of bytes 2..28 and 44..52 |
 //!
 //! A node reads the format that it would write and the one before, and of later ones what it knows. It writes the highest
-//! that every live node reads, as their leases say, so that a fleet can be upgraded and rolled back node by node. Format
-//! 2 is for trying that: only builds with the feature `next-format` read it as such and write it.
+//! that every live node reads, as their leases say: the rule is `bridge/format.rs`'s. Format 2 is for trying that: only
+//! builds with the feature `next-format` read it as such and write it.
 //!
 //! Numbers are big-endian, so that bytes 2..28 are a connection's identity and the scripts compare bytes as numbers. A
 //! later format only adds bytes behind these: who does not know them reads the rest. The scripts know the offsets.
 
 use super::seam::{Place, Record};
 use crate::{
+    bridge::format::{self, FORMAT},
     kit::slab::Key,
     model::{Handle, Protocol},
 };
 
-/// The highest format that this build reads, and writes once every live node does.
-pub const FORMAT: u8 = if cfg!(feature = "next-format") { 2 } else { 1 };
-/// The lowest format that this build reads.
-pub const FORMAT_OLDEST: u8 = if FORMAT > 1 { FORMAT - 1 } else { 1 };
 /// Bytes of a record of format 1, which all begin with.
 pub const RECORD_BYTES: usize = 52;
 /// Bytes of a record of the longest format.
@@ -97,7 +94,7 @@ impl Record {
     fn read_as(bytes: &[u8], known: u8) -> Result<Self, Unreadable> {
         let mut rest = bytes;
         let [format] = take(&mut rest)?;
-        if format < known.saturating_sub(1).max(1) {
+        if format < format::oldest(known) {
             return Err(Unreadable);
         }
         let [protocol] = take(&mut rest)?;

@@ -5,12 +5,16 @@
 
 use super::{
     lease,
-    record::{FORMAT, FORMAT_OLDEST, RECORD_BYTES_MAX},
+    record::RECORD_BYTES_MAX,
     seam::{Connected, Device, Devices, Failure, LiveLease, Place, Record, Renewed, Reply, Request},
     slots::{LEASES_DUE_KEY, LEASES_KEY, USER_PREFIX, slot_of_leases, slot_of_user},
     user_hash,
 };
-use crate::model::{Protocol, identifier};
+use crate::{
+    bridge::format::{FORMAT, FORMAT_OLDEST},
+    directory::{TAKEOVER_WINDOW_S, TAKEOVERS_MAX},
+    model::{Protocol, identifier},
+};
 use redis::Value;
 use std::io::Write;
 
@@ -118,6 +122,8 @@ impl Request {
                     Word::Number((*life_ms).min(SPAN_MAX_MS)),
                     Word::Number(times.sent_ms),
                     Word::Number(times.until_ms),
+                    Word::Number(u64::from(TAKEOVERS_MAX)),
+                    Word::Number(u64::from(TAKEOVER_WINDOW_S) * 1_000),
                 ];
                 call(Script::Connect, Keys::User(user), &words);
             }
@@ -173,6 +179,7 @@ impl Request {
                         Reply::Connected(Connected::Stands { displaced })
                     }
                     b"beaten" => Reply::Connected(Connected::Beaten { by: Record::read(&record).ok()? }),
+                    b"fought" => Reply::Connected(Connected::Fought { by: Record::read(&record).ok()? }),
                     _ => return None,
                 }
             }

@@ -52,8 +52,8 @@ pub enum Request {
         age_ms: u64,
         /// How long the record lives from now on, ms.
         life_ms: u64,
-        /// The format of the record: the highest that all live nodes read. Between [`super::FORMAT_OLDEST`] and
-        /// [`super::FORMAT`], else the nearest of these.
+        /// The format of the record: the highest that all live nodes read. Between [`FORMAT_OLDEST`](crate::bridge::format::FORMAT_OLDEST)
+        /// and [`FORMAT`](crate::bridge::format::FORMAT), else the nearest of these.
         format: u8,
     },
     /// The connection is gone: its record goes, unless another connection holds the device. A node that was asked for a
@@ -122,6 +122,11 @@ pub enum Connected {
         /// have heard of it. When the same connection is registered again, whom it replaced, again, for as long as that
         /// record would have lived: the first reply may have been lost. At most two.
         displaced: Vec<Record>,
+    },
+    /// An older one, whose record is unchanged: the device was taken over more than three times within a minute.
+    Fought {
+        /// The holder's record.
+        by: Record,
     },
     /// A newer one, whose record is unchanged.
     Beaten {

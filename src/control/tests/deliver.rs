@@ -3,6 +3,7 @@
 use super::harness::{Node, eventually, token};
 use crate::{
     bridge::{
+        format::{self, FORMAT, FORMAT_OLDEST},
         peers::{Call, Delivery, Peer, Peers, Settings, wire},
         store::Place,
     },
@@ -143,16 +144,20 @@ fn no_frame_reaches_another_user_or_another_run() {
     let tv = node.connect("ann", Some("tv"), Some(Outcome::Written));
     let send = |place, user, device| sender.send(&node, to(place, user, device, text("x")));
     assert_eq!(send(tv, "bob", "tv"), Outcome::Stale);
-    assert_eq!(*node.lacking.lock().unwrap(), [("bob".to_owned(), "tv".to_owned(), tv)]);
+    assert_eq!(*node.others.lacking.lock().unwrap(), [("bob".to_owned(), "tv".to_owned(), tv)]);
     assert_eq!(send(Place { incarnation: 2, ..tv }, "ann", "tv"), Outcome::Stale);
     assert_eq!(send(Place { node: 8, ..tv }, "ann", "tv"), Outcome::Stale);
-    assert_eq!(node.lacking.lock().unwrap().len(), 1, "another run's records are no business of this one");
+    assert_eq!(
+        node.others.lacking.lock().unwrap().len(),
+        1,
+        "another run's records are no business of this one"
+    );
     assert!(node.script.lock().unwrap().messages.is_empty());
     let mut old = tv;
     old.connection.key.generation += 2;
     assert_eq!(send(old, "ann", "phone"), Outcome::Stale);
     assert_eq!(send(old, "ann", "tv"), Outcome::Written, "the device has another connection here");
-    assert_eq!(node.lacking.lock().unwrap().len(), 2);
+    assert_eq!(node.others.lacking.lock().unwrap().len(), 2);
 }
 
 #[test]
@@ -205,9 +210,17 @@ fn a_token_is_asked_for_and_may_be_changed() {
 
 #[test]
 fn a_stream_is_replaced_without_loss_or_disorder() {
-    let node = Node::start();
-    let sender = Sender::with(None, |settings| settings.stream_life = Duration::from_millis(120));
+    let node = Node::with(|config| config.delivery.timeout_ms = 60_000);
+    let sender = Sender::with(None, |settings| {
+        settings.stream_life = Duration::from_millis(120);
+        // If a stream had to wait for as long for another to be read, the test would fail.
+        (settings.answer_slack_ms, settings.delivery_timeout_ms) = (30_000, 60_000);
+    });
     let tv = node.connect("ann", Some("tv"), Some(Outcome::Written));
+    let slow = node.connect("bob", Some("tv"), None);
+    let late = sender.post(&node, vec![to(slow, "bob", "tv", text("late"))]);
+    eventually(|| !node.script.lock().unwrap().kept.is_empty());
+    node.script.lock().unwrap().messages.clear();
     let began = Instant::now();
     let mut sent = 0;
     while began.elapsed() < Duration::from_millis(700) {
@@ -215,6 +228,9 @@ fn a_stream_is_replaced_without_loss_or_disorder() {
         assert!(wait(&sender.post(&node, some)).iter().all(|&outcome| outcome == Outcome::Written));
         sent += 20;
     }
+    assert_eq!(late.answer(0), None);
+    node.script.lock().unwrap().kept.pop().unwrap().answer(Outcome::Acked);
+    assert_eq!(wait(&late), [Outcome::Acked], "the answer comes on the stream of its message");
     let script = node.script.lock().unwrap();
     let bodies = script.messages.iter().map(|message| message.body.bytes());
     assert!(bodies.enumerate().all(|(at, body)| *body == at.to_string().as_bytes()));
@@ -239,13 +255,32 @@ fn an_idle_link_ends_and_comes_back_and_a_quiet_one_does_not_hold_up_a_stop() {
 }
 
 #[test]
+fn frames_are_of_the_format_that_the_lease_names_and_this_build_writes() {
+    let node = Node::start();
+    let sender = Sender::start();
+    let address = node.address.to_string();
+    let tv = node.connect("ann", Some("tv"), Some(Outcome::Written));
+    for reads in [None, Some(FORMAT_OLDEST), Some(FORMAT), Some(FORMAT + 1), Some(FORMAT_OLDEST)] {
+        if let Some(reads) = reads {
+            sender.peers.set_nodes([(&*address, reads)]);
+        }
+        let expected = format::to_write(FORMAT, reads);
+        eventually(|| {
+            assert_eq!(sender.send(&node, to(tv, "ann", "tv", text("x"))), Outcome::Written);
+            sender.peers.links()[0].format == expected
+        });
+    }
+    assert_eq!(sender.peers.links()[0].failed, 0);
+}
+
+#[test]
 fn links_that_are_gone_fail_what_they_owe() {
     let node = Node::start();
     let sender = Sender::start();
     let tv = node.connect("ann", Some("tv"), None);
     let batch = sender.post(&node, vec![to(tv, "ann", "tv", text("x"))]);
     eventually(|| !node.script.lock().unwrap().kept.is_empty());
-    sender.peers.retain(|address| address != node.address.to_string());
+    sender.peers.set_nodes([("127.0.0.1:9", FORMAT)]);
     assert_eq!(wait(&batch), [Outcome::Failed]);
     assert!(sender.peers.links().is_empty());
     let batch = sender.post(&node, vec![to(tv, "ann", "tv", text("x"))]);
@@ -285,12 +320,19 @@ fn what_is_no_stream_of_frames_is_refused() {
     let node = Node::with(|config| {
         config.internal.tokens = vec![token("nodes", Role::Peer), token("send", Role::Send)];
     });
-    let (bearer, format) = ("Authorization: Bearer nodes-secret", "holdfast-format: 1");
+    let bearer = "Authorization: Bearer nodes-secret";
+    let header = |format: u8| format!("holdfast-format: {format}");
+    let format = &*header(FORMAT_OLDEST);
     let refused = |head: &[&str]| node.ask(&[&["POST /v1/deliver"], head].concat(), "").error();
     assert_eq!(refused(&[format]), (401, "unauthorized".into()));
     assert_eq!(refused(&[format, "Authorization: Bearer send-secret"]), (403, "forbidden".into()));
     assert_eq!(refused(&[bearer]), (400, "unknown_format".into()));
-    assert_eq!(refused(&[bearer, "holdfast-format: 2"]), (400, "unknown_format".into()));
+    for other in [FORMAT_OLDEST - 1, FORMAT + 1] {
+        let answer = node.ask(&["POST /v1/deliver", bearer, &header(other)], "");
+        let says = format!("reads {FORMAT_OLDEST} to {FORMAT}");
+        assert!(String::from_utf8_lossy(&answer.body).contains(&says), "{:?}", answer.body);
+        assert_eq!(answer.error(), (400, "unknown_format".into()));
+    }
     let take = |body: &[u8]| node.ask(&["POST /v1/deliver", bearer, format], body);
     let mut all_read = bytes::BytesMut::new();
     wire::write(&wire::Answer::all_read(), &mut all_read);
@@ -299,6 +341,13 @@ fn what_is_no_stream_of_frames_is_refused() {
     for bad in [&b"\xff\xff\xff\xff\xff\xff"[..], b"\x05\x08", b"\x01\xff"] {
         let answer = take(bad);
         assert_eq!((answer.status, &answer.body[..]), (200, &b""[..]), "{bad:?}");
+    }
+    // A later format asks for a sum.
+    for format in FORMAT_OLDEST..=FORMAT {
+        let mut frames = bytes::BytesMut::new();
+        wire::write(&wire::Request { seq: 9, user: "ann".into(), ..wire::Request::default() }, &mut frames);
+        let answer = node.ask(&["POST /v1/deliver", bearer, &header(format)], &frames[..]);
+        assert_eq!((answer.status, answer.body.is_empty()), (200, format >= 2));
     }
     // A request of a kind that this release does not know gets an answer.
     let mut frames = bytes::BytesMut::new();

@@ -1,12 +1,8 @@
 //! A node without client sockets, and a sender that speaks raw HTTP.
 
+use super::elsewhere::Others;
 use crate::{
-    bridge::{
-        Broadcasts, DrainSwitch, Router,
-        registry::{Elsewhere, Health, Lease, MemoryRegistry, Registry},
-        router,
-        store::Place,
-    },
+    bridge::{Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
     config::{Config, Role, Secret, Token},
     control::{Control, ControlThread, spawn},
@@ -52,41 +48,6 @@ impl Wake for Bell {
     }
 }
 
-/// User, device and place of a connection that was looked for in vain.
-pub type Lacking = (String, String, Place);
-
-/// A registry in memory that notes what it is to forget.
-struct Registered {
-    memory: MemoryRegistry,
-    lacking: Arc<Mutex<Vec<Lacking>>>,
-}
-
-impl Registry for Registered {
-    fn elsewhere(&self, user: &str, fresh: bool) -> Elsewhere {
-        self.memory.elsewhere(user, fresh)
-    }
-
-    fn forget(&self, user: &str, device: &str, place: Place) {
-        self.lacking.lock().unwrap().push((user.to_owned(), device.to_owned(), place));
-    }
-
-    fn incarnation(&self) -> u64 {
-        self.memory.incarnation()
-    }
-
-    fn nodes(&self) -> Vec<Lease> {
-        self.memory.nodes()
-    }
-
-    fn renew(&self, lease: Lease) {
-        self.memory.renew(lease);
-    }
-
-    fn health(&self) -> Health {
-        self.memory.health()
-    }
-}
-
 pub struct Node {
     pub address: SocketAddr,
     pub directory: Arc<Directory>,
@@ -95,8 +56,7 @@ pub struct Node {
     pub blocks: Arc<Blocks>,
     pub script: Arc<Mutex<Script>>,
     pub clock: Clock,
-    /// User, device and place of connections that were looked for in vain.
-    pub lacking: Arc<Mutex<Vec<Lacking>>>,
+    pub others: Arc<Others>,
     mail: Sender<ToShard>,
     control: Option<ControlThread>,
     shard: Option<JoinHandle<()>>,
@@ -124,8 +84,7 @@ impl Node {
             draining: false,
             version: "0".into(),
         };
-        let lacking = Arc::new(Mutex::new(Vec::new()));
-        let registry = Arc::new(Registered { memory: MemoryRegistry::new(lease), lacking: lacking.clone() });
+        let others = Others::new(lease);
         let stats = Arc::new(NodeStats::new(1, &config.lanes, BuildInfo::current()));
         let bell = Arc::new(Bell(Mutex::new(false), Condvar::new()));
         let mut rooms = vec![config.limits.mailbox; lanes + 1];
@@ -133,8 +92,8 @@ impl Node {
         let (mail, receiver) = mailbox(&rooms, bell.clone());
         let router = Arc::new(Router::new(router::Parts {
             directory: directory.clone(),
-            registry,
-            peering: None,
+            registry: others.clone(),
+            peering: Some(others.clone()),
             shards: vec![mail.clone()],
             stats: stats.clone(),
             node: NODE,
@@ -162,7 +121,7 @@ impl Node {
             let script = script.clone();
             move || run_shard(receiver, &bell, &script)
         }));
-        Self { address, directory, drain, stats, blocks, script, clock, lacking, mail, control, shard }
+        Self { address, directory, drain, stats, blocks, script, clock, others, mail, control, shard }
     }
 
     /// Connects a device, whose messages get the outcome, or none at all. Says where it is.

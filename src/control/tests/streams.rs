@@ -174,3 +174,24 @@ fn a_sender_that_breaks_off_leaves_no_half_message() {
     assert_eq!(node.script.lock().unwrap().messages.len(), 1);
     assert_eq!(node.ask(&["POST /v1/messages?lane=low"], "").error(), (400, "unknown_parameter".into()));
 }
+
+#[test]
+fn no_line_waits_for_the_registrys_answer_to_another() {
+    let node = Node::start();
+    let lines: Vec<String> =
+        (1..=5).map(|n| format!(r#"{{"user":"far-{n}","text":"x","id":"{n}"}}"#)).collect();
+    let answer = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| node.ask(&["POST /v1/messages"], lines.join("\n")));
+        eventually(|| node.others.asked().len() == 5);
+        for user in ["far-4", "far-3", "far-5"] {
+            node.others.answer(user);
+            eventually(|| node.others.carried.lock().unwrap().last().is_some_and(|last| last == user));
+        }
+        node.others.answer("far-1");
+        node.others.answer("far-2");
+        sender.join().unwrap()
+    });
+    let ids: Vec<_> = answer.lines().iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "5"], "the answers come in the order of the lines");
+    assert!(answer.lines().iter().all(|line| line["outcomes"][0]["node"] == "node-2"));
+}

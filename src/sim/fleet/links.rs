@@ -92,10 +92,12 @@ impl Peering for Outbox {
         self.want(Wanted::Displaced { place, user: user.into(), answered });
     }
 
-    fn retain(&self, lives: &dyn Fn(&str) -> bool) {
+    fn set_nodes(&self, nodes: &mut dyn Iterator<Item = (&str, u8)>) {
+        let live: Vec<&str> = nodes.map(|(address, _)| address).collect();
+        let lives = |address: &String| live.contains(&address.as_str());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<String> = known.iter().filter(|address| !lives(address)).cloned().collect();
-        known.retain(|address| lives(address));
+        known.retain(lives);
         drop(known);
         if !gone.is_empty() {
             self.want(Wanted::Forget(gone));

@@ -6,10 +6,11 @@ use super::{links::Outbox, plan::Plan};
 use crate::{
     bridge::{
         core::{Bridge, Parts, ToBridge},
+        format::FORMAT,
         registrar,
         registry::{FleetRegistry, Lease, Registry},
         router::{self, Router},
-        store::{FORMAT, Full, Output, Request, node_number},
+        store::{Full, Output, Request, node_number},
     },
     directory::{Directory, Journal},
     kit::{mailbox, time::Now},

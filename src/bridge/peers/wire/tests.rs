@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::slice;
 
 fn place() -> impl Strategy<Value = Place> {
     any::<(u64, u64, u16, u32, u32)>().prop_map(|(node, incarnation, shard, index, generation)| Place {
@@ -33,8 +34,16 @@ fn delivery() -> impl Strategy<Value = WireDelivery> {
 
 fn request() -> impl Strategy<Value = Request> {
     let place = prop::option::of(place().prop_map(WirePlace::from));
-    (any::<u64>(), place, "[a-zé]{0,9}", prop::option::of(delivery()), any::<bool>())
-        .prop_map(|(seq, place, user, delivery, displaced)| Request { seq, place, user, delivery, displaced })
+    (any::<u64>(), place, "[a-zé]{0,9}", prop::option::of(delivery()), any::<bool>()).prop_map(
+        |(seq, place, user, delivery, displaced)| Request {
+            seq,
+            place,
+            user,
+            delivery,
+            displaced,
+            sum: None,
+        },
+    )
 }
 
 fn encoded(frames: &[impl Message]) -> Bytes {
@@ -106,6 +115,45 @@ proptest! {
     }
 }
 
+/// A request as a build of format 1 knows it.
+#[derive(Clone, PartialEq, Message)]
+struct First {
+    #[prost(uint64, tag = "1")]
+    seq: u64,
+    #[prost(message, optional, tag = "2")]
+    place: Option<WirePlace>,
+    #[prost(string, tag = "3")]
+    user: String,
+    #[prost(message, optional, tag = "4")]
+    delivery: Option<WireDelivery>,
+    #[prost(bool, tag = "5")]
+    displaced: bool,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn each_release_reads_what_the_other_writes(request in request(), by in 1u32..) {
+        let Request { seq, place, user, delivery, displaced, .. } = request.clone();
+        let first = First { seq, place, user, delivery, displaced };
+        let (read, _) = decoded::<Request>(&encoded(slice::from_ref(&first)), &[], 4_096);
+        prop_assert_eq!(&read, slice::from_ref(&request), "the sum is missing, and nothing else");
+        prop_assert!(read[0].is_of_format(1) && !read[0].is_of_format(2));
+        for format in [1, 2] {
+            let written = request.clone().in_format(format);
+            let bytes = encoded(slice::from_ref(&written));
+            prop_assert_eq!(&decoded::<First>(&bytes, &[], 4_096).0, slice::from_ref(&first), "the sum is passed over");
+            let (read, _) = decoded::<Request>(&bytes, &[], 4_096);
+            prop_assert_eq!(&read, &[written]);
+            prop_assert!(read[0].is_of_format(1) && read[0].is_of_format(format));
+        }
+        let mut spoilt = request.in_format(2);
+        spoilt.sum = spoilt.sum.map(|sum| sum ^ by);
+        prop_assert!(!spoilt.is_of_format(2));
+    }
+}
+
 #[test]
 fn a_frame_of_a_newer_release_is_read_without_what_is_new() {
     #[derive(Clone, PartialEq, Message)]
@@ -141,7 +189,7 @@ fn a_length_has_its_bounds() {
     let payload = Bytes::from(vec![b'x'; 100]);
     let delivery = WireDelivery { payload, ..WireDelivery::default() };
     let frame = Request { delivery: Some(delivery), ..Request::default() };
-    let (bytes, length) = (encoded(std::slice::from_ref(&frame)), frame.encoded_len());
+    let (bytes, length) = (encoded(slice::from_ref(&frame)), frame.encoded_len());
     assert_eq!(decoded::<Request>(&bytes, &[], length), (vec![frame], Ok(true)));
     assert_eq!(decoded::<Request>(&bytes, &[], length - 1), (vec![], Err(BadFrame::TooLong)));
     for bad in [&b"\xff\xff\xff\xff\xff"[..], b"\xff\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x80\x01"] {

@@ -271,7 +271,7 @@ impl World {
             Action::Submit(id, request) => {
                 self.flights.push(Flight { node: at, run, id, request, sent_ms: now_ms, reply: None });
             }
-            Action::Close(handle) => {
+            Action::Close(handle, _) => {
                 let key = (handle.key.index, handle.key.generation);
                 let Some(conn) = self.nodes[at].conns.get(&key) else { return };
                 let of_device = self.began.iter().filter(|(device, _)| *device == conn.device);

@@ -10,7 +10,7 @@ use crate::{
             Request, node_number, user_hash,
         },
     },
-    model::Protocol,
+    model::{Protocol, Reason},
 };
 use std::collections::BTreeMap;
 
@@ -159,16 +159,35 @@ fn absence_proves_nothing_while_the_registry_is_away_and_ten_seconds_longer() {
     bench.event(20_000, Event::Down { master: master.clone(), slots: slots.clone(), cause: String::new() });
     assert_eq!(bench.registrar.away().collect::<Vec<_>>(), ["redis"]);
     bench.event(25_000, Event::Up { master, slots });
-    bench.nodes(25_000, &[]);
+    bench.nodes(25_000, &[("a", 5)]);
     bench.advance(34_999);
-    bench.nodes(34_999, &[]);
+    bench.nodes(34_999, &[("a", 5)]);
     assert_eq!(bench.find(34_999, &[live]), Ok(1), "its lease has long ended");
     assert_eq!(bench.find(34_999, &[]), Err(Failure::Down));
     bench.advance(35_999);
-    bench.nodes(35_999, &[]);
-    bench.nodes(35_999, &[]);
+    bench.nodes(35_999, &[("a", 5)]);
+    bench.nodes(35_999, &[("a", 5)]);
     assert_eq!(bench.find(35_999, &[live]), Ok(0));
     assert_eq!(bench.find(35_999, &[]), Ok(0));
+}
+
+#[test]
+fn a_table_without_the_nodes_own_lease_proves_nothing() {
+    let mut bench = Bench::new(Settings::default());
+    bench.nodes(0, &[("a", 5), ("b", 3)]);
+    let live = place("b", 3, 1);
+    for at_ms in [1_000, 12_000, 30_000] {
+        // The registry has lost them, or takes no renewals: then they end one after the other.
+        bench.advance(at_ms);
+        bench.nodes(at_ms, &[]);
+        assert_eq!(bench.find(at_ms, &[live]), Ok(1));
+        assert_eq!(bench.find(at_ms, &[]), Err(Failure::Down));
+    }
+    let renewals = bench.asked.iter().filter(|(_, request)| matches!(request, Request::RenewLease { .. }));
+    assert!(renewals.count() >= 3, "its own is made anew at once");
+    bench.advance(41_000);
+    bench.nodes(41_000, &[("a", 5)]);
+    assert_eq!(bench.find(41_000, &[live]), Ok(0));
 }
 
 #[test]
@@ -218,6 +237,43 @@ fn a_later_run_takes_the_name() {
     bench.renewed(3_000, Renewed::Superseded { incarnation: 6 });
     assert_eq!(bench.done, [Action::StepDown { incarnation: 6 }]);
     assert!(!bench.registrar.is_healing());
+}
+
+#[test]
+fn who_holds_a_device_that_is_fought_over_stays_if_its_node_lives() {
+    for (nodes, holder, stays) in [
+        (&[("a", 5), ("b", 3)][..], place("b", 3, 1), true),
+        (&[("a", 5)], place("b", 3, 1), false),
+        (&[("a", 5), ("b", 4)], place("b", 3, 1), false),
+        (&[("a", 5)], place("a", 4, 1), false),
+        // Of this very run: the directory has parted them already, and the record is about to go.
+        (&[("a", 5)], place("a", 5, 9), false),
+    ] {
+        let mut bench = Bench::new(Settings::default());
+        bench.nodes(0, &[("a", 5), ("b", 3)]);
+        bench.advance(500);
+        bench.arrive(500, 1);
+        let fought = Ok(Reply::Connected(Connected::Fought { by: record(holder) }));
+        bench.answer(500, is_connect, fought.clone());
+        assert!(bench.done.is_empty(), "nothing is known yet: {:?}", bench.done);
+        bench.advance(1_000);
+        bench.nodes(1_000, nodes);
+        bench.advance(1_001);
+        bench.answer(1_001, is_connect, fought.clone());
+        let is_purge = |request: &Request| matches!(request, Request::Disconnect { .. });
+        let purges = bench.asked.iter().filter(|(_, request)| is_purge(request)).count();
+        if stays {
+            assert_eq!(
+                (&bench.done[..], purges),
+                (&[Action::Close(handle_of((1, 1)), Reason::TakeoverFight)][..], 0)
+            );
+        } else {
+            assert!(bench.done.is_empty() && purges > 0, "{holder:?}: {:?}", bench.done);
+            bench.advance(1_500);
+            bench.connected(1_500, None);
+            assert_eq!(bench.registrar.unsettled(), 0);
+        }
+    }
 }
 
 #[test]
@@ -324,9 +380,11 @@ fn the_displaced_are_told_of_until_their_node_answers_or_is_dead() {
     (5..15).for_each(|second| bench.advance(second * 1_000));
     assert_eq!(bench.done, []);
     // What is meant for another run of the node, or another node, does nothing.
-    for (node, run, expected) in
-        [("a", 4, vec![]), ("b", 5, vec![]), ("a", 5, vec![Action::Close(handle_of((2, 1)))])]
-    {
+    for (node, run, expected) in [
+        ("a", 4, vec![]),
+        ("b", 5, vec![]),
+        ("a", 5, vec![Action::Close(handle_of((2, 1)), Reason::Displaced)]),
+    ] {
         bench.handle(15_000, Input::Displaced { place: place(node, run, 2) });
         assert_eq!(std::mem::take(&mut bench.done), expected);
     }

@@ -289,7 +289,7 @@ impl World {
     fn carry_out(&mut self, at: usize, action: Action) {
         match action {
             Action::Submit(id, request) => self.submit(at, id, request),
-            Action::Close(handle) => {
+            Action::Close(handle, _) => {
                 let key = (handle.key.index, handle.key.generation);
                 let Some(conn) = self.nodes[at].conns.get(&key) else { return };
                 let newest = self.newest[&(conn.user.clone(), conn.device.clone())];

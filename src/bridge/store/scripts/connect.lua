@@ -1,9 +1,11 @@
 -- Registers a connection: prunes the dead, and the newer of two connections of one device wins.
 -- KEYS[1] the user's hash. ARGV: 1 nonce, 2 device, 3 record without its times, 4 age ms, 5 life ms,
--- 6 the registry's time when this was sent, as far as the sender knows, 7 the last moment at which it may be carried out.
+-- 6 the registry's time when this was sent, as far as the sender knows, 7 the last moment at which it may be carried out,
+-- 8 how many takeovers a device has 9 in so many ms: then the holder stays.
 -- Bytes, counted from 1: 1 format, 11-28 incarnation and connection, 3-28 identity, 29-36 connected, 37-44 expires,
 -- 45-52 user. Beside a device's record, under the device's name with a 1 before it, which no name has: the record that
--- the holder displaced, for its own connect when it is repeated, and for who displaces it or removes it before that.
+-- the holder displaced, for its own connect when it is repeated, and for who displaces it or removes it before that;
+-- behind it a byte with the number of takeovers and 8 with when they began.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[7]) then
@@ -75,9 +77,24 @@ if held then
     end
 end
 
+-- Only who has come within that time takes part in a fight: one that is registered again has had its device all along.
+local takeovers, since = 0, now
+if held and remembered then
+    local began = struct.unpack('>I8', remembered, #remembered - 7)
+    if now - began < tonumber(ARGV[9]) then
+        takeovers, since = string.byte(remembered, -9), began
+    end
+end
+if held and tonumber(ARGV[4]) < tonumber(ARGV[9]) then
+    if takeovers >= tonumber(ARGV[8]) then
+        return {ARGV[1], KEYS[1], 'fought', held}
+    end
+    takeovers = takeovers + 1
+end
+
 redis.call('HSET', KEYS[1], ARGV[2], mine)
 if held then
-    redis.call('HSET', KEYS[1], memory, held)
+    redis.call('HSET', KEYS[1], memory, held .. string.char(takeovers) .. struct.pack('>I8', since))
 end
 redis.call('PEXPIREAT', KEYS[1], math.max(last, ends))
-return {ARGV[1], KEYS[1], 'stands', held or '', remembered or ''}
+return {ARGV[1], KEYS[1], 'stands', held or '', remembered and string.sub(remembered, 1, -10) or ''}
