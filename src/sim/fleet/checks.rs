@@ -127,7 +127,8 @@ impl Fleet {
         }
     }
 
-    /// Whether a member has been its device's only connection for long.
+    /// Whether a member has been its device's only connection for long, and is its newest: one that was displaced, of which
+    /// nobody told it, is forgotten.
     fn is_alone(&self, number: usize) -> bool {
         let one = &self.members[number];
         let ended_lately =
@@ -135,7 +136,7 @@ impl Fleet {
         let rival = |(other, member): (usize, &super::member::Member)| {
             other != number
                 && member.is_of(&one.user, &one.device)
-                && (self.active.contains(&other) || ended_lately(member.over_us))
+                && (self.active.contains(&other) || ended_lately(member.over_us) || other > number)
         };
         !self.members.iter().enumerate().any(rival)
     }
