@@ -92,6 +92,8 @@ pub struct Registrar {
 
 /// The pause before a renewal that failed is asked for again, ms.
 const RENEW_AGAIN_MS: u64 = 500;
+/// How often connections are registered again while that goes on, ms: few at a time, since questions for routes wait behind them.
+const HEAL_EVERY_MS: u64 = 4;
 /// How often the table of nodes is asked for, ms.
 const LEASES_EVERY_MS: u64 = 1_000;
 
@@ -164,7 +166,7 @@ impl Registrar {
         let retry_ms = self.changes.next_retry_ms().filter(|_| self.asks_changes()).unwrap_or(u64::MAX);
         let leases_ms = if self.leases_under_way { u64::MAX } else { self.leases_at_ms };
         let tell_ms = self.next_tell_ms().unwrap_or(u64::MAX);
-        let heal_ms = if self.healing.is_some() { now_ms + 10 } else { u64::MAX };
+        let heal_ms = if self.healing.is_some() { now_ms + HEAL_EVERY_MS } else { u64::MAX };
         let first = self.renew_at_ms.min(leases_ms).min(retry_ms).min(heal_ms);
         first.min(tell_ms).max(now_ms)
     }
