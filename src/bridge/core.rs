@@ -502,6 +502,16 @@ impl Own for Connections {
         found
     }
 
+    fn holder(&self, user: &str, device: &str) -> Option<Arrived> {
+        let mut found = None;
+        self.directory.lookup(user, |route| {
+            if route.device == Some(device) {
+                found = Some(self.arrived(user, route));
+            }
+        });
+        found
+    }
+
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64> {
         self.directory.walk(from, max.min(LOOK_MAX), |user, route| visit(self.arrived(user, route)))
     }

@@ -127,6 +127,10 @@ impl Registrar {
                 self.lacking(user.clone(), device.device, place, own);
                 continue;
             }
+            // A device cannot be here too: one of the two is the older, and has not been told, since who displaced it is dead.
+            if let Some(held) = own.holder(&user, &device.device) {
+                self.changes.arrive(held);
+            }
             match self.fleet.life_of(&place, now_ms) {
                 Life::Live => found.routes.push(Route::new(device.device, &device.record)),
                 Life::Dead => {}

@@ -52,6 +52,9 @@ pub trait Own {
     /// What is to be told of a connection that is there.
     fn arrived(&self, user: &str, handle: Handle) -> Option<Arrived>;
 
+    /// The connection that has the user's device here.
+    fn holder(&self, user: &str, device: &str) -> Option<Arrived>;
+
     /// Shows at most `max` connections from a place in some order on; the place to go on from, None at the end.
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64>;
 }

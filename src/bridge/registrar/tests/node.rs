@@ -60,6 +60,12 @@ impl Own for Table<'_> {
         (conn.user == user).then(|| arrived(*key, conn))
     }
 
+    fn holder(&self, user: &str, device: &str) -> Option<Arrived> {
+        // The newest, as the directory has it.
+        let held = self.0.iter().filter(|(_, conn)| conn.user == user && conn.device == device);
+        held.max_by_key(|(_, conn)| conn.began_ms).map(|(&key, conn)| arrived(key, conn))
+    }
+
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64> {
         // From a place on, not a number: others come and go meanwhile.
         let mut some = self.0.range((from as u32, 0)..);

@@ -232,6 +232,26 @@ fn who_begins_with_a_clock_that_is_behind_takes_a_higher_number_before_it_regist
 }
 
 #[test]
+fn who_has_a_device_that_the_registry_says_is_elsewhere_says_so_once_more() {
+    let mut bench = Bench::new(Settings::default());
+    bench.nodes(0, &[("a", 5), ("b", 3)]);
+    let conn = Conn { user: "ann".into(), device: "tv".into(), began_ms: 0 };
+    let held = arrived((1, 1), &conn);
+    bench.conns.insert((1, 1), conn);
+    bench.handle(0, Input::Arrived(held));
+    bench.connected(0, None);
+    assert_eq!(bench.find(10, &[]), Ok(0));
+    assert_eq!(bench.connects(), 0);
+    // It was displaced by one whose node has died before it could say so.
+    let newer = place("b", 3, 7);
+    assert_eq!(bench.find(20, &[newer]), Ok(1));
+    assert_eq!(bench.connects(), 1);
+    let beaten = Connected::Beaten { by: record(newer) };
+    bench.answer(20, is_connect, Ok(Reply::Connected(beaten)));
+    assert_eq!(bench.done, [Action::Close(handle_of((1, 1)), Reason::Displaced)]);
+}
+
+#[test]
 fn a_later_run_takes_the_name() {
     let mut bench = Bench::new(Settings::default());
     bench.renewed(3_000, Renewed::Superseded { incarnation: 6 });
