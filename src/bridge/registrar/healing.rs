@@ -37,6 +37,11 @@ impl Registrar {
         self.healing = Some(Healing { from: 0, slots, allowance: 0.0, at_ms: now_ms });
     }
 
+    /// Whether the user's connections are among those that are registered again.
+    pub(super) fn heals(&self, user: &str) -> bool {
+        self.healing.as_ref().is_some_and(|healing| is_among(&healing.slots, user))
+    }
+
     /// Goes on, at the node's share of the rate.
     pub(super) fn heal(&mut self, now_ms: u64, own: &dyn Own) {
         if self.changes.overflowed && self.healing.is_none() {
@@ -50,8 +55,6 @@ impl Registrar {
         healing.allowance = (healing.allowance + passed_ms * rate_per_ms).min(ALLOWANCE_MAX);
         healing.at_ms = now_ms;
         let (slots, changes) = (&healing.slots, &mut self.changes);
-        let is_in =
-            |slot: u16| slots.as_ref().is_none_or(|slots| slots.iter().any(|some| some.contains(&slot)));
         let (mut walked, mut registered) = (0, 0);
         loop {
             let max = (healing.allowance as usize - registered).min(WALK_MAX - walked);
@@ -60,7 +63,7 @@ impl Registrar {
             }
             let next = own.walk(healing.from, max, &mut |arrived| {
                 let forgotten = Mutant::HealForgetsSome.is_on() && arrived.handle.key.index % 4 == 3;
-                if is_in(slot_of_user(&arrived.user)) && !forgotten {
+                if is_among(slots, &arrived.user) && !forgotten {
                     registered += 1;
                     changes.arrive(arrived);
                 }
@@ -74,4 +77,9 @@ impl Registrar {
         }
         healing.allowance -= registered as f64;
     }
+}
+
+fn is_among(slots: &Option<Slots>, user: &str) -> bool {
+    let slot = slot_of_user(user);
+    slots.as_ref().is_none_or(|slots| slots.iter().any(|some| some.contains(&slot)))
 }

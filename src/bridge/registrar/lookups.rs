@@ -119,7 +119,9 @@ impl Registrar {
     fn resolve(&mut self, now_ms: u64, said: Said, own: &dyn Own) {
         let Said { user, question, asked_ms, devices } = said;
         // Absence proves nothing while it is frozen: neither that of a lease nor that of a record.
-        let partial = self.fleet.is_frozen(now_ms) && !Mutant::AbsenceBelievedWhileFrozen.is_on();
+        // Nor does it while what was lost is registered again: other nodes are about as far as this one.
+        let is_frozen = self.fleet.is_frozen(now_ms) || self.heals(&user);
+        let partial = is_frozen && !Mutant::AbsenceBelievedWhileFrozen.is_on();
         let mut found = Found { routes: Vec::new(), foreign: devices.foreign, partial };
         for device in devices.devices {
             let place = device.record.place;

@@ -252,6 +252,26 @@ fn who_has_a_device_that_the_registry_says_is_elsewhere_says_so_once_more() {
 }
 
 #[test]
+fn absence_proves_nothing_as_long_as_what_was_lost_is_registered_again() {
+    // One connection a second, of which there are twenty.
+    let mut bench = Bench::new(Settings { heal_rate: 1, ..Settings::default() });
+    (0..20).for_each(|index| bench.arrive(0, index));
+    (0..20).for_each(|_| bench.connected(0, None));
+    bench.renewed(3_000, Renewed::Kept { since_ms: 2 });
+    let mut now_ms = 3_000;
+    while bench.registrar.is_healing() {
+        assert!(bench.find(now_ms, &[]).is_err(), "{now_ms}");
+        bench.nodes(now_ms, &[("a", 5)]);
+        now_ms += 1_000;
+        bench.advance(now_ms);
+        assert!(now_ms < 60_000);
+    }
+    assert!(now_ms > 3_000 + 10_000, "longer than the freeze");
+    bench.nodes(now_ms, &[("a", 5)]);
+    assert_eq!(bench.find(now_ms, &[]), Ok(0));
+}
+
+#[test]
 fn a_later_run_takes_the_name() {
     let mut bench = Bench::new(Settings::default());
     bench.renewed(3_000, Renewed::Superseded { incarnation: 6 });
