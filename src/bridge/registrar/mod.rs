@@ -93,7 +93,7 @@ pub struct Registrar {
 /// The pause before a renewal that failed is asked for again, ms.
 const RENEW_AGAIN_MS: u64 = 500;
 /// How often connections are registered again while that goes on, ms: few at a time, since questions for routes wait behind them.
-const HEAL_EVERY_MS: u64 = 4;
+const HEAL_EVERY_MS: u64 = 2;
 /// How often the table of nodes is asked for, ms.
 const LEASES_EVERY_MS: u64 = 1_000;
 
