@@ -179,14 +179,15 @@ fn what_is_unsafe_in_the_open_needs_a_word() {
 fn what_is_not_in_this_version_is_refused_with_a_sentence() {
     let ran = run(&["serve", "--kafka", "embedded"]);
     assert!(ran.code == 1 && ran.err.contains("queue support is not in this version"), "{}", ran.err);
-    let ran = run(&["serve", "--registry", "redis://me:hush@redis:6379"]);
-    assert!(
-        ran.code == 1 && ran.err.contains("not in this version") && !ran.err.contains("hush"),
-        "{}",
-        ran.err
-    );
     let ran = run(&["send", "ann", "hello"]);
     assert!(ran.code == 2 && ran.err.contains("--direct"), "{}", ran.err);
+}
+
+#[test]
+fn a_bad_address_of_the_registry_is_refused_without_its_password() {
+    let ran = run(&["serve", "--registry", "redis+sentinel://me:hush@redis:6379"]);
+    assert!(ran.code == 1 && ran.err.contains("registry.url") && !ran.err.contains("hush"), "{}", ran.err);
+    assert!(ran.err.contains("redis+sentinel://HOST:PORT"), "it says what is allowed: {}", ran.err);
 }
 
 #[test]
