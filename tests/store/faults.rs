@@ -53,8 +53,12 @@ fn a_reply_of_another_is_never_believed() {
     register(&client, 400);
     for fault in [Fault::Swap, Fault::Duplicate, Fault::Drop] {
         let before = client.store.counters();
-        proxy.spoil_next(&[fault]);
+        // They leave together while another question is under way: a reply is spoilt that others follow.
+        proxy.delay_requests(Duration::from_millis(50));
+        proxy.spoil_next(&[Fault::Delay(Duration::ZERO), fault]);
+        let decoy = client.submit(lookup(&user(60)));
         let ids: Vec<u64> = (0..50).map(|n| client.submit(lookup(&user(n)))).collect();
+        assert!(check_own(&user(60), &client.answer(decoy)));
         for (n, id) in (0..).zip(ids) {
             assert!(check_own(&user(n), &client.answer(id)), "{fault:?}, {n}");
         }
@@ -64,8 +68,6 @@ fn a_reply_of_another_is_never_believed() {
     }
     assert_eq!(drops(&client, &Cause::Misattributed), 3);
     // A swap of two answers for one user shows nobody else, but they are answers to other questions all the same.
-    // They leave together while another question is under way.
-    proxy.delay_requests(Duration::from_millis(50));
     proxy.spoil_next(&[Fault::Delay(Duration::ZERO), Fault::Swap]);
     let decoy = client.submit(lookup(&user(1)));
     let (own, other) = (place("a", 1, 0), place("a", 1, 1));
