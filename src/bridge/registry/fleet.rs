@@ -111,7 +111,7 @@ impl Registry for FleetRegistry {
     fn forget(&self, user: &str, device: &str, place: Place) {
         // Without room the record stays until its end, or the next time somebody is sure of it.
         let letter = ToBridge::Forget { user: user.into(), device: device.into(), place };
-        let _ = self.mail.post(ToBridge::CONTROL, letter);
+        let _ = self.mail.post(ToBridge::FORGETS, letter);
     }
 
     fn incarnation(&self) -> u64 {
@@ -129,5 +129,47 @@ impl Registry for FleetRegistry {
 
     fn health(&self) -> Health {
         self.view().health
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        kit::{
+            mailbox::{Wake, mailbox},
+            slab::Key,
+        },
+        model::Handle,
+    };
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn however_much_is_to_be_forgotten_there_is_room_for_a_lease() {
+        let (mail, mut letters) = mailbox(&ToBridge::ROOM, Arc::new(Nobody));
+        let lease = Lease {
+            node: "a".into(),
+            address: "a:1".into(),
+            region: String::new(),
+            incarnation: 1,
+            capacity: 1,
+            connections: 0,
+            draining: false,
+            version: "1".into(),
+        };
+        let registry = FleetRegistry::new(mail, lease.clone(), || 0);
+        let connection = Handle { shard: 0, key: Key { index: 1, generation: 1 } };
+        for _ in 0..2 * ToBridge::ROOM[ToBridge::FORGETS] {
+            registry.forget("ann", "tv", Place { node: 1, incarnation: 1, connection });
+        }
+        registry.renew(lease);
+        let mut taken = Vec::new();
+        letters.take(1, &mut taken);
+        assert!(matches!(taken[..], [ToBridge::Lease(_)]), "and it is read first");
     }
 }
