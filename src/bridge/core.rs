@@ -5,7 +5,7 @@
 
 use super::{
     registrar::{self, Action, Arrived, Input, Own, Registrar},
-    registry::{Answer, FleetRegistry, Found, Health, Lease, Route, View},
+    registry::{Answer, FleetRegistry, Health, Lease, View},
     router::{Peering, Router},
     store::{Event, Failure, Full, Output, Place, Request},
 };
@@ -374,29 +374,11 @@ impl Bridge {
         }
     }
 
-    fn answer(&mut self, now_ms: u64, ticket: u64, found: Result<registrar::Found, Failure>) {
+    fn answer(&mut self, now_ms: u64, ticket: u64, found: Answer) {
         let Some(Asking { user, asked_ms, answer }) = self.asking.remove(&ticket) else { return };
-        let found = found.map(|found| {
-            let routes = found.routes.iter().filter_map(|route| self.route(now_ms, route)).collect();
-            Arc::new(Found { routes, foreign: found.foreign, partial: found.partial })
-        });
         // Whoever asked may have left.
         let lives = |place: &Place| self.registrar.lives(place, now_ms);
         let _ = answer.send(self.registry.learn(&user, asked_ms, found, &lives));
-    }
-
-    fn route(&self, now_ms: u64, route: &registrar::Route) -> Option<Route> {
-        let lease = self.registrar.lease_of(route.place.node, now_ms)?;
-        Some(Route {
-            device: route.device.clone(),
-            place: route.place,
-            protocol: route.protocol,
-            connected_ms: route.connected_ms,
-            expires_ms: route.expires_ms,
-            node: lease.node.as_str().into(),
-            region: lease.region.as_str().into(),
-            address: lease.address.as_str().into(),
-        })
     }
 
     fn close_displaced(&mut self) {

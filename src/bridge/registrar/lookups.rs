@@ -9,45 +9,16 @@ use super::{
     seam::{Action, Own},
 };
 use crate::{
-    bridge::store::{Devices, Failure, Place, Record, Request},
+    bridge::{
+        registry::{Answer, Found, Route},
+        store::{Devices, Failure, Place, Request},
+    },
     kit::mutant::Mutant,
-    model::Protocol,
 };
-use std::collections::{HashMap, VecDeque};
-
-/// One connection of a user at another node.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Route {
-    /// Its name.
-    pub device: Box<str>,
-    /// Where it is.
-    pub place: Place,
-    /// What it speaks; None: a protocol that this release does not know.
-    pub protocol: Option<Protocol>,
-    /// When it began, ms since 1970, by the registry's clock.
-    pub connected_ms: u64,
-    /// When its record's life ends, ms since 1970, by the registry's clock.
-    pub expires_ms: u64,
-}
-
-impl Route {
-    /// As its record says.
-    pub fn new(device: Box<str>, record: &Record) -> Self {
-        let Record { place, protocol, connected_ms, expires_ms, .. } = *record;
-        Self { device, place, protocol, connected_ms, expires_ms }
-    }
-}
-
-/// A user's connections at other nodes.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Found {
-    /// Those that live.
-    pub routes: Vec<Route>,
-    /// Devices whose record names another user: nobody knows where they are.
-    pub foreign: Vec<Box<str>>,
-    /// There may be others: absence proves nothing now.
-    pub partial: bool,
-}
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 /// What the registry has said of a user.
 pub(super) struct Said {
@@ -134,13 +105,16 @@ impl Registrar {
                 self.changes.arrive(held);
             }
             match self.fleet.life_of(&place, now_ms) {
-                Life::Live => found.routes.push(Route::new(device.device, &device.record)),
+                Life::Live => {
+                    let lease = self.fleet.lease_of(place.node, now_ms);
+                    found.routes.extend(lease.map(|lease| Route::new(device.device, &device.record, lease)));
+                }
                 Life::Dead => {}
                 Life::Unknown => found.partial |= !self.fleet.is_fresh(asked_ms),
             }
         }
         let nothing = found.routes.is_empty() && found.foreign.is_empty();
-        let found = if nothing && found.partial { Err(Failure::Down) } else { Ok(found) };
+        let found = if nothing && found.partial { Err(Failure::Down) } else { Ok(Arc::new(found)) };
         self.answer(&user, question, &found);
     }
 
@@ -153,7 +127,7 @@ impl Registrar {
     }
 
     /// Answers all for whom this question was put early enough.
-    pub(super) fn answer(&mut self, user: &str, question: u64, found: &Result<Found, Failure>) {
+    pub(super) fn answer(&mut self, user: &str, question: u64, found: &Answer) {
         let Some(tickets) = self.lookups.waiting.get_mut(user) else { return };
         while let Some(&(ticket, _)) = tickets.front().filter(|(_, first)| *first <= question) {
             tickets.pop_front();

@@ -24,7 +24,6 @@ mod seam;
 mod tells;
 
 pub use changes::Arrived;
-pub use lookups::{Found, Route};
 pub use seam::{Action, Input, Own, Settings};
 
 use super::{
@@ -194,11 +193,6 @@ impl Registrar {
     /// Where the nodes that live are, and the highest format that each reads.
     pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
         self.fleet.formats(now_ms)
-    }
-
-    /// Where a node is, while it lives.
-    pub fn lease_of(&self, node: u64, now_ms: u64) -> Option<&Lease> {
-        self.fleet.lease_of(node, now_ms)
     }
 
     /// Whether the node of a connection lives, in that run.

@@ -2,11 +2,15 @@
 //!
 //! Owns settings, inputs and actions. Never acts.
 
-use super::{changes::Arrived, lookups::Found};
+use super::changes::Arrived;
 use crate::{
-    bridge::store::{Failure, Output, Place, Request},
+    bridge::{
+        registry::Answer,
+        store::{Output, Place, Request},
+    },
     model::{Handle, Protocol, Reason},
 };
+
 /// What decides how it behaves. Times in ms.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,7 +27,7 @@ pub struct Settings {
     pub unsettled_max: usize,
     /// Changes under way at once, and tells.
     pub window: usize,
-    /// Users that are asked for at once; beyond, a lookup is answered [`Failure::Down`].
+    /// Users that are asked for at once; beyond, a lookup is answered [`crate::bridge::store::Failure::Down`].
     pub lookups_max: usize,
     /// Displaced connections of other nodes that wait to be told.
     pub tells_max: usize,
@@ -112,7 +116,7 @@ pub enum Input {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// To be submitted to the store, with this id. Where the store is full, its answer is [`Failure::Down`].
+    /// To be submitted to the store, with this id. Where the store is full, its answer is [`crate::bridge::store::Failure::Down`].
     Submit(u64, Request),
     /// A connection of this node does not have its device, but another one elsewhere: it is to be closed, for that reason.
     Close(Handle, Reason),
@@ -130,7 +134,7 @@ pub enum Action {
         /// As asked.
         ticket: u64,
         /// The user's connections at other nodes. None is none: where nothing is known for sure, it is a failure.
-        found: Result<Found, Failure>,
+        found: Answer,
     },
     /// A later run has this node's name: it leaves.
     StepDown {

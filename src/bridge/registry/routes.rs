@@ -3,7 +3,12 @@
 //! Owns the cache: believed for a second at most, never of absence, and nothing that was found wrong. What is older is kept for
 //! the time in which the registry cannot be asked.
 
-use crate::{bridge::store::Place, kit::mutant::Mutant, model::Protocol};
+use super::Lease;
+use crate::{
+    bridge::store::{Place, Record},
+    kit::mutant::Mutant,
+    model::Protocol,
+};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -30,6 +35,16 @@ pub struct Route {
     pub address: Arc<str>,
 }
 
+impl Route {
+    /// As its record and its node's lease say.
+    pub fn new(device: Box<str>, record: &Record, lease: &Lease) -> Self {
+        let Record { place, protocol, connected_ms, expires_ms, .. } = *record;
+        let [node, region, address] =
+            [&lease.node, &lease.region, &lease.address].map(|text| text.as_str().into());
+        Self { device, place, protocol, connected_ms, expires_ms, node, region, address }
+    }
+}
+
 /// What the registry has said of a user.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Found {
@@ -37,7 +52,7 @@ pub struct Found {
     pub routes: Vec<Route>,
     /// Devices whose record names another user: nobody knows where they are.
     pub foreign: Vec<Box<str>>,
-    /// There may be others: the registry could not be asked, or has lost something.
+    /// There may be others: the registry could not be asked, or absence proves nothing now.
     pub partial: bool,
 }
 

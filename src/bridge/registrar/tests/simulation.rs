@@ -4,8 +4,8 @@
 use super::node::{Conn, Node, Table, arrived};
 use crate::{
     bridge::{
-        registrar::{Action, Found, Input, Registrar, Settings},
-        registry::Lease,
+        registrar::{Action, Input, Registrar, Settings},
+        registry::{Answer, Lease},
         store::{Event, Failure, Output, Place, Record, Reply, Request, node_number},
     },
     kit::random::Random,
@@ -310,7 +310,7 @@ impl World {
     }
 
     /// A record of a dead node is not routed to after its lease.
-    fn check_routes(&mut self, at: usize, found: Result<Found, Failure>) {
+    fn check_routes(&mut self, at: usize, found: Answer) {
         let frozen = self.nodes[at].registrar.fleet.is_frozen(self.now_ms);
         for route in found.iter().flat_map(|found| &found.routes) {
             let target = self.nodes.iter().find(|node| node_number(&node.name) == route.place.node);
