@@ -485,13 +485,7 @@ impl Own for Connections {
     }
 
     fn holder(&self, user: &str, device: &str) -> Option<Arrived> {
-        let mut found = None;
-        self.directory.lookup(user, |route| {
-            if route.device == Some(device) {
-                found = Some(self.arrived(user, route));
-            }
-        });
-        found
+        self.directory.lookup_device(user, device, None, |route| self.arrived(user, route))
     }
 
     fn walk(&self, from: u64, max: usize, visit: &mut dyn FnMut(Arrived)) -> Option<u64> {

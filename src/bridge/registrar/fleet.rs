@@ -142,15 +142,17 @@ impl Fleet {
 
     /// The addresses of the nodes that live, and the highest format that each reads.
     pub fn formats(&self, now_ms: u64) -> impl Iterator<Item = (&str, u8)> {
-        let frozen = self.is_frozen(now_ms);
-        let live = self.nodes.values().filter(move |known| frozen || known.until_ms > now_ms);
-        live.map(|known| (known.lease.address.as_str(), known.format))
+        self.live(now_ms).map(|known| (known.lease.address.as_str(), known.format))
     }
 
     /// The nodes that live.
     pub fn leases(&self, now_ms: u64) -> impl Iterator<Item = &Lease> {
+        self.live(now_ms).map(|known| &known.lease)
+    }
+
+    fn live(&self, now_ms: u64) -> impl Iterator<Item = &Known> {
         let frozen = self.is_frozen(now_ms);
-        self.nodes.values().filter(move |known| frozen || known.until_ms > now_ms).map(|known| &known.lease)
+        self.nodes.values().filter(move |known| frozen || known.until_ms > now_ms)
     }
 }
 
