@@ -8,6 +8,7 @@ pub mod drain;
 pub mod format;
 pub mod peers;
 pub mod push;
+pub mod queue;
 pub mod registrar;
 pub mod registry;
 pub mod router;

@@ -1,0 +1,460 @@
+//! Records in: one thread that reads the lanes, carries out rebalances, and stores the offsets of what is done.
+//!
+//! Never waits for those above, but for a revoke's outcomes, and then goes on with the other partitions meanwhile.
+
+use super::{
+    Deliver, Inbox, Tallies,
+    batch::LaneQueue,
+    context::{Context, Notes, Rebalance, Statistics},
+    held::Held,
+    seam::{Event, Invalid, Output, Partition, Request, Scope, Settings},
+    shares::Shares,
+    skip::{self, Jump},
+};
+use crate::{clock::Clock, model::Lane};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use regex::Regex;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+/// The longest time for which the thread sleeps.
+const REST: Duration = Duration::from_millis(50);
+/// How often offsets are given to librdkafka, which commits them. Each costs a microsecond.
+const STORE_US: u64 = 50_000;
+/// How long a brake may ask Kafka where to go on.
+const ASK: Duration = Duration::from_secs(5);
+/// How long the end waits for the last commit.
+const FAREWELL_US: u64 = 2_000_000;
+
+/// See the module.
+pub struct Consumer {
+    // Before the consumer: they are queues of it.
+    lanes: Vec<LaneQueue>,
+    kafka: Arc<BaseConsumer<Context>>,
+    patterns: Vec<Regex>,
+    paused: HashSet<Lane>,
+    shares: Shares,
+    held: Held,
+    rebalances: VecDeque<Rebalance>,
+    revoking: Option<Revoking>,
+    revocations: u64,
+    state: State,
+    is_up: bool,
+    stored_us: u64,
+    commit_answers: usize,
+    in_flight_max: usize,
+    revoke_us: u64,
+    batch_max: usize,
+    clock: Clock,
+    deliver: Deliver,
+    tallies: Arc<Tallies>,
+    inbox: Arc<Inbox>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// A member of the group, or about to be.
+    Member,
+    /// [`Request::Leave`] has come.
+    Leaving,
+    Left,
+}
+
+/// A revoke that waits for its outcomes.
+struct Revoking {
+    id: u64,
+    partitions: TopicPartitionList,
+    until_us: u64,
+    released: bool,
+}
+
+impl Consumer {
+    pub fn new(
+        settings: &Settings,
+        deliver: Deliver,
+        tallies: Arc<Tallies>,
+        inbox: Arc<Inbox>,
+    ) -> Result<Self, Invalid> {
+        let mut patterns = Vec::new();
+        for pattern in &settings.topics {
+            let readable = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^'));
+            patterns.push(readable.ok_or_else(|| Invalid::Pattern(pattern.clone()))?);
+        }
+        let refused = |fault: KafkaError| Invalid::Refused(fault.to_string());
+        let kafka: BaseConsumer<Context> =
+            config(settings).create_with_context(Context::default()).map_err(refused)?;
+        let mut kafka = kafka;
+        let signal = inbox.signal.clone();
+        kafka.set_nonempty_callback(move || signal.raise());
+        let kafka = Arc::new(kafka);
+        let batch_max = settings.bounds.batch_max.max(1);
+        let lanes: Vec<_> =
+            patterns.iter().map(|_| LaneQueue::new(&kafka, batch_max, &inbox.signal)).collect();
+        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+        kafka.subscribe(&topics).map_err(refused)?;
+        Ok(Self {
+            shares: Shares::new(lanes.len(), settings.bounds.share.min(50) as usize, batch_max),
+            held: Held::new(lanes.len()),
+            lanes,
+            kafka,
+            patterns,
+            paused: HashSet::new(),
+            rebalances: VecDeque::new(),
+            revoking: None,
+            revocations: 0,
+            state: State::Member,
+            is_up: false,
+            stored_us: 0,
+            commit_answers: 0,
+            in_flight_max: settings.bounds.in_flight_max.max(1),
+            revoke_us: u64::from(settings.bounds.revoke_ms) * 1000,
+            batch_max,
+            clock: Clock::start(),
+            deliver,
+            tallies,
+            inbox,
+        })
+    }
+
+    pub fn run(mut self) {
+        let mut requests = Vec::new();
+        while !self.inbox.has_ended() {
+            self.inbox.take(&mut requests);
+            for request in requests.drain(..) {
+                self.handle(request);
+            }
+            self.poll();
+            self.go_on_with_rebalances();
+            if self.clock.micros().saturating_sub(self.stored_us) > STORE_US {
+                self.store();
+            }
+            if !self.read() {
+                self.inbox.signal.wait(REST);
+            }
+        }
+        self.end();
+    }
+
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Done { partition, offset } => self.held.done(&partition, offset),
+            Request::Released { revocation } => {
+                if let Some(revoking) = self.revoking.as_mut().filter(|it| it.id == revocation) {
+                    revoking.released = true;
+                }
+            }
+            Request::Pause(scope) => {
+                if let Scope::Lane(lane) = scope {
+                    self.paused.insert(lane);
+                }
+                let result = self.kafka.pause(&self.list(&scope));
+                self.complain(result);
+            }
+            Request::Resume(scope) => {
+                if let Scope::Lane(lane) = scope {
+                    self.paused.remove(&lane);
+                }
+                let result = self.kafka.resume(&self.list(&scope));
+                self.complain(result);
+            }
+            Request::Skip { lane, before_ms } => {
+                let result = self.skip(lane, before_ms);
+                self.complain(result);
+            }
+            Request::Leave if self.state == State::Member => {
+                self.state = State::Leaving;
+                self.kafka.unsubscribe();
+            }
+            // Records to be produced go to the producer.
+            Request::Leave | Request::Produce(_) => {}
+        }
+    }
+
+    /// Hears what librdkafka has to say.
+    fn poll(&mut self) {
+        match self.kafka.poll(Duration::ZERO) {
+            None => {}
+            Some(Err(fault)) => self.error(&fault),
+            Some(Ok(message)) => {
+                // Every partition is forwarded before it is assigned. If one were not, its record would come again.
+                let (topic, number, offset) = (message.topic(), message.partition(), message.offset());
+                let back = self.kafka.seek(topic, number, Offset::Offset(offset), Duration::ZERO);
+                self.complain(back);
+            }
+        }
+        let Notes { rebalances, statistics, commits, errors } = self.kafka.context().take();
+        self.rebalances.extend(rebalances);
+        self.commit_answers += commits;
+        for (code, cause) in errors {
+            if code == RDKafkaErrorCode::AllBrokersDown {
+                self.set_up(false);
+            } else {
+                self.say(Event::Error { cause, fatal: code == RDKafkaErrorCode::Fatal });
+            }
+        }
+        if let Some(statistics) = statistics {
+            self.set_up(statistics.is_up());
+            self.tell_lag(&statistics);
+        }
+    }
+
+    fn set_up(&mut self, up: bool) {
+        if std::mem::replace(&mut self.is_up, up) != up {
+            self.say(if up { Event::Up } else { Event::Down });
+        }
+    }
+
+    fn tell_lag(&self, statistics: &Statistics) {
+        let mut lags = vec![0; self.lanes.len()];
+        for holding in self.held.iter() {
+            let lag = statistics.lag(&holding.partition.topic, holding.partition.number);
+            lags[usize::from(holding.lane.0)] += lag.unwrap_or(0);
+        }
+        for (lane, messages) in lags.into_iter().enumerate() {
+            (self.deliver)(Output::Lag { lane: Lane(lane as u8), messages });
+        }
+    }
+
+    /// Hands over records of one lane; false when there was nothing, or no room for it.
+    fn read(&mut self) -> bool {
+        for (lane, at_most) in self.shares.order() {
+            let room = self.in_flight_max.saturating_sub(self.held.in_flight(Lane(lane as u8)));
+            let at_most = at_most.min(room).min(self.batch_max);
+            if at_most == 0 {
+                continue;
+            }
+            let (held, mut records, mut faults) = (&mut self.held, Vec::new(), Vec::new());
+            let admit = |topic: &str, number, offset| {
+                held.take(topic, number, offset).map(|(_, partition)| partition)
+            };
+            let taken = self.lanes[lane].take(at_most, &mut records, admit, |fault| faults.push(fault));
+            for fault in &faults {
+                self.error(&KafkaError::MessageConsumption(*fault));
+            }
+            if taken == 0 {
+                continue;
+            }
+            self.shares.took(lane, records.len());
+            self.tallies.dropped.fetch_add((taken - faults.len() - records.len()) as u64, Relaxed);
+            if !records.is_empty() {
+                self.tallies.batches.fetch_add(1, Relaxed);
+                self.tallies.records.fetch_add(records.len() as u64, Relaxed);
+                (self.deliver)(Output::Batch { lane: Lane(lane as u8), records });
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Begins what the group wants next, or ends what waited for its outcomes.
+    fn go_on_with_rebalances(&mut self) {
+        if let Some(revoking) = &self.revoking {
+            let late = self.clock.micros() >= revoking.until_us;
+            if !revoking.released && !late {
+                return;
+            }
+            self.end_revoke();
+        }
+        match self.rebalances.pop_front() {
+            None => {}
+            Some(Rebalance::Assign(partitions)) => self.assign(&partitions),
+            Some(Rebalance::Revoke { partitions, lost }) => self.begin_revoke(partitions, lost),
+        }
+        if self.state == State::Leaving && self.held.is_empty() && self.revoking.is_none() {
+            self.state = State::Left;
+            self.say(Event::Left);
+        }
+    }
+
+    fn assign(&mut self, partitions: &TopicPartitionList) {
+        let mut assigned = Vec::new();
+        for (topic, number) in each(partitions) {
+            let lane = self.lane_of(&topic);
+            self.lanes[usize::from(lane.0)].forward(&topic, number);
+            assigned.push((lane, self.held.insert(lane, &topic, number)));
+        }
+        let result = self.kafka.incremental_assign(partitions);
+        self.complain(result);
+        let paused = assigned.iter().filter(|(lane, _)| self.paused.contains(lane));
+        let paused: Vec<Partition> = paused.map(|(_, partition)| partition.clone()).collect();
+        if !paused.is_empty() {
+            let result = self.kafka.pause(&list(&paused));
+            self.complain(result);
+        }
+        (self.deliver)(Output::Assigned { partitions: assigned });
+    }
+
+    /// The highest whose pattern fits. The patterns are those of the subscription, so there is one, unless librdkafka
+    /// reads it otherwise; then it is the lowest.
+    fn lane_of(&self, topic: &str) -> Lane {
+        let found = self.patterns.iter().position(|pattern| pattern.is_match(topic));
+        Lane(found.unwrap_or(self.patterns.len().saturating_sub(1)) as u8)
+    }
+
+    fn begin_revoke(&mut self, partitions: TopicPartitionList, lost: bool) {
+        let mut revoked = Vec::new();
+        for (topic, number) in each(&partitions) {
+            if let Some(holding) = self.held.get_mut(&topic, number) {
+                holding.leaving = true;
+                revoked.push(holding.partition.clone());
+            }
+        }
+        self.revocations += 1;
+        let (id, until_us) = (self.revocations, self.clock.micros().saturating_add(self.revoke_us));
+        self.revoking = Some(Revoking { id, partitions, until_us, released: lost });
+        (self.deliver)(Output::Revoked { revocation: id, partitions: revoked, lost });
+        if lost {
+            self.end_revoke();
+        }
+    }
+
+    /// What is stored is committed by librdkafka before it tells the group that the partitions are free.
+    fn end_revoke(&mut self) {
+        self.store();
+        let Some(revoking) = self.revoking.take() else { return };
+        for (topic, number) in each(&revoking.partitions) {
+            if self.held.is_under_way(&topic, number) {
+                self.tallies.hurried.fetch_add(1, Relaxed);
+            }
+            self.held.remove(&topic, number);
+        }
+        let result = self.kafka.incremental_unassign(&revoking.partitions);
+        self.complain(result);
+    }
+
+    fn store(&mut self) {
+        self.stored_us = self.clock.micros();
+        let offsets = self.held.to_store();
+        if offsets.is_empty() {
+            return;
+        }
+        let mut stored = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, offset) in &offsets {
+            let added =
+                stored.add_partition_offset(&partition.topic, partition.number, Offset::Offset(*offset));
+            self.complain(added);
+        }
+        // One that was lost in this moment is refused alone.
+        if let Err(fault) = self.kafka.store_offsets(&stored) {
+            tracing::debug!(%fault, "an offset is not stored");
+        }
+    }
+
+    /// Holds the thread up while Kafka is asked: it is a person's brake.
+    fn skip(&mut self, lane: Lane, before_ms: i64) -> Result<(), KafkaError> {
+        let here = self.held.iter().filter(|it| it.lane == lane && !it.leaving);
+        let here: HashMap<_, _> =
+            here.map(|it| ((it.partition.topic.to_string(), it.partition.number), it.next)).collect();
+        if here.is_empty() {
+            return Ok(());
+        }
+        for Jump { topic, number, from, to } in skip::find(&self.kafka, &here, before_ms, ASK)? {
+            self.kafka.seek(&topic, number, Offset::Offset(to), ASK)?;
+            if let Some(partition) = self.held.skip(&topic, number, to) {
+                self.say(Event::Skipped { partition, from, to });
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, scope: &Scope) -> TopicPartitionList {
+        let is_meant = |lane: Lane, partition: &Partition| match scope {
+            Scope::Lane(meant) => lane == *meant,
+            Scope::Partitions(meant) => meant.contains(partition),
+        };
+        let meant = self.held.iter().filter(|it| is_meant(it.lane, &it.partition));
+        list(&meant.map(|it| it.partition.clone()).collect::<Vec<_>>())
+    }
+
+    /// Commits what is done, and ends without leaving the group.
+    fn end(mut self) {
+        let mut requests = Vec::new();
+        self.inbox.take(&mut requests);
+        for request in requests {
+            if let Request::Done { partition, offset } = request {
+                self.held.done(&partition, offset);
+            }
+        }
+        if self.revoking.is_some() {
+            self.end_revoke();
+        }
+        self.store();
+        let until = self.clock.micros() + FAREWELL_US;
+        self.commit_answers = 0;
+        if !self.held.is_empty() && self.kafka.commit_consumer_state(CommitMode::Async).is_ok() {
+            while self.commit_answers == 0 && self.clock.micros() < until {
+                self.poll();
+                self.inbox.signal.wait(Duration::from_millis(10));
+            }
+        }
+        self.kafka.context().close();
+    }
+
+    fn complain(&self, result: Result<(), KafkaError>) {
+        if let Err(fault) = result {
+            self.error(&fault);
+        }
+    }
+
+    fn error(&self, fault: &KafkaError) {
+        let fatal = matches!(fault, KafkaError::MessageConsumptionFatal(_));
+        self.say(Event::Error { cause: fault.to_string(), fatal });
+    }
+
+    fn say(&self, event: Event) {
+        (self.deliver)(Output::Event(event));
+    }
+}
+
+fn config(settings: &Settings) -> ClientConfig {
+    let bounds = &settings.bounds;
+    let mut config = ClientConfig::new();
+    config
+        .set("session.timeout.ms", settings.session_timeout_ms.to_string())
+        .set("heartbeat.interval.ms", (settings.session_timeout_ms / 4).to_string())
+        .set("max.poll.interval.ms", "60000")
+        .set("auto.commit.interval.ms", bounds.commit_ms.to_string())
+        .set("auto.offset.reset", "earliest")
+        .set("statistics.interval.ms", "1000")
+        .set("fetch.wait.max.ms", settings.fetch_wait_ms.to_string())
+        .set("fetch.error.backoff.ms", "50")
+        // How long a partition is left alone after its queue was found full.
+        .set("fetch.queue.backoff.ms", "10")
+        .set("queued.min.messages", "20000")
+        .set("queued.max.messages.kbytes", bounds.fetched_kib_max.to_string())
+        // Mirrored topics appear at any time.
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        .set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in &settings.properties {
+        config.set(name, value);
+    }
+    config
+        .set("bootstrap.servers", &settings.brokers)
+        .set("group.id", &settings.group)
+        .set("client.id", format!("holdfast-{}", settings.node))
+        .set("group.instance.id", &settings.node)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "true")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "false");
+    config
+}
+
+fn each(partitions: &TopicPartitionList) -> Vec<(String, i32)> {
+    partitions.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect()
+}
+
+fn list(partitions: &[Partition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.number);
+    }
+    list
+}

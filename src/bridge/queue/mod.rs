@@ -1,0 +1,172 @@
+//! Kafka, as far as it is I/O: records of the lanes out, what is done with them in.
+//!
+//! Owns the consumer, the producer and the embedded broker. Decides which lane is read next and nothing else: what a
+//! record means, whom it is for and when it is done is for those above. Talks to them in plain values ([`Request`],
+//! [`Output`]), so that a fake can take its place.
+//!
+//! # What is promised
+//!
+//! - Records of a partition are handed over in their order, each once, as long as the partition is held. Nothing is said
+//!   of the order between partitions.
+//! - An offset is committed only when [`Request::Done`] has said so: on an interval, at a revoke and at the end. A node
+//!   that is killed has its last second delivered again.
+//! - A revoke waits for [`Request::Released`], bounded by [`Bounds::revoke_ms`]; other partitions go on meanwhile.
+//! - The highest lane that has something is read first, with a share reserved for each lower one ([`Bounds::share`]).
+//!
+//! # Bounds
+//!
+//! Of each lane [`Bounds::in_flight_max`] records are handed over and not done, and [`Bounds::fetched_kib_max`] are fetched
+//! ahead of that. There the fetching ends by itself, and nothing is thrown away, as it would be by a pause. Records
+//! that wait to be produced are bounded, and what does not fit is refused.
+//!
+//! # Threads
+//!
+//! The consumer's own, and librdkafka's: one for each broker, one that keeps time, and one that hears what became of what
+//! was produced.
+
+mod batch;
+mod consumer;
+mod context;
+mod embedded;
+mod held;
+mod producer;
+mod seam;
+mod shares;
+mod signal;
+mod skip;
+
+pub use embedded::{Embedded, PARTITIONS};
+pub use seam::{
+    Bounds, Counters, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Scope,
+    Settings,
+};
+
+use consumer::Consumer;
+use producer::Producer;
+use signal::Signal;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    thread,
+};
+
+/// Where outputs go.
+type Deliver = Arc<dyn Fn(Output) + Send + Sync>;
+
+/// See the module.
+pub struct Queue {
+    inbox: Arc<Inbox>,
+    producer: Option<Producer>,
+    tallies: Arc<Tallies>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Queue {
+    /// Starts the threads, which connect by themselves. `deliver` is called on the consumer's thread, and with
+    /// [`Output::Produced`] on the producer's; it should be quick, and may submit.
+    ///
+    /// # Errors
+    /// When the settings are not valid, or there is no thread left.
+    pub fn start(
+        settings: &Settings,
+        deliver: impl Fn(Output) + Send + Sync + 'static,
+    ) -> Result<Self, Invalid> {
+        let (deliver, tallies, inbox): (Deliver, _, _) =
+            (Arc::new(deliver), Arc::<Tallies>::default(), Arc::<Inbox>::default());
+        let producer = Producer::start(settings, deliver.clone(), tallies.clone())?;
+        let consumer = Consumer::new(settings, deliver, tallies.clone(), inbox.clone())?;
+        let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || consumer.run());
+        let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
+        Ok(Self { inbox, producer: Some(producer), tallies, thread: Some(thread) })
+    }
+
+    /// Takes a request; never waits.
+    ///
+    /// # Errors
+    /// [`Full`] for a record to be produced that finds no room: nothing will be delivered for it.
+    pub fn submit(&self, request: Request) -> Result<(), Full> {
+        match (request, &self.producer) {
+            (Request::Produce(produce), Some(producer)) => producer.submit(produce),
+            (request, _) => {
+                self.inbox.push(request);
+                Ok(())
+            }
+        }
+    }
+
+    /// What has been counted since the start.
+    pub fn counters(&self) -> Counters {
+        self.tallies.counters()
+    }
+}
+
+impl Drop for Queue {
+    /// Commits what is done and ends without leaving the group, so that this node may come back to its partitions; who
+    /// wants others to go on at once submits [`Request::Leave`] first. Waits at most some seconds.
+    fn drop(&mut self) {
+        self.inbox.end();
+        // First, as answers to it are delivered on its own thread.
+        self.producer = None;
+        if let Some(thread) = self.thread.take() {
+            // It does not panic; if it did, there would be nothing left to do about it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What waits for the consumer's thread. Bounded by what it has handed over: a request answers something, or is a person's.
+#[derive(Default)]
+struct Inbox {
+    requests: Mutex<Vec<Request>>,
+    signal: Arc<Signal>,
+    ends: AtomicBool,
+}
+
+impl Inbox {
+    fn push(&self, request: Request) {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.signal.raise();
+    }
+
+    fn take(&self, into: &mut Vec<Request>) {
+        std::mem::swap(into, &mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn end(&self) {
+        self.ends.store(true, Release);
+        self.signal.raise();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ends.load(Acquire)
+    }
+}
+
+/// What is counted.
+#[derive(Default)]
+struct Tallies {
+    records: AtomicU64,
+    batches: AtomicU64,
+    dropped: AtomicU64,
+    hurried: AtomicU64,
+    produced: AtomicU64,
+    unproduced: AtomicU64,
+}
+
+impl Tallies {
+    fn counters(&self) -> Counters {
+        Counters {
+            records: self.records.load(Relaxed),
+            batches: self.batches.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+            hurried: self.hurried.load(Relaxed),
+            produced: self.produced.load(Relaxed),
+            unproduced: self.unproduced.load(Relaxed),
+        }
+    }
+}

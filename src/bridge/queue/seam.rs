@@ -1,0 +1,289 @@
+//! What passes between the queue and those above it: plain values, so that a fake can stand in for Kafka.
+//!
+//! Owns settings, requests, records and events. Never acts.
+
+use crate::model::Lane;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a queue must know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port`, several with commas.
+    pub brokers: String,
+    /// The consumer group.
+    pub group: String,
+    /// This node's id, its identity in the group: a node that comes back within [`Self::session_timeout_ms`] has its
+    /// partitions as before, without a rebalance.
+    pub node: String,
+    /// One regular expression for each lane, highest first; each begins with `^`. A topic that fits several is the highest's.
+    pub topics: Vec<String>,
+    /// More properties of librdkafka, such as those of SASL and TLS. They do not prevail over what this module's contract
+    /// rests on: the group, the node, the assignment and who stores offsets.
+    pub properties: Vec<(String, String)>,
+    /// How long a broker may hold a fetch for which it has nothing, ms. A real broker answers as soon as there is
+    /// something; the embedded one always takes that long.
+    pub fetch_wait_ms: u32,
+    /// After which silence the group takes a member for dead, ms: what a node that is killed costs.
+    pub session_timeout_ms: u32,
+    /// See there.
+    pub bounds: Bounds,
+}
+
+impl Settings {
+    /// For brokers outside, with the lanes and topics of the default configuration.
+    pub fn new(brokers: &str, group: &str, node: &str) -> Self {
+        let topic = |lane: &str| format!(r"^([a-z0-9-]+\.)?push\.{lane}$");
+        Self {
+            brokers: brokers.to_owned(),
+            group: group.to_owned(),
+            node: node.to_owned(),
+            topics: ["high", "normal", "low"].map(topic).into(),
+            properties: Vec::new(),
+            fetch_wait_ms: 100,
+            session_timeout_ms: 10_000,
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// The same for the embedded broker.
+    pub fn embedded(brokers: &str, group: &str, node: &str) -> Self {
+        Self { fetch_wait_ms: 10, ..Self::new(brokers, group, node) }
+    }
+}
+
+/// What is bounded, and by how much.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Records of one lane that are handed over and not yet done; beyond it the lane is not read. At 150,000 a second
+    /// 8,192 are 55 ms.
+    pub in_flight_max: usize,
+    /// Records in one hand-over.
+    pub batch_max: usize,
+    /// Of 100 records that higher lanes get, how many each lower lane gets nevertheless. 0 to 50.
+    pub share: u32,
+    /// Records of one lane that are fetched ahead, KiB. The fetching itself stops there.
+    pub fetched_kib_max: u32,
+    /// How long a revoke waits for outcomes, ms. What has none by then is delivered again by the next holder.
+    pub revoke_ms: u32,
+    /// How often offsets are committed, ms.
+    pub commit_ms: u32,
+    /// Records that wait to be produced.
+    pub produce_max: u32,
+    /// How long a record may wait to be produced, ms; then its result is an error.
+    pub produce_ms: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            in_flight_max: 8_192,
+            batch_max: 1_000,
+            share: 10,
+            fetched_kib_max: 16_384,
+            revoke_ms: 5_000,
+            commit_ms: 1_000,
+            produce_max: 100_000,
+            produce_ms: 30_000,
+        }
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Partition {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its number.
+    pub number: i32,
+}
+
+/// One record of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Where it stands.
+    pub partition: Partition,
+    /// And at which place there. Places may be missing between two records.
+    pub offset: i64,
+    /// When it was made, or came to the broker, ms since 1970.
+    pub timestamp_ms: Option<i64>,
+    /// As produced: any bytes.
+    pub key: Option<Bytes>,
+    /// As produced.
+    pub value: Option<Bytes>,
+    /// In the order of the producer.
+    pub headers: Vec<Header>,
+}
+
+/// A header of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// Need not be UTF-8.
+    pub name: Bytes,
+    /// As produced.
+    pub value: Option<Bytes>,
+}
+
+/// What can be asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// Everything in the partition up to here has its outcome: the offset may be committed, and there is room for more.
+    /// One for the last of a run does for all of it. Of a partition that is not held any more it counts for nothing.
+    Done {
+        /// Where.
+        partition: Partition,
+        /// The last one's.
+        offset: i64,
+    },
+    /// Nothing more will be done in what [`Output::Revoked`] took away.
+    Released {
+        /// As it said.
+        revocation: u64,
+    },
+    /// Nothing more of it is delivered, until it is resumed; what was handed over before is not taken back. A lane stays
+    /// paused through rebalances, a partition until it is revoked.
+    Pause(Scope),
+    /// Ends a pause.
+    Resume(Scope),
+    /// Goes on behind all that is older; with the embedded broker, which knows no times, behind all there is. Never goes
+    /// back. Answered by [`Event::Skipped`] for each partition held.
+    Skip {
+        /// The lane.
+        lane: Lane,
+        /// ms since 1970.
+        before_ms: i64,
+    },
+    /// Hands everything back and leaves the group, so that others go on at once; [`Event::Left`] follows.
+    Leave,
+    /// Writes a record. Answered with [`Output::Produced`] if it has an id.
+    Produce(Produce),
+}
+
+/// A record to be written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Produce {
+    /// The caller's own; None: the answer is only counted.
+    pub id: Option<u64>,
+    /// The topic.
+    pub topic: String,
+    /// Records of one key keep their order.
+    pub key: Option<Bytes>,
+    /// The record.
+    pub value: Bytes,
+    /// Names without zero bytes.
+    pub headers: Vec<(String, Bytes)>,
+}
+
+/// Of what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// All that is and will be held of a lane.
+    Lane(Lane),
+    /// These, as far as they are held.
+    Partitions(Vec<Partition>),
+}
+
+/// What the queue delivers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Records of one lane, those of a partition in their order.
+    Batch {
+        /// The lane.
+        lane: Lane,
+        /// At least one.
+        records: Vec<Record>,
+    },
+    /// These are held now. Records of them may follow.
+    Assigned {
+        /// With the lane of each.
+        partitions: Vec<(Lane, Partition)>,
+    },
+    /// These are to be given back: no record of them follows, and [`Request::Released`] is waited for.
+    Revoked {
+        /// For [`Request::Released`].
+        revocation: u64,
+        /// Which.
+        partitions: Vec<Partition>,
+        /// They are lost already: another member may hold them, nothing is committed, and nothing is waited for.
+        lost: bool,
+    },
+    /// How far behind the partitions held here are, from what is done to the end, as of the last fetch of each. Every second.
+    Lag {
+        /// The lane.
+        lane: Lane,
+        /// Offsets, which are no less than the messages.
+        messages: u64,
+    },
+    /// What became of a [`Produce`].
+    Produced {
+        /// Its id.
+        id: u64,
+        /// An error's text is for a log.
+        result: Result<(), String>,
+    },
+    /// Something has happened.
+    Event(Event),
+}
+
+/// Something that has happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A broker is connected: the first one, or one again.
+    Up,
+    /// No broker is connected any more. Nothing needs to be done about it.
+    Down,
+    /// For a log.
+    Error {
+        /// What.
+        cause: String,
+        /// Consumption has ended for good: another member came with this node's id, say.
+        fatal: bool,
+    },
+    /// To [`Request::Skip`].
+    Skipped {
+        /// Where.
+        partition: Partition,
+        /// The next one would have been this.
+        from: i64,
+        /// It is this now.
+        to: i64,
+    },
+    /// To [`Request::Leave`]: nothing is held any more, and the group knows.
+    Left,
+}
+
+/// Too many records wait to be produced; see [`Bounds::produce_max`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("too many records wait for Kafka")]
+pub struct Full;
+
+/// A queue cannot be started.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Invalid {
+    /// A pattern of topics is no regular expression, or does not begin with `^`.
+    #[error("not a pattern of topics: {0}")]
+    Pattern(String),
+    /// librdkafka refuses a property.
+    #[error("Kafka's settings are refused: {0}")]
+    Refused(String),
+    /// The host has no thread left.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+}
+
+/// What has been counted since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Records handed over.
+    pub records: u64,
+    /// Hand-overs.
+    pub batches: u64,
+    /// Fetched and not handed over, as their partition was being revoked: the next holder has them.
+    pub dropped: u64,
+    /// Partitions whose revoke did not wait for all outcomes.
+    pub hurried: u64,
+    /// Records produced.
+    pub produced: u64,
+    /// Records that could not be produced, those refused as [`Full`] included.
+    pub unproduced: u64,
+}

@@ -1,0 +1,6 @@
+//! The queue against brokers: the embedded one, and a real Apache Kafka.
+
+mod embedded;
+mod kafka;
+mod node;
+mod suite;

@@ -1,0 +1,240 @@
+//! What holds with every broker. Each test has topics and a group of its own, by its name.
+
+use crate::node::*;
+use bytes::Bytes;
+use holdfast::bridge::queue::{Event, Output, Produce, Request, Scope};
+use holdfast::model::Lane;
+use std::{
+    collections::{BTreeMap, HashSet},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Whatever is produced comes as it was, in order for each key.
+pub fn records_come_as_they_were(broker: &str) {
+    let test = "whole";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    let odd = Produce {
+        topic: topic(test, 0),
+        key: Some(Bytes::from_static(b"\xff\x00\xfe")),
+        value: Bytes::new(),
+        headers: (0..300).map(|at| (format!("h{at}"), Bytes::from(vec![at as u8; at]))).collect(),
+        ..Produce::default()
+    };
+    source.produce([odd, Produce { topic: topic(test, 2), ..Produce::default() }]);
+    let many = (0..3000).map(|at| record(&topic(test, at % 3), &format!("user{}", at % 17), &at.to_string()));
+    source.produce(many);
+
+    let node = Node::start(&settings(broker, test, "a"));
+    let records = node.records(3 + 2 + 3000);
+    let (lane, whole) = records.iter().find(|(_, record)| record.headers.len() == 300).unwrap();
+    assert_eq!((lane, whole.key.as_deref()), (&Lane(0), Some(&b"\xff\x00\xfe"[..])));
+    assert!(whole.value.as_ref().is_some_and(Bytes::is_empty));
+    assert!(whole.timestamp_ms.is_some_and(|at| at > 1_600_000_000_000));
+    assert_eq!(whole.headers[299].name, "h299");
+    assert_eq!(whole.headers[299].value.as_deref(), Some(&[43u8; 299][..]));
+    assert_eq!(records.iter().filter(|(_, record)| record.key.is_none()).count(), 1);
+
+    let mut by_key: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (lane, record) in &records {
+        let key = record.key.clone().unwrap_or_default();
+        let number = record.value.as_ref().and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        if let Some(number) = number.filter(|_| key.starts_with(b"user")) {
+            assert_eq!(usize::from(lane.0), number % 3);
+            by_key.entry((lane.0, key)).or_default().push(number);
+        }
+    }
+    assert_eq!(by_key.values().map(Vec::len).sum::<usize>(), 3000);
+    assert!(by_key.values().all(|numbers| numbers.is_sorted()));
+}
+
+/// A backlog of a low lane does not hold up a high one, and still gets its share.
+pub fn a_high_lane_overtakes_a_backlog(broker: &str) {
+    let test = "lanes";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    let value = "x".repeat(200);
+    source.produce((0..60_000).map(|at| record(&topic(test, 2), &at.to_string(), &value)));
+    let seen = Seen::default();
+    let mut settings = settings(broker, test, "a");
+    (settings.bounds.in_flight_max, settings.bounds.batch_max) = (1000, 250);
+    // 60,000 of them take six seconds.
+    let worker = Worker::start(&settings, &seen, Duration::from_micros(100));
+    wait_for_seen(&seen, 5000);
+    let start = Instant::now();
+    for at in 0..40 {
+        let sent = (Instant::now() - start).as_micros().to_string();
+        source.produce([record(&topic(test, 0), &format!("urgent{at}"), &sent)]);
+    }
+    worker.stop();
+    let seen = seen.lock().unwrap();
+    let low = seen.iter().filter(|(lane, ..)| *lane == Lane(2)).count();
+    assert!(low < 60_001, "the backlog is gone before the test has ended");
+    let mut late: Vec<_> = seen
+        .iter()
+        .filter(|(_, record, _)| record.key.as_ref().is_some_and(|key| key.starts_with(b"urgent")))
+        .map(|(_, record, at)| {
+            let sent = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap().parse().unwrap();
+            *at - (start + Duration::from_micros(sent))
+        })
+        .collect();
+    late.sort();
+    assert!(late.len() >= 38, "{}", late.len());
+    eprintln!("behind a backlog: median {:?}, most {:?}", late[late.len() / 2], late[late.len() - 1]);
+    // Four batches of 25 ms may be under way, and the producer is a new one each time.
+    assert!(late[late.len() / 2] < Duration::from_millis(500), "{late:?}");
+}
+
+/// Members come and go under load, and every record is done exactly once.
+pub fn a_rebalance_loses_and_repeats_nothing(broker: &str) {
+    let test = "rebalance";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    let seen = Seen::default();
+    let start = |name| Worker::start(&settings(broker, test, name), &seen, Duration::from_micros(50));
+    let a = start("a");
+    wait_for_seen(&seen, 3);
+    let load = thread::spawn(move || {
+        for round in 0..30 {
+            let keys = (0..400).map(|at| at + round * 400);
+            source.produce(
+                keys.map(|at| record(&topic(test, at % 3), &format!("u{}", at % 50), &at.to_string())),
+            );
+        }
+    });
+    wait_for_seen(&seen, 1000);
+    let b = start("b");
+    wait_for_seen(&seen, 3000);
+    let c = start("c");
+    wait_for_seen(&seen, 6000);
+    a.leave(&seen);
+    load.join().unwrap();
+    wait_for_seen(&seen, 12_003);
+    b.leave(&seen);
+    // Nothing comes twice to who is left.
+    thread::sleep(Duration::from_millis(1500));
+    c.leave(&seen);
+    let seen = seen.lock().unwrap();
+    let places: HashSet<_> = seen.iter().map(|(_, record, _)| (&record.partition, record.offset)).collect();
+    assert_eq!((seen.len(), places.len()), (12_003, 12_003));
+    let mut by_key: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+    for (lane, record, _) in seen.iter() {
+        if let Ok(number) = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap().parse() {
+            by_key.entry((lane.0, &record.key)).or_default().push(number);
+        }
+    }
+    assert!(by_key.values().all(|numbers| numbers.is_sorted()));
+}
+
+/// What is not done is not read over: the lane stops at its bound, and goes on with room.
+pub fn a_lane_that_is_not_kept_up_with_stops(broker: &str) {
+    let test = "bound";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    source.produce((0..2000).map(|at| record(&topic(test, 1), &at.to_string(), "x")));
+    let mut settings = settings(broker, test, "a");
+    settings.bounds.in_flight_max = 500;
+    let node = Node::start(&settings);
+    let mut first = Vec::new();
+    while first.iter().filter(|(lane, _)| *lane == Lane(1)).count() < 500 {
+        first.extend(node.next_batch(PATIENCE));
+    }
+    let more = node.next_batch(Duration::from_millis(500));
+    assert!(more.iter().all(|(lane, _)| *lane != Lane(1)), "beyond the bound");
+    node.done(&first);
+    node.done(&more);
+    let mut count = first.len() + more.len();
+    while count < 2003 {
+        let more = node.next_batch(PATIENCE);
+        assert!(!more.is_empty());
+        count += more.len();
+        node.done(&more);
+    }
+}
+
+/// A lane rests and goes on, and a skip leaves out what is old, for those that come later, too.
+pub fn lanes_rest_and_skip(broker: &str, knows_times: bool) {
+    let test = "brakes";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    let node = Node::start(&settings(broker, test, "a"));
+    let first = node.records(3);
+    node.done(&first);
+    node.submit(Request::Pause(Scope::Lane(Lane(2))));
+    thread::sleep(Duration::from_millis(200));
+    source.produce((0..200).map(|at| record(&topic(test, at % 3), &at.to_string(), "old")));
+    let others = node.records(200 * 2 / 3 + 1);
+    assert!(others.iter().all(|(lane, _)| *lane != Lane(2)));
+    node.done(&others);
+    let before_ms = others.iter().filter_map(|(_, record)| record.timestamp_ms).max().unwrap() + 1;
+    thread::sleep(Duration::from_millis(50));
+    let new = || source.produce((0..30).map(|at| record(&topic(test, 2), &at.to_string(), "new")));
+    if knows_times {
+        new();
+    }
+    assert!(node.next_batch(Duration::from_millis(500)).is_empty(), "the lane rests");
+    node.submit(Request::Skip { lane: Lane(2), before_ms });
+    let mut skipped = 0;
+    node.until("the skip", |output| {
+        if let Output::Event(Event::Skipped { from, to, .. }) = output {
+            skipped += to - from;
+        }
+        (skipped >= 66).then_some(())
+    });
+    assert_eq!(skipped, 66);
+    if !knows_times {
+        new();
+    }
+    node.submit(Request::Resume(Scope::Lane(Lane(2))));
+    let new = node.records(30);
+    assert!(new.iter().all(|(_, record)| record.value.as_deref() == Some(b"new")));
+    node.done(&new);
+    thread::sleep(Duration::from_millis(100));
+    drop(node);
+    let node = Node::start(&settings(broker, test, "a"));
+    assert!(node.next_batch(Duration::from_millis(2000)).is_empty(), "all was done or skipped");
+}
+
+/// The lag of a lane is what is not done of it.
+pub fn lag_is_told(broker: &str) {
+    let test = "lag";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    source.produce((0..500).map(|at| record(&topic(test, 1), &at.to_string(), "x")));
+    let node = Node::start(&settings(broker, test, "a"));
+    let records = node.records(503);
+    let wanted = |messages| {
+        node.until("the lag", |output| (output == Output::Lag { lane: Lane(1), messages }).then_some(()));
+    };
+    wanted(501);
+    node.done(&records);
+    wanted(0);
+}
+
+/// A node that comes back goes on where it was done, and another one gets what it did not release in time.
+pub fn what_is_not_done_comes_again(broker: &str) {
+    let test = "again";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    let mut settings = settings(broker, test, "a");
+    settings.bounds.revoke_ms = 300;
+    let node = Node::start(&settings);
+    node.done(&node.records(3));
+    source.produce((0..100).map(|at| record(&topic(test, 0), "one", &at.to_string())));
+    let records = node.records(100);
+    node.done(&records[..40]);
+    drop(node);
+    let node = Node::start(&settings);
+    let again = node.records(60);
+    assert_eq!(again[..], records[40..]);
+    node.done(&again[..10]);
+    node.submit(Request::Leave);
+    let start = Instant::now();
+    node.until("leaving", |output| (output == Output::Event(Event::Left)).then_some(()));
+    assert!(start.elapsed() >= Duration::from_millis(250), "it waits for outcomes");
+    assert_eq!(node.queue.counters().hurried, 1);
+    settings.node = "b".into();
+    let other = Node::start(&settings);
+    assert_eq!(other.records(50)[..], records[50..]);
+}
