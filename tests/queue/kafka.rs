@@ -119,7 +119,8 @@ fn a_broker_that_is_killed_comes_back(kafka: &mut Kafka) {
     let event = |wanted: Event| {
         node.until("an event", |output| (output == Output::Event(wanted.clone())).then_some(()));
     };
-    node.done(&node.records(3));
+    event(Event::Up);
+    node.done(&node.next_batch(PATIENCE));
     kafka.kill();
     event(Event::Down);
     kafka.start_again();

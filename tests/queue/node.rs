@@ -205,9 +205,13 @@ fn work(node: &Node, output: Output, seen: &Seen, pace: Duration) {
 
 /// Waits until workers have seen so many.
 pub fn wait_for_seen(seen: &Seen, count: usize) {
+    wait_until(&format!("{count} records"), || seen.lock().unwrap().len() >= count);
+}
+
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
-    while seen.lock().unwrap().len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} seen", seen.lock().unwrap().len());
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::node::*;
 use bytes::Bytes;
-use holdfast::bridge::queue::{Event, Output, Produce, Request, Scope};
+use holdfast::bridge::queue::{Event, Output, Produce, Record, Request, Scope};
 use holdfast::model::Lane;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -67,22 +67,25 @@ pub fn a_high_lane_overtakes_a_backlog(broker: &str) {
         let sent = (Instant::now() - start).as_micros().to_string();
         source.produce([record(&topic(test, 0), &format!("urgent{at}"), &sent)]);
     }
+    let is_urgent = |record: &Record| record.key.as_ref().is_some_and(|key| key.starts_with(b"urgent"));
+    wait_until("what is urgent", || {
+        seen.lock().unwrap().iter().filter(|(_, record, _)| is_urgent(record)).count() == 40
+    });
     worker.stop();
     let seen = seen.lock().unwrap();
     let low = seen.iter().filter(|(lane, ..)| *lane == Lane(2)).count();
     assert!(low < 60_001, "the backlog is gone before the test has ended");
     let mut late: Vec<_> = seen
         .iter()
-        .filter(|(_, record, _)| record.key.as_ref().is_some_and(|key| key.starts_with(b"urgent")))
+        .filter(|(_, record, _)| is_urgent(record))
         .map(|(_, record, at)| {
             let sent = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap().parse().unwrap();
             *at - (start + Duration::from_micros(sent))
         })
         .collect();
     late.sort();
-    assert!(late.len() >= 38, "{}", late.len());
     eprintln!("behind a backlog: median {:?}, most {:?}", late[late.len() / 2], late[late.len() - 1]);
-    // Four batches of 25 ms may be under way, and the producer is a new one each time.
+    // A thousand records of 100 us are under way before it, and sleeping takes longer than it says.
     assert!(late[late.len() / 2] < Duration::from_millis(500), "{late:?}");
 }
 
