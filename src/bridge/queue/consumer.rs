@@ -331,7 +331,7 @@ impl Consumer {
 
     fn store(&mut self) {
         self.stored_us = self.clock.micros();
-        let offsets = self.held.to_store();
+        let offsets = self.held.take_offsets();
         if offsets.is_empty() {
             return;
         }

@@ -128,7 +128,7 @@ impl Held {
     }
 
     /// The offsets to be stored since the last time.
-    pub fn to_store(&mut self) -> Vec<(Partition, i64)> {
+    pub fn take_offsets(&mut self) -> Vec<(Partition, i64)> {
         let holdings = self.topics.values_mut().flat_map(HashMap::values_mut);
         holdings.filter_map(|it| it.store.take().map(|offset| (it.partition.clone(), offset))).collect()
     }
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(held.in_flight(Lane(0)), 300);
         held.done(&partition, 2 * 130);
         assert_eq!(held.in_flight(Lane(0)), 300 - RUN_MAX);
-        assert_eq!(held.to_store(), [(partition.clone(), 261)]);
-        assert_eq!(held.to_store(), []);
+        assert_eq!(held.take_offsets(), [(partition.clone(), 261)]);
+        assert_eq!(held.take_offsets(), []);
         held.done(&partition, 2 * 299);
         assert_eq!(held.in_flight(Lane(0)), 0);
     }
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(held.remove("t", 3), 1);
         assert_eq!(held.in_flight(Lane(0)), 0);
         held.done(&partition, 0);
-        assert_eq!(held.to_store(), []);
+        assert_eq!(held.take_offsets(), []);
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         held.done(&partition, 7);
         held.take("t", 3, 0);
         held.done(&partition, 7);
-        assert_eq!((held.to_store(), held.in_flight(Lane(0))), (vec![], 1));
+        assert_eq!((held.take_offsets(), held.in_flight(Lane(0))), (vec![], 1));
     }
 
     #[test]
@@ -206,9 +206,9 @@ mod tests {
         let (mut held, partition) = one();
         held.take("t", 3, 0);
         held.skip("t", 3, 50);
-        assert_eq!(held.to_store(), []);
+        assert_eq!(held.take_offsets(), []);
         held.done(&partition, 0);
-        assert_eq!(held.to_store(), [(partition, 50)]);
+        assert_eq!(held.take_offsets(), [(partition, 50)]);
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         held.take("t", 3, 0);
         assert_eq!(held.in_flight(Lane(0)), 1);
         held.done(&partition, 0);
-        assert_eq!((held.to_store(), held.in_flight(Lane(0))), (vec![(partition, 1)], 0));
+        assert_eq!((held.take_offsets(), held.in_flight(Lane(0))), (vec![(partition, 1)], 0));
     }
 
     proptest! {
@@ -237,7 +237,7 @@ mod tests {
                 let Some(&offset) = under_way.get(at) else { continue };
                 held.done(&partition, offset);
                 under_way.retain(|&other| other > offset);
-                prop_assert_eq!(held.to_store(), vec![(partition.clone(), offset + 1)]);
+                prop_assert_eq!(held.take_offsets(), vec![(partition.clone(), offset + 1)]);
                 let in_flight = held.in_flight(Lane(0));
                 prop_assert!(in_flight >= under_way.len() && in_flight < under_way.len() + RUN_MAX);
             }
