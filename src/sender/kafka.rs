@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc,
     },
     time::Duration,
@@ -98,6 +98,8 @@ struct Shared {
     /// Those whose fate somebody wants to hear.
     pending: Mutex<HashMap<u64, Pending>>,
     next: AtomicU64,
+    /// What is not taken now is not, as the sender has ended.
+    ends: AtomicBool,
 }
 
 enum Pending {
@@ -115,8 +117,12 @@ const GRACE: Duration = Duration::from_secs(5);
 impl Kafka {
     pub fn start(settings: KafkaSettings, ledger: Arc<Ledger>) -> Result<Self, Invalid> {
         settings.check()?;
-        let shared =
-            Arc::new(Shared { ledger, pending: Mutex::default(), next: AtomicU64::new(COUNTED + 1) });
+        let shared = Arc::new(Shared {
+            ledger,
+            pending: Mutex::default(),
+            next: AtomicU64::new(COUNTED + 1),
+            ends: AtomicBool::new(false),
+        });
         let hears = shared.clone();
         let producer = Producer::start(&settings.queue(), move |output| {
             if let Output::Produced { id, result } = output {
@@ -189,6 +195,7 @@ impl Kafka {
 impl Drop for Kafka {
     /// Gives what is on its way two more seconds; the rest is dropped, and said so.
     fn drop(&mut self) {
+        self.shared.ends.store(true, Relaxed);
         self.producer = None;
         let left = std::mem::take(&mut *self.shared.pending());
         for pending in left.into_values() {
@@ -206,7 +213,9 @@ impl Shared {
 
     fn settle(&self, id: u64, result: Result<(), String>) {
         let pending = if id == COUNTED { None } else { self.pending().remove(&id) };
-        self.settle_one(pending, result.map_err(SendError::Refused));
+        let ends = self.ends.load(Relaxed);
+        let why = |cause| if ends { SendError::Ended } else { SendError::Refused(cause) };
+        self.settle_one(pending, result.map_err(why));
     }
 
     fn settle_one(&self, pending: Option<Pending>, result: Result<(), SendError>) {

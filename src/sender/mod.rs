@@ -212,8 +212,8 @@ pub enum SendError {
     /// Directly: no device has it. Empty: none is connected.
     #[error("{}", outcomes_text(.0))]
     Undelivered(Vec<DeviceOutcome>),
-    /// The sender ended first.
-    #[error("the sender ended before it could leave")]
+    /// The sender ended first. What was just on its way may have been delivered.
+    #[error("the sender ended before it was taken")]
     Ended,
 }
 
