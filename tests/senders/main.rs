@@ -4,6 +4,7 @@
 
 mod command;
 mod library;
+mod offline;
 mod pages;
 mod records;
 

@@ -20,6 +20,7 @@ pub fn broker() -> Embedded {
 pub struct Seen {
     pub topic: String,
     pub partition: i32,
+    pub offset: i64,
     pub key: String,
     pub value: Vec<u8>,
     pub headers: BTreeMap<String, String>,
@@ -32,6 +33,7 @@ impl Seen {
         Self {
             topic: record.partition.topic.to_string(),
             partition: record.partition.number,
+            offset: record.offset,
             key: text(record.key.as_ref().unwrap()),
             value: record.value.unwrap().to_vec(),
             headers: record.headers.iter().map(header).collect(),
@@ -98,18 +100,23 @@ impl Reader {
     }
 }
 
-/// Writes records, and waits until they are there.
-pub fn produce(broker: &str, records: impl IntoIterator<Item = (String, String, String, Vec<Header>)>) {
+/// Writes a record, and waits until it is there.
+pub fn produce(broker: &str, topic: &str, key: &str, value: &str, headers: &[(&str, &str)]) {
     let (told, results) = mpsc::channel();
     let producer = Producer::start(&Settings::embedded(broker, "", "source"), move |output| {
         if let Output::Produced { result, .. } = output {
             told.send(result).unwrap();
         }
     });
+    let own = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let record = Produce {
+        id: Some(1),
+        topic: topic.to_owned(),
+        key: Some(own(key)),
+        value: Some(own(value)),
+        headers: headers.iter().map(|(name, value)| Header::new(own(name), own(value))).collect(),
+    };
     let producer = producer.unwrap();
-    for (topic, key, value, headers) in records {
-        let (key, value) = (Some(key.into()), Some(value.into()));
-        producer.submit(&Produce { id: Some(1), topic, key, value, headers }).unwrap();
-        results.recv_timeout(PATIENCE).unwrap().unwrap();
-    }
+    producer.submit(&record).unwrap();
+    results.recv_timeout(PATIENCE).unwrap().unwrap();
 }
