@@ -26,7 +26,7 @@ const LAYERS: Layers = &[
         "server",
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
-    ("sender", &["kit", "model", "clock", "config", "bridge"]),
+    ("sender", &["model", "clock", "config", "bridge"]),
     ("commands", &["clock", "config", "server", "sender"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];

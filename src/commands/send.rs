@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["user", "body", "file", "id"])]
     lines: bool,
     /// With --lines: so many a second, e.g. 100/s; or a minute, 100/m [default: as fast as they are taken]
-    #[arg(long, value_name = "N/s", requires = "lines", value_parser = rate)]
+    #[arg(long, value_name = "N/s", value_parser = rate)]
     rate: Option<f64>,
 
     /// Only this device
@@ -117,6 +117,9 @@ fn misuse(args: &Args) -> Option<&'static str> {
             "--wait needs --direct: through Kafka a message's outcome comes later, by the status topic \
              (kafka.status_topic)",
         );
+    }
+    if args.rate.is_some() && !args.lines {
+        return Some("--rate is for many messages: it needs --lines");
     }
     if args.lines && args.direct && (args.wait.is_some() || args.timeout.is_some()) {
         return Some(
