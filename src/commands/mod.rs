@@ -36,7 +36,7 @@ const EXAMPLES: &str = "\
 Try it on one machine:
   holdfast serve                                  a node
   curl -N 'http://127.0.0.1:7001/sse?user=ann'    a client, in a second terminal
-  holdfast send --direct ann 'hello'              a message to it, in a third
+  holdfast send ann 'hello'                       a message to it, in a third
 
 Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 
