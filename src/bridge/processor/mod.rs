@@ -30,7 +30,7 @@ use super::{
     router::Router,
 };
 use crate::{
-    kit::time::Now,
+    kit::{mutant::Mutant, time::Now},
     model::{Lane, Message, Outcome},
     stats::NodeStats,
 };
@@ -230,7 +230,9 @@ impl Processor {
                 }
             }
             Output::Revoked { revocation, partitions, lost } => {
-                self.leave_to_others(&partitions);
+                if !Mutant::RevokedNotLeft.is_on() {
+                    self.leave_to_others(&partitions);
+                }
                 if lost {
                     partitions.iter().for_each(|partition| self.ledgers.remove(partition));
                 } else {
@@ -334,7 +336,7 @@ impl Processor {
         if job.is_left {
             return self.give_up(id);
         }
-        if job.message.is_expired(now.unix_ms) {
+        if job.message.is_expired(now.unix_ms) && !Mutant::ExpiredStillLookedUp.is_on() {
             return self.expire(id);
         }
         job.since_ms = now.millis();
@@ -350,7 +352,9 @@ impl Processor {
         let job = &mut self.jobs[id];
         let now_ms = now.millis();
         let obstacle = push.obstacle().filter(|obstacle| match obstacle {
-            Obstacle::Registry => true,
+            Obstacle::Registry => !Mutant::ParkForgotten.is_on(),
+            Obstacle::Node if Mutant::RetryForgotten.is_on() => false,
+            Obstacle::Node if Mutant::RetryWithoutEnd.is_on() => true,
             Obstacle::Node => now_ms < job.since_ms + self.settings.retry_ms,
         });
         let Some(obstacle) = obstacle else {
@@ -419,7 +423,7 @@ impl Processor {
                 };
                 reports.status(ledgers, &about, Some(device), outcome, at);
             });
-            if delivered.is_empty() {
+            if delivered.is_empty() && !Mutant::NobodyNotTold.is_on() {
                 let nobody = if delivered.unknown().is_some() { Outcome::Failed } else { Outcome::Offline };
                 reports.status(ledgers, &about, None, nobody, At::Nowhere);
             }
@@ -437,8 +441,14 @@ impl Processor {
     /// Another gives it its outcome.
     fn give_up(&mut self, id: usize) {
         let job = self.jobs.remove(id);
-        self.ledgers.give_up(job.place);
-        self.next_in_line(&job);
+        if Mutant::LeftIsDone.is_on() {
+            self.ledgers.decide(job.place);
+        } else {
+            self.ledgers.give_up(job.place);
+        }
+        if !Mutant::LineForgotten.is_on() {
+            self.next_in_line(&job);
+        }
     }
 
     fn next_in_line(&mut self, job: &Job) {
@@ -460,7 +470,9 @@ impl Processor {
         }
         for id in waiting {
             if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying) {
-                push.abandon();
+                if !Mutant::AbandonedCounted.is_on() {
+                    push.abandon();
+                }
             }
             self.give_up(id);
         }
@@ -471,6 +483,7 @@ impl Processor {
         let ledgers = &mut self.ledgers;
         self.revocations.retain(|Revocation { id, partitions }| {
             let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));
+            let is_open = is_open && !Mutant::ReleasedTooEarly.is_on() || Mutant::ReleasedForgotten.is_on();
             if !is_open {
                 partitions.iter().for_each(|partition| ledgers.remove(partition));
                 // As above.

@@ -80,10 +80,19 @@ fn whatever_happens_to_a_queue_every_rule_is_kept() {
 
 #[test]
 fn every_deliberate_defect_of_a_fleet_is_found() {
+    check_found(Mutant::OF_FLEET, run_seed);
+}
+
+#[test]
+fn every_deliberate_defect_of_a_processor_is_found() {
+    check_found(Mutant::OF_QUEUE, run_seed_with_queue);
+}
+
+fn check_found(mutants: &[Mutant], run: fn(u64, u64) -> Report) {
     let mut survivors = Vec::new();
-    for &mutant in Mutant::OF_FLEET {
+    for &mutant in mutants {
         let found = (0..MUTANT_SEEDS).find(|&seed| {
-            let run = || mutant.with(|| run_seed(seed, MUTANT_STEPS));
+            let run = || mutant.with(|| run(seed, MUTANT_STEPS));
             panic::catch_unwind(run).is_err()
         });
         match found {
@@ -98,4 +107,5 @@ fn every_deliberate_defect_of_a_fleet_is_found() {
 fn a_seed_is_the_same_run_again() {
     assert_eq!(run_seed(7, 200), run_seed(7, 200));
     assert_ne!(run_seed(7, 200).digest, run_seed(8, 200).digest);
+    assert_eq!(run_seed_with_queue(7, 200), run_seed_with_queue(7, 200));
 }
