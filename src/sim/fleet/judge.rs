@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const STATUS_TOPIC: &str = "status";
 pub const DEAD_TOPIC: &str = "dead";
 /// How long a message whose node cannot be reached is tried again.
-pub const RETRY_MS: u64 = 4_000;
+pub const RETRY_MS: u64 = 8_000;
 
 /// A partition, for one time that it is held.
 #[derive(Default)]
@@ -158,16 +158,19 @@ impl Account {
         let Some(holding) = self.holdings.get_mut(&key).filter(|it| !it.lost && !it.released) else { return };
         let last = holding.done.replace(offset);
         assert!(holding.handed.contains(&offset) && last < Some(offset), "{offset} is done after {last:?}");
+        // Of several times that this run held it none can be told from another.
+        let is_of_run = |told: &&Told| (told.hold.0, told.hold.1) == (turn.slot, turn.run);
         for &offset in holding.handed.iter().filter(|&&at| Some(at) > last && at <= offset) {
             let made = records.at((holding.log, offset));
-            let told: Vec<&Told> = made.told.iter().filter(|told| told.hold == key.0).collect();
+            let all = &made.told;
+            let told: Vec<&Told> = all.iter().filter(is_of_run).collect();
             assert!(
                 !told.is_empty() || made.is_silent,
-                "{} has no outcome, and is done: {:?}",
+                "{} has no outcome, and is done: {:?}, told {all:?}",
                 made.number,
                 made.handed
             );
-            let owed = told.iter().find(|told| told.is_owed && told.answered.is_none());
+            let owed = told.iter().find(|it| it.hold == key.0 && it.is_owed && it.answered.is_none());
             assert!(owed.is_none(), "{} is done before Kafka has its report: {owed:?}", made.number);
         }
     }

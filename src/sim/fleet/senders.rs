@@ -2,11 +2,11 @@
 
 use super::{
     actions,
-    judge::{self, Account},
-    links::LinkFaults,
+    judge::{self, Account, RETRY_MS},
+    links::{DEADLINE_US, LinkFaults},
     plan::QueuePlan,
     records::{Ear, Records, Wish},
-    run::Fleet,
+    run::{Fleet, Slot},
     store::StoreFaults,
 };
 use crate::{
@@ -220,6 +220,7 @@ impl Fleet {
         self.pass_us(MOMENT_US);
         self.check_queue();
         self.check_reached_by_queue();
+        self.check_gives_up();
         self.check_queue();
     }
 
@@ -245,6 +246,30 @@ impl Fleet {
             assert_eq!(log.committed, log.end, "{}/{} is not done", log.topic, log.number);
         }
         queue.records.check_all(|member| self.members[member].device.clone());
+    }
+
+    /// Somebody's node is not reached for so long that nobody tries any more, although everything else is as it should be.
+    fn check_gives_up(&mut self) {
+        let Some(&away) = self.active.iter().find(|&&number| self.members[number].opened_us.is_some()) else {
+            return;
+        };
+        let (at, user) = (self.members[away].at, self.members[away].user.clone());
+        self.links.cut.extend((0..self.slots.len()).filter(|&to| to != at).map(|to| (at.min(to), at.max(to))));
+        let Some(queue) = &mut self.queue else { return };
+        for lane in (0..3).map(Lane) {
+            let (user, life_ms) = (user.clone(), Some(3_600_000));
+            queue.send(Wish { lane, user, device: None, life_ms, reason: None, has_id: true }, self.now_us);
+        }
+        // Each try waits for its answer, and looks once more.
+        self.pass_us(RETRY_MS * 1_000 + 2 * DEADLINE_US + MOMENT_US);
+        let busy = |slot: &Slot| {
+            let processing = slot.node.as_ref().and_then(|node| node.processing.as_ref());
+            processing.is_some_and(|it| it.core.under_way() > 0)
+        };
+        let trying = self.slots.iter().position(busy);
+        assert_eq!(trying, None, "a processor still tries what it cannot reach");
+        self.links.cut.clear();
+        self.pass_us(MOMENT_US);
     }
 
     /// Everybody hears what is sent to them by the queue, once and in order.
