@@ -210,14 +210,13 @@ impl Account {
             let mut same = told.filter(|told| {
                 told.device == said.device && told.outcome.is_some() == said.outcome.is_some()
             });
-            same.next().is_none()
+            let is_released = self.holdings.get(&(handed.hold, place.0)).is_none_or(|it| it.released);
+            same.next().is_none() && !is_released
         };
-        let handed = candidates.iter().rfind(is_free);
-        let handed = *handed.unwrap_or_else(|| {
-            panic!("{} was not handed to {:?}, or is told of twice", made.number, (turn.slot, turn.run))
+        let handed = *candidates.iter().find(is_free).unwrap_or_else(|| {
+            let who = (turn.slot, turn.run);
+            panic!("{} was not handed to {who:?}, is told of twice, or after its release", made.number)
         });
-        let holding = self.holdings.get(&(handed.hold, place.0)).expect("it was held");
-        assert!(!holding.released, "{} is told of after its release", made.number);
         said.check(turn, made, &candidates);
         // Of several times none can be told from another.
         let is_owed = !self.is_refused && !self.was_refused && candidates.len() == 1;
