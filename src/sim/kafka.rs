@@ -171,6 +171,13 @@ impl Kafka {
         self.group.shuffle(&mut self.random);
     }
 
+    /// A partition that a client holds begins anew.
+    pub fn begin_anew(&mut self, slot: usize) {
+        if let Some(client) = &mut self.clients[slot] {
+            client.begin_anew(&mut self.random);
+        }
+    }
+
     /// Whether every partition has the holder that it is to have.
     pub fn is_settled(&self) -> bool {
         self.group.is_settled()

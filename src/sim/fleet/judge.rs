@@ -84,6 +84,11 @@ impl Account {
         }
     }
 
+    /// Whether a revoke waits for it.
+    pub fn is_revoked(&self) -> bool {
+        !self.revocations.is_empty()
+    }
+
     /// The queue delivers this.
     pub fn hear(&mut self, turn: &Turn<'_>, output: &Output, records: &mut Records) {
         match output {

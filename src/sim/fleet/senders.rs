@@ -7,7 +7,7 @@ use super::{
     plan::QueuePlan,
     records::{Ear, Records, Wish},
     run::{Fleet, Slot},
-    store::StoreFaults,
+    store::{self, StoreFaults},
 };
 use crate::{
     kit::random::Random,
@@ -26,6 +26,8 @@ const AWAY_MAX_US: u64 = 15_000_000;
 const SETTLE_US: u64 = 45_000_000;
 /// At rest the queue is worked off within this.
 const DRAIN_US: u64 = 60_000_000;
+/// Users who never come.
+const STRANGERS: usize = 12;
 /// A few answers.
 const MOMENT_US: u64 = 4_000_000;
 
@@ -115,7 +117,8 @@ pub fn disturb(fleet: &mut Fleet) {
         queue.away_us = now_us;
     }
     if rebalance {
-        match choices.below(4) {
+        match choices.below(6) {
+            2 | 3 => queue.kafka.begin_anew(at),
             0 => queue.kafka.client_mut(at).into_iter().for_each(|client| client.wants = !client.wants),
             1 => {
                 let lane = Lane(choices.below(3) as u8);
@@ -212,16 +215,54 @@ impl Fleet {
         self.queue.iter_mut().for_each(|queue| queue.calm(now_us));
         actions::rush(self);
         self.pass_us(SETTLE_US);
+        self.work_off();
+        self.check_queue();
+        self.check_reached_by_queue();
+        self.check_gives_up();
+        self.check_leaves();
+        self.work_off();
+        self.check_queue();
+    }
+
+    /// Time for everything that was sent, and for the last answers.
+    fn work_off(&mut self) {
         let until_us = self.now_us + DRAIN_US;
         while self.now_us < until_us && !self.queue.as_ref().is_some_and(Queue::is_drained) {
             self.pass_us(500_000);
         }
-        // The last answers, and looks for what is no more.
         self.pass_us(MOMENT_US);
-        self.check_queue();
-        self.check_reached_by_queue();
-        self.check_gives_up();
-        self.check_queue();
+    }
+
+    /// What waits for the registry is lost and comes back, and is given back at once where the group asks for it.
+    fn check_leaves(&mut self) {
+        let Some(queue) = &mut self.queue else { return };
+        self.stores.is_slow = true;
+        for stranger in 0..STRANGERS {
+            let (lane, user) = (Lane((stranger % 3) as u8), format!("nobody{stranger}"));
+            queue.send(
+                Wish { lane, user, device: None, life_ms: Some(3_600_000), reason: None, has_id: false },
+                self.now_us,
+            );
+        }
+        for _ in 0..3 {
+            self.pass_us(200_000);
+            self.queue
+                .iter_mut()
+                .for_each(|queue| (0..queue.accounts.len()).for_each(|at| queue.kafka.begin_anew(at)));
+        }
+        (self.stores.is_up, self.stores.is_slow) = (false, false);
+        self.pass_us(store::TIMEOUT_US + 500_000);
+        let Some(queue) = &mut self.queue else { return };
+        let holder =
+            (0..queue.accounts.len()).find(|&at| queue.kafka.client(at).is_some_and(|it| it.holds() > 0));
+        let leaver = holder.and_then(|at| queue.kafka.client_mut(at)).expect("somebody holds something");
+        leaver.wants = false;
+        self.pass_us(1_500_000);
+        let Some(queue) = &mut self.queue else { return };
+        let late = queue.accounts.iter().position(Account::is_revoked);
+        assert_eq!(late, None, "a revoke waits for the registry");
+        queue.calm(self.now_us);
+        self.stores.is_up = true;
     }
 
     /// Nothing is under way, nothing is owed, and everything was told.
@@ -254,7 +295,9 @@ impl Fleet {
             return;
         };
         let (at, user) = (self.members[away].at, self.members[away].user.clone());
-        self.links.cut.extend((0..self.slots.len()).filter(|&to| to != at).map(|to| (at.min(to), at.max(to))));
+        self.links
+            .cut
+            .extend((0..self.slots.len()).filter(|&to| to != at).map(|to| (at.min(to), at.max(to))));
         let Some(queue) = &mut self.queue else { return };
         for lane in (0..3).map(Lane) {
             let (user, life_ms) = (user.clone(), Some(3_600_000));

@@ -131,6 +131,21 @@ impl Client {
         self.rebalances.push_back(Rebalance::Lost);
     }
 
+    /// One of its partitions is lost, and is its own again at once, as when its topic has been made anew.
+    pub fn begin_anew(&mut self, random: &mut Random) {
+        let at = random.below(self.held.len().max(1) as u64) as usize;
+        let Some(holding) = self.held.values_mut().nth(at).filter(|holding| !holding.leaving) else { return };
+        self.terms += 1;
+        self.revocations += 1;
+        let partition = Partition { term: self.terms, ..holding.partition.clone() };
+        let lost = std::mem::replace(&mut holding.partition, partition.clone());
+        (holding.next, holding.stored, holding.unfinished) = (None, None, 0);
+        holding.undone.clear();
+        let revocation = self.revocations;
+        self.inbox.push_back(Output::Revoked { revocation, partitions: vec![lost], lost: true });
+        self.inbox.push_back(Output::Assigned { partitions: vec![(holding.lane, partition)] });
+    }
+
     /// The group knows that it is gone.
     pub fn left(&mut self) {
         self.is_member = false;
