@@ -215,7 +215,8 @@ impl Fleet {
             2 => self.settle(),
             3 if self.queue.is_some() => {
                 let at = self.choices.below(self.slots.len() as u64) as usize;
-                self.turn_processor(at);
+                let outputs_max = self.choices.below(4) as usize;
+                self.turn_processor(at, outputs_max);
             }
             _ => {
                 let most_us = self.choices.pick(&[5_000, 100_000, 700_000, 2_000_000]);
@@ -295,7 +296,7 @@ impl Fleet {
                 any = true;
             }
             if self.is_processing_due(at) {
-                self.turn_processor(at);
+                self.turn_processor(at, usize::MAX);
                 any = true;
             }
             self.take_frames(at);
