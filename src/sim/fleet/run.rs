@@ -254,7 +254,11 @@ impl Fleet {
         let returns_us = self.returning.first().map(|&(at_us, _)| at_us);
         let some = [nodes_us, pauses_us, members_us, returns_us].into_iter().flatten();
         let queue_us = self.queue.as_ref().map_or(u64::MAX, |queue| queue.kafka.next_us(self.now_us));
-        some.min().unwrap_or(u64::MAX).min(self.stores.next_us()).min(self.links.next_us()).min(queue_us)
+        some.min()
+            .unwrap_or(u64::MAX)
+            .min(self.stores.next_us())
+            .min(self.links.next_us(self.now_us))
+            .min(queue_us)
     }
 
     /// All that can be done now is.

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, panic};
 const FIXED: std::ops::Range<u64> = 0..5;
 const STEPS: u64 = 400;
 /// The same with a queue.
-const QUEUE_FIXED: std::ops::Range<u64> = 0..5;
+const QUEUE_FIXED: std::ops::Range<u64> = 0..8;
 const QUEUE_STEPS: u64 = 400;
 /// A defect that so many seeds do not find goes unnoticed.
 const MUTANT_SEEDS: u64 = 24;
