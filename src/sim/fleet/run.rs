@@ -13,7 +13,7 @@ use super::{
     senders::Queue,
     store::Stores,
 };
-use crate::{kit::random::Random, sim::choices::Choices};
+use crate::{kit::random::Random, model::Outcome, sim::choices::Choices};
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
@@ -462,6 +462,10 @@ impl Fleet {
             }
         }
         self.attend();
+        for told in self.queue.iter().flat_map(|queue| &queue.records.all).flat_map(|made| &made.told) {
+            let label = told.outcome.map_or("dead letter", Outcome::label);
+            *self.report.outcomes.entry(label).or_default() += 1;
+        }
         let digest = self.members.iter().fold(0, |sum: u64, member| sum.rotate_left(5) ^ member.digest);
         Report {
             digest,
