@@ -188,9 +188,23 @@ fn what_is_unsafe_in_the_open_needs_a_word() {
 }
 
 #[test]
-fn what_is_not_in_this_version_is_refused_with_a_sentence() {
-    let ran = run(&["serve", "--kafka", "embedded"]);
-    assert!(ran.code == 1 && ran.err.contains("queue support is not in this version"), "{}", ran.err);
+fn a_queue_that_is_none_is_refused_with_a_sentence() {
+    let ran = run(&["serve", "--kafka", "somewhere"]);
+    assert!(ran.code == 1 && ran.err.contains("kafka.brokers = \"somewhere\""), "{}", ran.err);
+    let brokers = ["--kafka", "127.0.0.1:9"];
+    let ran = run(&[&["process", "--registry", "memory"][..], &brokers].concat());
+    assert!(ran.code == 1 && ran.err.contains("registry.url = \"memory\""), "{}", ran.err);
+    let registry = ["process", "--registry", "redis://127.0.0.1:9"];
+    for (more, says) in [
+        (&[][..], "kafka.brokers = \"embedded\""),
+        (&["--kafka", "none"], "kafka.brokers = \"none\""),
+        (&["--kafka", "127.0.0.1:9", "--set", "kafka.process=false"], "kafka.process = \"false\""),
+    ] {
+        let ran = run(&[&registry[..], more].concat());
+        assert!(ran.code == 1 && ran.err.contains(says), "{says}: {}", ran.err);
+    }
+    let ran = run(&["serve", "--kafka", "127.0.0.1:9", "--set", "kafka.properties=no.such.property=1"]);
+    assert!(ran.code == 1 && ran.err.contains("no.such.property"), "{}", ran.err);
 }
 
 #[test]
@@ -214,7 +228,7 @@ fn usage_errors_exit_with_two_and_help_with_zero() {
     }
     let help = run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["serve", "send", "devices", "drain", "loadtest", "config", "version"] {
+    for command in ["serve", "process", "send", "devices", "drain", "loadtest", "config", "version"] {
         assert!(help.out.contains(&format!("  {command} ")), "{command} in {}", help.out);
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.out.contains("Usage: holdfast"), "{command}: {}", own.out);

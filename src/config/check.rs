@@ -5,7 +5,7 @@ use super::{
     KafkaBrokers, Lifetime, Limits, Log, Node, Registry, RegistryUrl, Role, Secret, Token, Warning,
     duration::format_ms,
     kind::{DURATION_MS_MAX, quoted},
-    load::{Layers, Sources},
+    load::{Layers, Origin, Sources},
     peer_token, raw,
     redis_url::{Kind, Target},
     words,
@@ -23,7 +23,6 @@ use std::{
 pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>), ConfigError> {
     let mut checker = Checker { layers, warnings: Vec::new() };
     checker.warnings.append(&mut checker.layers.warnings);
-    checker.not_in_this_version()?;
     let config = Config {
         node: checker.node(),
         clients: checker.clients()?,
@@ -36,12 +35,39 @@ pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>)
         dedup: checker.dedup(),
         lanes: checker.lanes()?,
         registry: checker.registry()?,
-        kafka: Kafka { brokers: KafkaBrokers::None },
+        kafka: checker.kafka()?,
         log: Log { format: checker.layers.raw.log.format, level: checker.layers.raw.log.level.clone() },
         sources: sources.clone(),
     };
     checker.exposure(&config)?;
     Ok((config, checker.warnings))
+}
+
+/// Checks what a processor needs beyond that: a queue and a registry that it shares with nodes.
+///
+/// # Errors
+/// When it would have nothing to do, or nowhere to deliver to.
+pub fn check_processor(config: &Config) -> Result<(), ConfigError> {
+    let refuse = |key: &str, value: &str, problem: &str| {
+        let origin = Origin::Default;
+        Err(ConfigError::Value { key: key.into(), value: quoted(value), problem: problem.into(), origin })
+    };
+    if config.registry.url == RegistryUrl::Memory {
+        let problem = "a processor finds connections in the registry of the fleet; expected redis://…";
+        return refuse("registry.url", "memory", problem);
+    }
+    match &config.kafka.brokers {
+        KafkaBrokers::At(_) if !config.kafka.process => {
+            refuse("kafka.process", "false", "a processor does nothing else; expected true")
+        }
+        KafkaBrokers::At(_) => Ok(()),
+        KafkaBrokers::Embedded => {
+            refuse("kafka.brokers", "embedded", "nobody else could reach it; expected host:port of Kafka")
+        }
+        KafkaBrokers::None => {
+            refuse("kafka.brokers", "none", "a processor does nothing else; expected host:port of Kafka")
+        }
+    }
 }
 
 struct Checker {
@@ -59,13 +85,43 @@ impl Checker {
         self.warnings.push(Warning(text));
     }
 
-    fn not_in_this_version(&self) -> Result<(), ConfigError> {
-        let raw = &self.layers.raw;
-        if raw.kafka.brokers != "none" {
-            let problem = "queue support is not in this version; expected \"none\"";
-            return Err(self.refuse("kafka.brokers", quoted(&raw.kafka.brokers), problem));
+    fn kafka(&mut self) -> Result<Kafka, ConfigError> {
+        let raw = self.layers.raw.clone();
+        let kafka = raw.kafka;
+        let password =
+            self.secret("kafka.password", &kafka.password, "kafka.password_file", &kafka.password_file)?;
+        let brokers = match kafka.brokers.as_str() {
+            "none" => KafkaBrokers::None,
+            "embedded" => KafkaBrokers::Embedded,
+            outside => KafkaBrokers::At(outside.split(',').map(str::trim).collect::<Vec<_>>().join(",")),
+        };
+        let outside = matches!(brokers, KafkaBrokers::At(_));
+        if outside && raw.registry.url == "memory" && kafka.process {
+            self.warn(
+                "with registry.url = \"memory\" this node finds only its own connections: a message that it takes from \
+                 Kafka for a user of another node is lost as offline; give all nodes one Redis"
+                    .into(),
+            );
         }
-        Ok(())
+        let topics = raw.lanes.order.iter().map(|lane| {
+            let typed = raw.lane.get(lane).and_then(|lane| lane.topics.clone());
+            typed.unwrap_or_else(|| raw::default_topics(lane))
+        });
+        let properties = kafka.properties.iter().filter_map(|one| one.split_once('='));
+        Ok(Kafka {
+            brokers,
+            process: kafka.process,
+            group: kafka.group,
+            topics: topics.collect(),
+            properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            password,
+            session_timeout_ms: kafka.session_timeout,
+            in_flight: size(kafka.in_flight),
+            share: kafka.share as u32,
+            retry_ms: kafka.retry,
+            dead_letter: kafka.dead_letter,
+            status_topic: kafka.status_topic,
+        })
     }
 
     fn registry(&self) -> Result<Registry, ConfigError> {

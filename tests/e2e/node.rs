@@ -29,6 +29,8 @@ pub struct Node {
     pub clients: SocketAddr,
     /// The internal port.
     pub internal: SocketAddr,
+    /// The port of the broker inside it, if there is one.
+    pub kafka: Option<String>,
 }
 
 /// How a node is started.
@@ -36,6 +38,8 @@ pub struct Plan {
     program: PathBuf,
     id: String,
     registry: Option<String>,
+    kafka: String,
+    role: &'static str,
     environment: Vec<(String, String)>,
     sets: Vec<String>,
     shards: usize,
@@ -52,6 +56,8 @@ impl Plan {
             program: env!("CARGO_BIN_EXE_holdfast").into(),
             id: "node-1".to_owned(),
             registry: None,
+            kafka: "none".to_owned(),
+            role: "serve",
             environment: Vec::new(),
             sets: sets.iter().map(|&set| set.to_owned()).collect(),
             shards: 1,
@@ -76,6 +82,18 @@ impl Plan {
     /// In the fleet that has this registry.
     pub fn registry(mut self, url: &str) -> Self {
         self.registry = Some(url.to_owned());
+        self
+    }
+
+    /// With this queue; else there is none.
+    pub fn kafka(mut self, brokers: &str) -> Self {
+        self.kafka = brokers.to_owned();
+        self
+    }
+
+    /// A processor, which has no clients.
+    pub fn processor(mut self) -> Self {
+        self.role = "process";
         self
     }
 
@@ -126,7 +144,7 @@ impl Plan {
             }
         };
         without_our_environment(&mut command);
-        command.arg("serve");
+        command.args([self.role, "--kafka", &self.kafka]);
         for address in &self.clients_at {
             command.args(["--clients", address]);
         }
@@ -155,9 +173,11 @@ fn ready_node(mut child: Child, folder: TempDir, id: &str) -> Node {
         fs::read_to_string(&ready).ok()
     });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let address = |name: &str| value[name].as_str().unwrap().parse().unwrap();
-    let (clients, internal) = (address("clients"), address("internal"));
-    Node { child, folder, id: id.to_owned(), clients, internal }
+    let address = |name: &str| value[name].as_str().map(|address| address.parse().unwrap());
+    // A processor has none; nobody connects to it.
+    let clients = address("clients").unwrap_or_else(|| ([127, 0, 0, 1], 9).into());
+    let kafka = value["kafka"].as_str().map(str::to_owned);
+    Node { child, folder, id: id.to_owned(), clients, internal: address("internal").unwrap(), kafka }
 }
 
 /// A configuration in this process's environment is not that of the nodes under test.
