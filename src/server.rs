@@ -12,7 +12,8 @@ mod shards;
 
 use crate::{
     bridge::{
-        Broadcasts, DrainSwitch, Router,
+        Brakes, Broadcasts, DrainSwitch, Router,
+        brakes::Told,
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::Lease,
         thread::BridgeThread,
@@ -127,6 +128,8 @@ struct Node {
     ready_line: Option<String>,
     /// A later run has this node's name.
     superseded: bool,
+    /// What the lanes were told when it was last carried out.
+    told: Told,
     /// What the last look at the drain has told the registry and the queue.
     was_draining: bool,
 }
@@ -141,6 +144,7 @@ struct Common {
     dedup: Arc<Dedup>,
     stats: Arc<NodeStats>,
     drain: Arc<DrainSwitch>,
+    brakes: Arc<Brakes>,
     clock: Clock,
     incarnation: u64,
 }
@@ -171,6 +175,7 @@ impl Common {
             dedup: Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max)),
             stats,
             drain,
+            brakes: Arc::new(Brakes::new(&config.lanes)),
             clock,
             incarnation,
             config: Arc::new(config),
@@ -189,6 +194,7 @@ impl Common {
             connections: self.stats.connections(),
             draining: self.drain.is_draining(),
             version: env!("CARGO_PKG_VERSION").into(),
+            lanes: self.brakes.told(),
         }
     }
 }
@@ -220,6 +226,7 @@ impl Node {
             router: router.clone(),
             broadcasts: Arc::new(Broadcasts::default()),
             drain: common.drain.clone(),
+            brakes: common.brakes.clone(),
             stats: common.stats.clone(),
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
@@ -242,6 +249,7 @@ impl Node {
             address,
             ready_line,
             superseded: false,
+            told: Told::default(),
             was_draining: false,
         })
     }
@@ -276,6 +284,7 @@ impl Node {
             ticks += 1;
             self.step_down();
             self.tell_of_drain();
+            self.apply_brakes();
             if self.advance_drain(ticks) {
                 break;
             }
@@ -362,6 +371,23 @@ impl Node {
         if let Some(processor) = &self.queue.processor {
             if draining { processor.leave() } else { processor.join() }
         }
+        self.renew();
+    }
+
+    /// What operators have told the lanes, here or at another node, is told the queue, and what was told here the others.
+    fn apply_brakes(&mut self) {
+        let brakes = &self.common.brakes;
+        for lease in self.router.registry().nodes() {
+            brakes.merge(&lease.lanes);
+        }
+        let told = brakes.told();
+        if told == self.told {
+            return;
+        }
+        if let Some(processor) = &self.queue.processor {
+            processor.obey(&self.common.config.lanes, brakes);
+        }
+        self.told = told;
         self.renew();
     }
 

@@ -56,6 +56,7 @@ pub(super) fn start(
             region: config.node.region.clone(),
             retry_ms: config.kafka.retry_ms,
             status_topic: config.kafka.status_topic.clone(),
+            brakes: common.brakes.clone(),
             dead_letter: config.kafka.dead_letter.clone(),
             intake: Intake {
                 lanes: config.lanes.clone(),
