@@ -25,15 +25,18 @@ pub struct Node {
     folder: TempDir,
     /// Its name in the fleet.
     pub id: String,
-    /// The client port.
+    /// The client port; port 0 where it has none.
     pub clients: SocketAddr,
     /// The internal port.
     pub internal: SocketAddr,
+    /// The embedded broker, if it has one.
+    pub kafka: Option<String>,
 }
 
 /// How a node is started.
 pub struct Plan {
     program: PathBuf,
+    role: &'static str,
     id: String,
     registry: Option<String>,
     environment: Vec<(String, String)>,
@@ -50,6 +53,7 @@ impl Plan {
     pub fn new(sets: &[&str]) -> Self {
         Self {
             program: env!("CARGO_BIN_EXE_holdfast").into(),
+            role: "serve",
             id: "node-1".to_owned(),
             registry: None,
             environment: Vec::new(),
@@ -64,6 +68,13 @@ impl Plan {
     /// Another build than the one under test.
     pub fn program(mut self, program: &Path) -> Self {
         self.program = program.to_owned();
+        self
+    }
+
+    /// A processor, which has no clients.
+    pub fn process(mut self) -> Self {
+        self.role = "process";
+        self.clients_at.clear();
         self
     }
 
@@ -126,7 +137,7 @@ impl Plan {
             }
         };
         without_our_environment(&mut command);
-        command.arg("serve");
+        command.arg(self.role);
         for address in &self.clients_at {
             command.args(["--clients", address]);
         }
@@ -135,7 +146,10 @@ impl Plan {
             command.args(["--registry", url]);
         }
         command.envs(self.environment);
-        command.arg("--shards").arg(self.shards.to_string()).arg("--ready-file").arg(&ready);
+        if !self.clients_at.is_empty() {
+            command.arg("--shards").arg(self.shards.to_string());
+        }
+        command.arg("--ready-file").arg(&ready);
         // What the host's other programs use must not change what a test sees.
         command.args(["--set", "limits.memory=off"]);
         for set in &self.sets {
@@ -155,9 +169,11 @@ fn ready_node(mut child: Child, folder: TempDir, id: &str) -> Node {
         fs::read_to_string(&ready).ok()
     });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let address = |name: &str| value[name].as_str().unwrap().parse().unwrap();
-    let (clients, internal) = (address("clients"), address("internal"));
-    Node { child, folder, id: id.to_owned(), clients, internal }
+    let text = |name: &str| value[name].as_str();
+    let clients = text("clients").unwrap_or(ANY_PORT).parse().unwrap();
+    let internal = text("internal").unwrap().parse().unwrap();
+    let kafka = text("kafka").map(str::to_owned);
+    Node { child, folder, id: id.to_owned(), clients, internal, kafka }
 }
 
 /// A configuration in this process's environment is not that of the nodes under test.
