@@ -30,10 +30,16 @@ mod servers;
 #[path = "../fleet/traffic.rs"]
 mod traffic;
 
+mod embedded;
+mod kills;
 mod lanes;
 mod load;
+mod outages;
+mod poison;
 mod reader;
+mod regions;
 mod rehearsal;
 mod site;
 mod steady;
+mod topics;
 mod verdict;

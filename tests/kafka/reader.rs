@@ -70,7 +70,8 @@ impl Read {
         let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected =
             ["id", "user", "device", "outcome", "node", "region", "lane", "topic", "partition", "offset"];
-        (names.sort_unstable(), expected.sort_unstable());
+        names.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(names, expected, "{value}");
         let text = |name: &str| match &value[name] {
             Value::Null => None,

@@ -2,7 +2,7 @@
 
 use crate::{
     brokers::Brokers,
-    fleet::{Fleet, LONG, SETS, expect},
+    fleet::{Fleet, LONG, SETS, expect, readiness},
     lanes::topics,
     load::{Load, now_ms},
     node::{Node, Plan},
@@ -126,7 +126,9 @@ impl Site {
     /// One more processor.
     pub fn process(&mut self, brokers: &Brokers, id: &str) {
         let plan = plan(id, &self.fleet.registry.url(), &sets(&brokers.addresses(), self.test), &[]);
-        self.processors.push(plan.process().start());
+        let processor = plan.process().start();
+        expect(&format!("{id} to be ready"), LONG, &(200, "ok".to_owned()), || readiness(&processor));
+        self.processors.push(processor);
     }
 
     /// Waits until every device hears what is produced from now on.

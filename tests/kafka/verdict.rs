@@ -40,7 +40,6 @@ pub struct Amiss {
 /// Numbers to look at, and to show with a failure.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub produced: usize,
     pub outcomes: BTreeMap<String, usize>,
     pub dead: usize,
     /// Messages that brokers may have or not, of which nothing was seen.
@@ -70,12 +69,7 @@ impl Evidence {
             reports.entry(report.number).or_default().push(report);
         }
         let heard = self.heard(&by_number);
-        let mut counts = Counts {
-            produced: self.produced.len(),
-            sessions: self.sessions.len(),
-            dead: self.dead.len(),
-            ..Counts::default()
-        };
+        let mut counts = Counts { sessions: self.sessions.len(), dead: self.dead.len(), ..Counts::default() };
         self.check_accounted(&reports, &mut counts);
         self.check_written(&heard, &mut counts);
         self.check_heard(&heard, &reports, amiss, &mut counts);
