@@ -78,6 +78,8 @@ struct Inner {
     router: Arc<Router>,
     user: Box<str>,
     message: Arc<Message>,
+    /// See [`Router::push_quietly`].
+    quietly: bool,
     /// The one device that is meant.
     device: Option<Box<str>>,
     targets: Vec<Target>,
@@ -95,6 +97,7 @@ impl Push {
         user: &str,
         device: Option<&str>,
         message: Arc<Message>,
+        quietly: bool,
     ) -> Self {
         let mut targets = Vec::new();
         router.visit(user, device, |route| {
@@ -105,6 +108,7 @@ impl Push {
             router,
             user: user.into(),
             message,
+            quietly,
             device: device.map(Into::into),
             targets,
             rounds: Vec::new(),
@@ -131,31 +135,71 @@ impl Push {
         self.inner.as_mut().map_or(Poll::Ready(()), |inner| inner.poll_found(cx))
     }
 
+    /// Ready when every device that was found has its outcome, after one fresh look for those that were gone. What is done
+    /// then is the caller's: [`Push::try_again`] or [`Push::finish`].
+    pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.as_mut().map_or(Poll::Ready(()), |inner| inner.poll_settled(cx))
+    }
+
+    /// What keeps a message that is settled from having gone to everybody, and may be over soon.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        let inner = self.inner.as_ref()?;
+        if inner.unknown.is_some() {
+            Some(Obstacle::Registry)
+        } else if inner.unreached().next().is_some() {
+            Some(Obstacle::Node)
+        } else {
+            None
+        }
+    }
+
+    /// Posts once more to the devices that could not be reached, and asks the registry where it was away. To be polled again.
+    pub fn try_again(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.try_again();
+        }
+    }
+
+    /// Counts the outcomes and gives them. What has none yet is counted when it has.
+    pub fn finish(mut self) -> Delivered {
+        if !self.is_settled() {
+            return Delivered::default();
+        }
+        let inner = self.inner.take();
+        inner.map(Inner::counted).unwrap_or_default()
+    }
+
+    /// Ends it without a count: another node is going to deliver the message, and count it.
+    pub fn abandon(mut self) {
+        self.inner = None;
+    }
+
     /// Polls once without a caller to wake.
+    fn is_settled(&mut self) -> bool {
+        self.poll_settled(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Polls once without a caller to wake, and counts what is settled.
     pub(super) fn is_done(&mut self) -> bool {
         Pin::new(self).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
+}
+
+/// See [`Push::obstacle`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// The registry does not answer: there may be devices that were not found.
+    Registry,
+    /// A node, or a shard, could not take the message.
+    Node,
 }
 
 impl Future for Push {
     type Output = Delivered;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
-        let Some(inner) = &mut self.inner else { return Poll::Ready(Delivered::default()) };
-        loop {
-            ready!(inner.poll_found(cx));
-            while let Some(round) = inner.rounds.last() {
-                ready!(round.batch.poll_done(cx));
-                inner.collect();
-            }
-            if inner.stage == Stage::Again {
-                break;
-            }
-            inner.stage = Stage::Again;
-            inner.look_again();
-        }
-        inner.count();
-        let delivered = self.inner.take().map(Inner::into_delivered);
+        ready!(self.poll_settled(cx));
+        let delivered = self.inner.take().map(Inner::counted);
         Poll::Ready(delivered.unwrap_or_default())
     }
 }
@@ -180,6 +224,38 @@ impl Inner {
         Poll::Ready(())
     }
 
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.poll_found(cx));
+            while let Some(round) = self.rounds.last() {
+                ready!(round.batch.poll_done(cx));
+                self.collect();
+            }
+            if self.stage == Stage::Again {
+                return Poll::Ready(());
+            }
+            self.stage = Stage::Again;
+            self.look_again();
+        }
+    }
+
+    /// The targets that no connection took the message for, although there is one.
+    fn unreached(&self) -> impl Iterator<Item = usize> {
+        let unreached = |at: &usize| {
+            self.outcomes[*at] == Outcome::Failed && !matches!(self.targets[*at].at, At::Nowhere)
+        };
+        (0..self.targets.len()).filter(unreached)
+    }
+
+    fn try_again(&mut self) {
+        self.stage = Stage::First;
+        let unreached: Vec<usize> = self.unreached().collect();
+        if self.unknown.take().is_some() {
+            self.ask(true);
+        }
+        self.post(unreached);
+    }
+
     /// Posts the message to some targets.
     fn post(&mut self, targets: Vec<usize>) {
         if targets.is_empty() {
@@ -189,7 +265,9 @@ impl Inner {
         for (place, &target) in targets.iter().enumerate() {
             let ticket = batch.ticket(place);
             match &self.targets[target].at {
-                At::Here(handle) => self.router.deliver(*handle, self.message.clone(), ticket),
+                At::Here(handle) => {
+                    self.router.deliver(*handle, self.message.clone(), ticket, self.quietly);
+                }
                 At::There(found, at) => match found.routes.get(*at) {
                     Some(route) => {
                         self.router.deliver_elsewhere(route, &self.user, &self.message, ticket);
@@ -328,7 +406,8 @@ impl Inner {
         }
     }
 
-    fn into_delivered(self) -> Delivered {
+    fn counted(self) -> Delivered {
+        self.count();
         Delivered {
             router: Some(self.router),
             targets: self.targets,

@@ -99,7 +99,12 @@ impl Router {
 
     /// Posts a message to every device of a user, or to one. The outcomes come with the returned [`Push`].
     pub fn push(self: &Arc<Self>, user: &str, device: Option<&str>, message: Arc<Message>) -> Push {
-        Push::begin(self.clone(), user, device, message)
+        Push::begin(self.clone(), user, device, message, false)
+    }
+
+    /// The same for a caller who posts many messages in a turn: no shard is woken until [`Router::wake`], which ends the turn.
+    pub fn push_quietly(self: &Arc<Self>, user: &str, device: Option<&str>, message: Arc<Message>) -> Push {
+        Push::begin(self.clone(), user, device, message, true)
     }
 
     /// From now on shards are not woken by each message: `hook` is called instead, and sees to it that [`Router::wake`] is
@@ -205,6 +210,8 @@ impl Router {
         drop(orphans);
         waiting.retain_mut(|push| !push.is_done());
         self.orphans.lock().unwrap_or_else(PoisonError::into_inner).append(&mut waiting);
+        // A quiet one may have posted once more.
+        self.wake();
     }
 
     /// The node's registry.
@@ -221,10 +228,17 @@ impl Router {
         &self.stats
     }
 
-    pub(super) fn deliver(&self, handle: Handle, message: Arc<Message>, ticket: Ticket<Outcome>) {
+    pub(super) fn deliver(
+        &self,
+        handle: Handle,
+        message: Arc<Message>,
+        ticket: Ticket<Outcome>,
+        quietly: bool,
+    ) {
         let lane = mail::mailbox_lane(message.lane);
         let letter = mail::ToShard::Deliver { key: handle.key, message, ticket };
         let posted = match self.shards.get(usize::from(handle.shard)) {
+            Some(shard) if quietly => shard.post_quietly(lane, letter),
             Some(shard) => match self.wake_hook.get() {
                 Some(hook) => shard.post_quietly(lane, letter).inspect(|()| hook()),
                 None => shard.post(lane, letter),
@@ -281,7 +295,7 @@ impl Router {
         });
         let unchecked = Mutant::UserOfPeerNotChecked.is_on().then_some(place.connection);
         match unchecked.or(found).or(moved) {
-            Some(handle) => self.deliver(handle, message, ticket),
+            Some(handle) => self.deliver(handle, message, ticket, false),
             None => {
                 ticket.answer(Outcome::Stale);
                 self.registry.forget(user, device, place);

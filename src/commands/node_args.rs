@@ -27,10 +27,10 @@ pub struct NodeArgs {
     /// Event loops, one thread each [default: one for each core]
     #[arg(long, value_name = "N")]
     shards: Option<String>,
-    /// Where nodes learn of each other's connections; this version has: memory
+    /// Where nodes learn of each other's connections: memory or redis://… [default: memory]
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
-    /// Where queued messages come from; this version has: none
+    /// Where queued messages come from: embedded, none, or host:port,… of Kafka [default: embedded]
     #[arg(long, value_name = "BROKERS")]
     kafka: Option<String>,
     /// File that appears, with the bound addresses as JSON, once the ports accept

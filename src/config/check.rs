@@ -23,7 +23,6 @@ use std::{
 pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>), ConfigError> {
     let mut checker = Checker { layers, warnings: Vec::new() };
     checker.warnings.append(&mut checker.layers.warnings);
-    checker.not_in_this_version()?;
     let config = Config {
         node: checker.node(),
         clients: checker.clients()?,
@@ -36,7 +35,7 @@ pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>)
         dedup: checker.dedup(),
         lanes: checker.lanes()?,
         registry: checker.registry()?,
-        kafka: Kafka { brokers: KafkaBrokers::None },
+        kafka: checker.kafka()?,
         log: Log { format: checker.layers.raw.log.format, level: checker.layers.raw.log.level.clone() },
         sources: sources.clone(),
     };
@@ -59,13 +58,43 @@ impl Checker {
         self.warnings.push(Warning(text));
     }
 
-    fn not_in_this_version(&self) -> Result<(), ConfigError> {
-        let raw = &self.layers.raw;
-        if raw.kafka.brokers != "none" {
-            let problem = "queue support is not in this version; expected \"none\"";
-            return Err(self.refuse("kafka.brokers", quoted(&raw.kafka.brokers), problem));
+    fn kafka(&mut self) -> Result<Kafka, ConfigError> {
+        let raw = self.layers.raw.clone();
+        let kafka = raw.kafka;
+        let password =
+            self.secret("kafka.password", &kafka.password, "kafka.password_file", &kafka.password_file)?;
+        let brokers = match kafka.brokers.as_str() {
+            "none" => KafkaBrokers::None,
+            "embedded" => KafkaBrokers::Embedded,
+            outside => KafkaBrokers::At(outside.split(',').map(str::trim).collect::<Vec<_>>().join(",")),
+        };
+        let outside = matches!(brokers, KafkaBrokers::At(_));
+        if outside && raw.registry.url == "memory" && kafka.process {
+            self.warn(
+                "with registry.url = \"memory\" this node finds only its own connections: a message that it takes from \
+                 Kafka for a user of another node is lost as offline; give all nodes one Redis"
+                    .into(),
+            );
         }
-        Ok(())
+        let topics = raw.lanes.order.iter().map(|lane| {
+            let typed = raw.lane.get(lane).and_then(|lane| lane.topics.clone());
+            typed.unwrap_or_else(|| raw::default_topics(lane))
+        });
+        let properties = kafka.properties.iter().filter_map(|one| one.split_once('='));
+        Ok(Kafka {
+            brokers,
+            process: kafka.process,
+            group: kafka.group,
+            topics: topics.collect(),
+            properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            password,
+            session_timeout_ms: kafka.session_timeout,
+            in_flight: size(kafka.in_flight),
+            share: kafka.share as u32,
+            retry_ms: kafka.retry,
+            dead_letter: kafka.dead_letter,
+            status_topic: kafka.status_topic,
+        })
     }
 
     fn registry(&self) -> Result<Registry, ConfigError> {

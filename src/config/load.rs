@@ -303,7 +303,7 @@ fn near(name: &str) -> String {
         Some(section) => {
             let mut all: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
             if section.name == "lanes" {
-                all.extend(["lanes.NAME.policy", "lanes.NAME.ttl"]);
+                all.extend(["lanes.NAME.policy", "lanes.NAME.ttl", "lanes.NAME.topics"]);
             }
             let inner =
                 raw::SECTIONS.iter().filter(|other| other.name.starts_with(&format!("{}.", section.name)));

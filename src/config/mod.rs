@@ -342,6 +342,28 @@ pub enum RegistryUrl {
 pub struct Kafka {
     /// Which.
     pub brokers: KafkaBrokers,
+    /// Whether this node takes messages from it.
+    pub process: bool,
+    /// The consumer group.
+    pub group: String,
+    /// For each lane, highest first, the pattern of its topics.
+    pub topics: Vec<String>,
+    /// More settings of librdkafka.
+    pub properties: Vec<(String, String)>,
+    /// The property `sasl.password`.
+    pub password: Option<Secret>,
+    /// After this silence a member's share goes to others.
+    pub session_timeout_ms: u64,
+    /// Messages of one lane under way.
+    pub in_flight: usize,
+    /// Of 100 messages of higher lanes, how many a lower lane gets.
+    pub share: u32,
+    /// How long a message whose node cannot be reached is tried again.
+    pub retry_ms: u64,
+    /// For records that cannot be read.
+    pub dead_letter: Option<String>,
+    /// For outcomes.
+    pub status_topic: Option<String>,
 }
 
 /// `kafka.brokers`
@@ -349,6 +371,10 @@ pub struct Kafka {
 pub enum KafkaBrokers {
     /// No queue.
     None,
+    /// One inside the process.
+    Embedded,
+    /// `host:port`, several with commas.
+    At(String),
 }
 
 /// `log.*`

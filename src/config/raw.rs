@@ -55,6 +55,8 @@ pub struct RawLane {
     pub policy: Option<LanePolicy>,
     /// `lanes.NAME.ttl`
     pub ttl: Option<Option<u64>>,
+    /// `lanes.NAME.topics`
+    pub topics: Option<String>,
 }
 
 /// The kind of `lanes.NAME.policy`.
@@ -62,11 +64,22 @@ pub const LANE_POLICY: Choice<LanePolicy> =
     Choice(&[("drop", LanePolicy::Drop), ("replace", LanePolicy::Replace), ("close", LanePolicy::Close)]);
 /// The kind of `lanes.NAME.ttl`.
 pub const LANE_TTL: Or<Duration> = Or("off", Duration(1, DURATION_MS_MAX));
+/// The kind of `lanes.NAME.topics`.
+pub const LANE_TOPICS: Text = Text("a regular expression that begins with \"^\"", words::is_topic_pattern);
 /// The keys of one lane, with their reasons.
-pub const LANE_KEYS: [(&str, &str); 2] = [
+pub const LANE_KEYS: [(&str, &str); 3] = [
     ("policy", "What happens to a message that finds a client's outbox full."),
     ("ttl", "Life of a message that brings no ttl of its own; \"off\": for ever."),
+    (
+        "topics",
+        "Kafka's topics whose records are of this lane; those mirrored from other regions have a prefix.",
+    ),
 ];
+
+/// `lanes.NAME.topics` where nothing is said.
+pub fn default_topics(lane: &str) -> String {
+    format!(r"^([a-z0-9-]+\.)?push\.{lane}$")
+}
 
 macro_rules! keys {
     ($($section:ident: $type:ident, $name:literal, $about:literal {
@@ -283,8 +296,30 @@ keys! {
             "How fast the fleet registers its connections again after Redis has lost them; each node takes its share.";
     }
     kafka: Kafka, "kafka", "Where queued messages come from." {
-        brokers: String = Text("\"none\"", words::is_text), "none",
-            "\"none\": no queue; messages come over the internal port.";
+        brokers: String = Text("\"embedded\", \"none\" or host:port with commas", words::is_brokers), "embedded",
+            "\"embedded\": a broker inside the process, for trying out; \"none\": no queue; else Kafka's bootstrap servers.";
+        process: bool = Flag, "true",
+            "Whether this node takes messages from the queue; false: others do, nodes or processors.";
+        group: String = Text("1 to 249 of A-Z, a-z, 0-9 and \"._-\"", words::is_topic), "holdfast",
+            "The consumer group: its members share the messages. A new one starts at the earliest.";
+        properties: Vec<String> = List(Text("name=value, a property of librdkafka", words::is_property), 0, 64), "",
+            "More settings of librdkafka, such as security.protocol=sasl_ssl, sasl.mechanism and sasl.username.";
+        password: Option<Secret> = Or("", Hidden), "",
+            "The property sasl.password.";
+        password_file: Option<PathBuf> = Or("", File), "",
+            "File that holds kafka.password.";
+        session_timeout: u64 = Duration(6 * SECOND, 300 * SECOND), "10s",
+            "After so long without a sign a member's share goes to others: what a killed node costs. Brokers allow 6s and more.";
+        in_flight: u64 = Count("messages", 1, 1_000_000), "8192",
+            "Messages of one lane that are under way at once; then the lane is not read.";
+        share: u64 = Count("of 100 messages", 0, 50), "10",
+            "Of 100 messages of higher lanes, how many each lower lane is read nevertheless.";
+        retry: u64 = Duration(0, 10 * 60 * SECOND), "15s",
+            "How long a message whose node cannot be reached is tried again; longer than a dead node's lease, 10s.";
+        dead_letter: Option<String> = Or("", Text("the name of a topic", words::is_topic)), "",
+            "Topic for records that cannot be read; else they are only counted.";
+        status_topic: Option<String> = Or("", Text("the name of a topic", words::is_topic)), "",
+            "Topic that gets one record for each outcome.";
     }
     log: Log, "log", "What is logged to standard error, and how." {
         format: LogFormat = Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "text",
@@ -308,6 +343,8 @@ pub enum Found<'a> {
     LanePolicy(&'a str),
     /// `lanes.NAME.ttl`
     LaneTtl(&'a str),
+    /// `lanes.NAME.topics`
+    LaneTopics(&'a str),
 }
 
 /// Every key of the table.
@@ -324,6 +361,7 @@ pub fn find(name: &str) -> Option<Found<'_>> {
     match key {
         "policy" if words::is_lane(lane) => Some(Found::LanePolicy(lane)),
         "ttl" if words::is_lane(lane) => Some(Found::LaneTtl(lane)),
+        "topics" if words::is_lane(lane) => Some(Found::LaneTopics(lane)),
         _ => None,
     }
 }
@@ -360,6 +398,10 @@ impl Found<'_> {
                 let ttl = LANE_TTL.parse(input)?;
                 raw.lane.entry((*lane).into()).or_default().ttl = Some(ttl);
             }
+            Found::LaneTopics(lane) => {
+                let topics = LANE_TOPICS.parse(input)?;
+                raw.lane.entry((*lane).into()).or_default().topics = Some(topics);
+            }
         }
         Ok(())
     }
@@ -370,6 +412,7 @@ impl Found<'_> {
             Found::Key(key) => (key.allowed)(),
             Found::LanePolicy(_) => LANE_POLICY.allowed(),
             Found::LaneTtl(_) => LANE_TTL.allowed(),
+            Found::LaneTopics(_) => LANE_TOPICS.allowed(),
         }
     }
 
@@ -377,7 +420,7 @@ impl Found<'_> {
     pub fn is_secret(&self) -> bool {
         match self {
             Found::Key(key) => (key.is_secret)(),
-            Found::LanePolicy(_) | Found::LaneTtl(_) => false,
+            Found::LanePolicy(_) | Found::LaneTtl(_) | Found::LaneTopics(_) => false,
         }
     }
 }
@@ -390,6 +433,7 @@ mod tests {
     #[test]
     fn every_default_is_allowed_and_reads_back_as_it_is_written() {
         let raw = Raw::default();
+        assert!(words::is_topic_pattern(&default_topics("very-high")));
         for key in keys() {
             let document = format!("value = {}", (key.show)(&raw));
             let table: toml::Table = document.parse().unwrap();

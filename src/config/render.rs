@@ -7,7 +7,7 @@ use super::{
     duration::format_ms,
     kind::{Kind, quoted},
     load::{self, Layers},
-    raw::{LANE_KEYS, LANE_POLICY, LANE_TTL, Raw, SECTIONS, Section},
+    raw::{LANE_KEYS, LANE_POLICY, LANE_TOPICS, LANE_TTL, Raw, SECTIONS, Section, default_topics},
 };
 use std::fmt::Write;
 
@@ -82,10 +82,12 @@ pub fn page() -> String {
             row(&mut out, key.name, &(key.show)(&raw), &(key.allowed)(), key.why);
         }
         if section.name == "lanes" {
-            let [(policy, policy_why), (ttl, ttl_why)] = LANE_KEYS;
+            let [(policy, policy_why), (ttl, ttl_why), (topics, topics_why)] = LANE_KEYS;
             let shown = LANE_POLICY.show(&Default::default());
             row(&mut out, &format!("lanes.NAME.{policy}"), &shown, &LANE_POLICY.allowed(), policy_why);
             row(&mut out, &format!("lanes.NAME.{ttl}"), &LANE_TTL.show(&None), &LANE_TTL.allowed(), ttl_why);
+            let shown = LANE_TOPICS.show(&default_topics("NAME"));
+            row(&mut out, &format!("lanes.NAME.{topics}"), &shown, &LANE_TOPICS.allowed(), topics_why);
         }
     }
     out
@@ -143,7 +145,11 @@ fn note(layers: &Layers, name: &str) -> String {
 
 fn lane_keys(raw: &Raw, lane: &str, why: bool) -> String {
     let typed = raw.lane.get(lane).cloned().unwrap_or_default();
-    let values = [LANE_POLICY.show(&typed.policy.unwrap_or_default()), LANE_TTL.show(&typed.ttl.flatten())];
+    let values = [
+        LANE_POLICY.show(&typed.policy.unwrap_or_default()),
+        LANE_TTL.show(&typed.ttl.flatten()),
+        LANE_TOPICS.show(&typed.topics.unwrap_or_else(|| default_topics(lane))),
+    ];
     let line = |((key, reason), value): (&(&str, &str), &String)| match why {
         true => format!("# {reason}\n{key} = {value}\n"),
         false => format!("{key} = {value}\n"),

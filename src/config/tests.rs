@@ -292,11 +292,28 @@ fn a_secret_comes_from_the_higher_source_of_the_two() {
 }
 
 #[test]
-fn what_is_not_in_this_version_says_so() {
-    refused(
-        &["kafka.brokers=embedded"],
-        &["kafka.brokers = \"embedded\"", "not in this version", "\"none\""],
-    );
+fn where_the_queue_is() {
+    let kafka = |sets: &[&str]| with(sets).unwrap().0.kafka;
+    let default = kafka(&[]);
+    assert_eq!(default.brokers, KafkaBrokers::Embedded);
+    assert_eq!(default.topics[0], r"^([a-z0-9-]+\.)?push\.high$");
+    assert_eq!(kafka(&["kafka.brokers=none"]).brokers, KafkaBrokers::None);
+    let outside = kafka(&[
+        "kafka.brokers=a:9092, b:9093",
+        "kafka.properties=security.protocol=sasl_ssl,sasl.username=x=y",
+        "kafka.password=hush",
+        "lanes.low.topics=^bulk\\..*",
+    ]);
+    assert_eq!(outside.brokers, KafkaBrokers::At("a:9092,b:9093".into()));
+    assert_eq!(outside.properties[1], ("sasl.username".into(), "x=y".into()));
+    assert_eq!((outside.topics[2].as_str(), outside.password.unwrap().reveal()), (r"^bulk\..*", "hush"));
+    refused(&["kafka.brokers=somewhere"], &["kafka.brokers = \"somewhere\"", "\"embedded\"", "host:port"]);
+    refused(&["kafka.properties=nonsense"], &["kafka.properties", "name=value"]);
+    refused(&["lanes.low.topics=push.low"], &["lanes.low.topics = \"push.low\"", "begins with \"^\""]);
+    refused(&["lanes.low.topics=^("], &["lanes.low.topics", "regular expression"]);
+    refused(&["kafka.status_topic=a b"], &["kafka.status_topic", "topic"]);
+    let warned = with(&["kafka.brokers=a:1"]).unwrap().1;
+    assert!(warned.iter().any(|warning| warning.0.contains("memory")), "{warned:?}");
 }
 
 #[test]

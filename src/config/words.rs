@@ -50,6 +50,28 @@ pub fn is_lane(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(allowed) && text != "order"
 }
 
+/// A topic of Kafka, or a consumer group.
+pub fn is_topic(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=249).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
+}
+
+/// A pattern of topics: anchored, since the client library takes only such for a pattern.
+pub fn is_topic_pattern(text: &str) -> bool {
+    text.len() <= 1024 && text.starts_with('^') && regex::Regex::new(text).is_ok()
+}
+
+/// A property of the Kafka library with its value.
+pub fn is_property(text: &str) -> bool {
+    let named = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._".contains(&b);
+    is_text(text) && text.split_once('=').is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(named))
+}
+
+/// `embedded`, `none`, or brokers.
+pub fn is_brokers(text: &str) -> bool {
+    matches!(text, "embedded" | "none") || text.split(',').all(|broker| is_host_and_port(broker.trim()))
+}
+
 /// A token of HTTP (RFC 9110, section 5.6.2): what names headers and cookies.
 pub fn is_header(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);

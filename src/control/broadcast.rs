@@ -6,11 +6,11 @@ use super::{
     fleet::{self, Relay, SCOPES, Said, Scope},
     gate::{Headers, Right},
     reply::{Refusal, Reply, json},
-    request::{Kind, Query, name_part, read_body},
+    request::{Query, checked_body, kind_of, name_part, read_body},
 };
 use crate::{
     bridge::broadcasts::{Counted, NotStarted},
-    model::{Lane, Outcome, mail},
+    model::{Kind, Lane, Outcome, mail},
 };
 use hyper::{Response, StatusCode, body::Incoming, http::request::Parts};
 use std::{sync::Arc, time::Duration};
@@ -51,8 +51,8 @@ pub async fn start(
         timeout_ms: None,
     };
     let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
-    let kind = Kind::of(headers.content_type);
-    let message = Arc::new(app.message(kind.body(payload)?, &options)?);
+    let kind = kind_of(headers.content_type);
+    let message = Arc::new(app.message(checked_body(kind, payload)?, &options)?);
     let Plan { id, spread_ms, wait } = &plan;
     let (broadcasts, router) = (&app.control.broadcasts, &app.control.router);
     let counted = if scope == Scope::Relayed { Counted::Elsewhere } else { Counted::Here };

@@ -5,9 +5,9 @@ use super::{
     connection::Watch,
     gate::{Headers, Right},
     reply::{Refusal, Reply, json_bytes, status_only},
-    request::{Kind, Query, check_name, name_part, read_body},
+    request::{Query, check_name, checked_body, kind_of, name_part, read_body},
 };
-use crate::model::Outcome;
+use crate::model::{Kind, Outcome};
 use hyper::{Method, Response, StatusCode, body::Incoming, http::request::Parts};
 use std::{net::IpAddr, sync::Arc};
 
@@ -61,7 +61,7 @@ async fn try_zuul(
         return Ok(StatusCode::NO_CONTENT);
     }
     // Zuul sends every body as a text frame, whatever its type.
-    let message = app.message(Kind::Text.body(payload)?, &Options::default())?;
+    let message = app.message(checked_body(Kind::Text, payload)?, &Options::default())?;
     let delivered = app.control.router.push(user, None, Arc::new(message)).await;
     if delivered.is_empty() && delivered.unknown().is_some() {
         return Err(Refusal::registry_away());
@@ -110,7 +110,7 @@ pub async fn v1(
         timeout_ms: query.duration_ms("timeout")?,
     };
     let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
-    let message = app.message(Kind::of(headers.content_type).body(payload)?, &options)?;
+    let message = app.message(checked_body(kind_of(headers.content_type), payload)?, &options)?;
     let delivered = app.control.router.push(&user, device, Arc::new(message)).await;
     if delivered.is_empty() && delivered.unknown().is_some() {
         return Err(Refusal::registry_away());

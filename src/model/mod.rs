@@ -6,6 +6,7 @@ pub mod lane;
 pub mod mail;
 pub mod message;
 pub mod outcome;
+pub mod payload;
 pub mod protocol;
 pub mod reason;
 
@@ -14,5 +15,6 @@ pub use identifier::{BadIdentifier, Identifier};
 pub use lane::{Lane, LanePolicy, Lanes};
 pub use message::{Body, Collapse, Message};
 pub use outcome::Outcome;
+pub use payload::{BadPayload, Kind};
 pub use protocol::Protocol;
 pub use reason::Reason;
