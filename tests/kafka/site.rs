@@ -61,8 +61,8 @@ pub fn sets(addresses: &str, test: &str) -> Vec<String> {
         format!("kafka.status_topic={test}.status"),
         format!("kafka.dead_letter={test}.dead"),
         // A member that is killed is missed sooner, and new topics are seen sooner.
-        r#"kafka.properties=["session.timeout.ms=6000", "topic.metadata.refresh.interval.ms=500"]"#
-            .to_owned(),
+        "kafka.session_timeout=6s".to_owned(),
+        "kafka.properties=topic.metadata.refresh.interval.ms=500".to_owned(),
         "registry.timeout=1s".to_owned(),
     ]);
     sets.extend(
