@@ -45,6 +45,21 @@ fn what_is_not_done_comes_again() {
 }
 
 #[test]
+fn a_record_that_waits_does_not_stop_its_lane() {
+    with_broker(suite::a_record_that_waits_does_not_stop_its_lane);
+}
+
+#[test]
+fn who_left_may_join_again() {
+    with_broker(suite::who_left_may_join_again);
+}
+
+#[test]
+fn a_producer_stands_alone() {
+    with_broker(suite::a_producer_stands_alone);
+}
+
+#[test]
 fn a_broker_goes_and_comes() {
     let broker = Embedded::start(&["push.high", "push.normal", "push.low"]).unwrap();
     assert!(TcpStream::connect(broker.address()).is_ok());
@@ -69,7 +84,7 @@ fn what_is_not_valid_is_refused() {
     let refusal = |settings: &Settings| Queue::start(settings, |_| {}).err();
     let mut settings = Settings::new("127.0.0.1:1", "g", "a");
     settings.properties = vec![("no.such.property".into(), "1".into())];
-    assert!(matches!(refusal(&settings), Some(Invalid::Refused(_))));
+    assert!(matches!(refusal(&settings), Some(Invalid::Property { name, .. }) if name == "no.such.property"));
     for pattern in ["push", "^push.("] {
         let mut settings = Settings::new("127.0.0.1:1", "g", "a");
         settings.topics = vec![pattern.into()];

@@ -108,6 +108,9 @@ fn what_holds_with_the_embedded_broker_holds_with_kafka() {
     suite::what_is_not_done_comes_again(&address);
     suite::a_rebalance_loses_and_repeats_nothing(&address);
     suite::a_high_lane_overtakes_a_backlog(&address);
+    suite::a_record_that_waits_does_not_stop_its_lane(&address);
+    suite::who_left_may_join_again(&address);
+    suite::a_producer_stands_alone(&address);
     a_broker_that_is_killed_comes_back(&mut kafka);
 }
 

@@ -86,16 +86,32 @@ impl Node {
         all
     }
 
-    /// Says that these are done.
+    /// Says that these are finished and done.
     pub fn done(&self, records: &[(Lane, Record)]) {
-        for (partition, offset) in last_of_each(records.iter().map(|(_, record)| record)) {
+        self.done_of(records.iter().map(|(_, record)| record));
+    }
+
+    pub fn done_of<'a>(&self, records: impl Iterator<Item = &'a Record>) {
+        for (partition, (offset, records)) in last_of_each(records) {
+            self.submit(Request::Finished { partition: partition.clone(), records });
             self.submit(Request::Done { partition, offset });
         }
     }
 }
 
-pub fn last_of_each<'a>(records: impl Iterator<Item = &'a Record>) -> HashMap<Partition, i64> {
-    records.map(|record| (record.partition.clone(), record.offset)).collect()
+/// Where a record stands, whenever it is held.
+pub fn place(record: &Record) -> (&str, i32, i64) {
+    (&record.partition.topic, record.partition.number, record.offset)
+}
+
+/// The last offset, and how many.
+pub fn last_of_each<'a>(records: impl Iterator<Item = &'a Record>) -> HashMap<Partition, (i64, usize)> {
+    let mut found: HashMap<_, (i64, usize)> = HashMap::new();
+    for record in records {
+        let one = found.entry(record.partition.clone()).or_default();
+        *one = (record.offset, one.1 + 1);
+    }
+    found
 }
 
 /// Someone who writes records.
@@ -138,7 +154,7 @@ pub fn record(topic: &str, key: &str, value: &str) -> Produce {
     Produce {
         topic: topic.to_owned(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
-        value: Bytes::copy_from_slice(value.as_bytes()),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
         ..Produce::default()
     }
 }
@@ -190,12 +206,9 @@ fn work(node: &Node, output: Output, seen: &Seen, pace: Duration) {
     match output {
         Output::Batch { lane, records } => {
             thread::sleep(pace * records.len() as u32);
-            let done = last_of_each(records.iter());
             let now = Instant::now();
-            seen.lock().unwrap().extend(records.into_iter().map(|record| (lane, record, now)));
-            for (partition, offset) in done {
-                node.submit(Request::Done { partition, offset });
-            }
+            seen.lock().unwrap().extend(records.iter().map(|record| (lane, record.clone(), now)));
+            node.done_of(records.iter());
         }
         Output::Revoked { revocation, .. } => node.submit(Request::Released { revocation }),
         Output::Event(Event::Error { cause, fatal: true }) => panic!("{cause}"),

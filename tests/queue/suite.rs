@@ -2,10 +2,11 @@
 
 use crate::node::*;
 use bytes::Bytes;
-use holdfast::bridge::queue::{Event, Output, Produce, Record, Request, Scope};
+use holdfast::bridge::queue::{Event, Full, Header, Output, Produce, Producer, Record, Request, Scope};
 use holdfast::model::Lane;
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -18,8 +19,8 @@ pub fn records_come_as_they_were(broker: &str) {
     let odd = Produce {
         topic: topic(test, 0),
         key: Some(Bytes::from_static(b"\xff\x00\xfe")),
-        value: Bytes::new(),
-        headers: (0..300).map(|at| (format!("h{at}"), Bytes::from(vec![at as u8; at]))).collect(),
+        value: Some(Bytes::new()),
+        headers: (0..300).map(|at| Header::new(format!("h{at}"), vec![at as u8; at])).collect(),
         ..Produce::default()
     };
     source.produce([odd, Produce { topic: topic(test, 2), ..Produce::default() }]);
@@ -119,7 +120,7 @@ pub fn a_rebalance_loses_and_repeats_nothing(broker: &str) {
     thread::sleep(Duration::from_millis(1500));
     c.leave(&seen);
     let seen = seen.lock().unwrap();
-    let places: HashSet<_> = seen.iter().map(|(_, record, _)| (&record.partition, record.offset)).collect();
+    let places: HashSet<_> = seen.iter().map(|(_, record, _)| place(record)).collect();
     assert_eq!((seen.len(), places.len()), (12_003, 12_003));
     let mut by_key: BTreeMap<_, Vec<u32>> = BTreeMap::new();
     for (lane, record, _) in seen.iter() {
@@ -230,7 +231,10 @@ pub fn what_is_not_done_comes_again(broker: &str) {
     drop(node);
     let node = Node::start(&settings);
     let again = node.records(60);
-    assert_eq!(again[..], records[40..]);
+    let places = |records: &[(Lane, Record)]| -> Vec<_> {
+        records.iter().map(|(_, record)| (place(record).2, record.value.clone())).collect()
+    };
+    assert_eq!(places(&again), places(&records[40..]));
     node.done(&again[..10]);
     node.submit(Request::Leave);
     let start = Instant::now();
@@ -239,5 +243,124 @@ pub fn what_is_not_done_comes_again(broker: &str) {
     assert_eq!(node.queue.counters().hurried, 1);
     settings.node = "b".into();
     let other = Node::start(&settings);
-    assert_eq!(other.records(50)[..], records[50..]);
+    assert_eq!(places(&other.records(50)), places(&records[50..]));
+}
+
+/// What waits holds up the offset of those behind it, and not the lane, up to the second bound.
+pub fn a_record_that_waits_does_not_stop_its_lane(broker: &str) {
+    let test = "waits";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    source.produce((0..2000).map(|_| record(&topic(test, 1), "one", "x")));
+    let mut settings = settings(broker, test, "a");
+    (settings.bounds.in_flight_max, settings.bounds.uncommitted_max) = (100, 1500);
+    settings.topics = settings.topics[1..2].to_vec();
+    let node = Node::start(&settings);
+    let finish = |records: &[(Lane, Record)]| {
+        for (partition, (_, records)) in last_of_each(records.iter().map(|(_, record)| record)) {
+            node.submit(Request::Finished { partition, records });
+        }
+    };
+    let mut all = Vec::new();
+    while all.len() < 1500 {
+        let batch = node.next_batch(PATIENCE);
+        assert!((1..=100).contains(&batch.len()));
+        finish(&batch);
+        all.extend(batch);
+    }
+    assert_eq!(all.len(), 1500);
+    assert!(node.next_batch(Duration::from_millis(500)).is_empty(), "beyond the second bound");
+    for (partition, (offset, _)) in last_of_each(all.iter().map(|(_, record)| record)) {
+        node.submit(Request::Done { partition, offset });
+    }
+    while all.len() < 2001 {
+        let batch = node.next_batch(PATIENCE);
+        assert!(!batch.is_empty());
+        finish(&batch);
+        all.extend(batch);
+    }
+}
+
+/// A drain that is called off: whether the group has been left or is about to be, the node comes back and goes on.
+pub fn who_left_may_join_again(broker: &str) {
+    let test = "joins";
+    let source = Source::new(broker);
+    source.make_topics(test);
+    let node = Node::start(&settings(broker, test, "a"));
+    node.done(&node.records(3));
+    let mut sent = 0;
+    let mut goes_on = |what: &str| {
+        sent += 1;
+        source.produce([record(&topic(test, 0), "ada", &sent.to_string())]);
+        let wanted = sent.to_string();
+        node.until(what, |output| match output {
+            Output::Batch { records, .. } => {
+                node.done_of(records.iter());
+                let is_it = |record: &Record| record.value.as_deref() == Some(wanted.as_bytes());
+                records.iter().any(is_it).then_some(())
+            }
+            Output::Revoked { revocation, .. } => {
+                node.submit(Request::Released { revocation });
+                None
+            }
+            _ => None,
+        });
+    };
+    node.submit(Request::Leave);
+    node.submit(Request::Join);
+    goes_on("a record after a leave that was called off");
+    node.submit(Request::Leave);
+    node.until("a revoke", |output| match output {
+        Output::Revoked { revocation, .. } => Some(revocation),
+        _ => None,
+    });
+    node.submit(Request::Join);
+    // The outcomes are late, and the revoke ends by itself.
+    goes_on("a record after a leave that was called off half-way");
+    node.submit(Request::Leave);
+    node.until("leaving", |output| match output {
+        Output::Revoked { revocation, .. } => {
+            node.submit(Request::Released { revocation });
+            None
+        }
+        output => (output == Output::Event(Event::Left)).then_some(()),
+    });
+    node.submit(Request::Join);
+    goes_on("a record after a leave");
+}
+
+/// A producer without a consumer: bounded, and says what became of each.
+pub fn a_producer_stands_alone(broker: &str) {
+    let test = "alone";
+    let (sender, outputs) = mpsc::channel();
+    let mut settings = settings(broker, test, "sender");
+    settings.bounds.produce_max = 500;
+    let producer = Producer::start(&settings, move |output| drop(sender.send(output))).unwrap();
+    let (mut full, mut sent) = (0, 0);
+    let mut record = record(&topic(test, 0), "ada", "hello");
+    while sent < 2000 {
+        record.id = Some(sent);
+        match producer.submit(&record) {
+            Ok(()) => sent += 1,
+            Err(Full) => {
+                full += 1;
+                producer.flush(Duration::from_millis(5));
+            }
+        }
+    }
+    assert_eq!(producer.flush(PATIENCE), 0);
+    assert!(full > 0 && producer.in_flight() == 0);
+    let ids: HashSet<u64> = outputs
+        .try_iter()
+        .map(|output| match output {
+            Output::Produced { id, result: Ok(()) } => id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids.len(), 2000);
+    assert_eq!((producer.counters().produced, producer.counters().unproduced), (2000, full));
+    record.value = Some(Bytes::from(vec![0; 2_000_000]));
+    producer.submit(&record).unwrap();
+    let refusal = outputs.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(refusal, Output::Produced { result: Err(_), .. }));
 }

@@ -7,10 +7,10 @@
 
 use super::{
     context::Context,
-    seam::{Header, Record},
+    held::Run,
+    seam::{Header, Partition, Record},
     signal::Signal,
 };
-use crate::bridge::queue::seam::Partition;
 use bytes::{Bytes, BytesMut};
 use rdkafka::{
     bindings as kafka,
@@ -27,8 +27,8 @@ use std::{
 /// One lane's queue of fetched records.
 pub struct LaneQueue {
     queue: NonNull<kafka::rd_kafka_queue_t>,
-    /// Room for a batch.
-    messages: Vec<*mut kafka::rd_kafka_message_t>,
+    /// Room for a batch; empty but while one is taken.
+    messages: Vec<Message>,
     /// Where records are copied to, many in one allocation; a record that is kept keeps at most that much with it.
     arena: BytesMut,
     /// The queue's, and must outlive it.
@@ -45,10 +45,9 @@ impl LaneQueue {
         // SAFETY: the client is alive, as the consumer is.
         let queue = unsafe { kafka::rd_kafka_queue_new(consumer.client().native_ptr()) };
         let queue = NonNull::new(queue).expect("librdkafka ends the process where it has no memory");
-        let messages = Vec::with_capacity(batch_max);
         let lane = Self {
             queue,
-            messages,
+            messages: Vec::with_capacity(batch_max),
             arena: BytesMut::new(),
             signal: signal.clone(),
             consumer: consumer.clone(),
@@ -77,32 +76,39 @@ impl LaneQueue {
         }
     }
 
-    /// Takes at most so many of what has been fetched, and never waits. `admit` is told topic, number and offset of each,
-    /// and says whose it is, or that it is nobody's; errors come out as `fault`. Tells how many were taken.
+    /// Takes at most so many of what has been fetched, and never waits. `admit` is told of each run of records, and says
+    /// whose it is, or that it is nobody's; errors come out as `fault`. Tells how many were taken.
     pub fn take(
         &mut self,
         at_most: usize,
         records: &mut Vec<Record>,
-        mut admit: impl FnMut(&str, i32, i64) -> Option<Partition>,
+        mut admit: impl FnMut(&str, &Run) -> Option<Partition>,
         mut fault: impl FnMut(RDKafkaErrorCode),
     ) -> usize {
-        self.messages.clear();
         let room = at_most.min(self.messages.capacity());
-        // SAFETY: there is room for that many pointers.
+        // SAFETY: there is room for that many pointers, which is what messages are.
         let taken = unsafe {
-            let into = self.messages.as_mut_ptr();
+            let into = self.messages.as_mut_ptr().cast::<*mut kafka::rd_kafka_message_t>();
             kafka::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, into, room)
         };
         let taken = usize::try_from(taken).unwrap_or(0);
         // SAFETY: so many have been written, and no more than there was room for.
         unsafe { self.messages.set_len(taken) };
         records.reserve(taken);
-        for &message in &self.messages {
-            let message = Message(message);
-            if message.error() != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                fault(message.error().into());
-            } else if let Some(partition) = admit(message.topic(), message.number(), message.offset()) {
-                records.push(message.copy(partition, &mut self.arena));
+        for run in self.messages.chunk_by(Message::is_followed_by) {
+            let (first, last) = (&run[0], &run[run.len() - 1]);
+            if first.error() != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                fault(first.error().into());
+                continue;
+            }
+            let found = Run {
+                number: first.number(),
+                first: first.offset(),
+                last: last.offset(),
+                records: run.len(),
+            };
+            if let Some(partition) = admit(first.topic(), &found) {
+                records.extend(run.iter().map(|message| message.copy(&partition, &mut self.arena)));
             }
         }
         self.messages.clear();
@@ -131,6 +137,7 @@ unsafe extern "C" fn raise(_: *mut kafka::rd_kafka_t, opaque: *mut c_void) {
 }
 
 /// A message that librdkafka has given away. Not null.
+#[repr(transparent)]
 struct Message(*mut kafka::rd_kafka_message_t);
 
 impl Message {
@@ -151,6 +158,14 @@ impl Message {
         self.raw().offset
     }
 
+    /// Whether both are of one partition, in their order, and no errors.
+    fn is_followed_by(&self, next: &Self) -> bool {
+        let (this, next) = (self.raw(), next.raw());
+        let fine = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        (this.rkt, this.partition, this.err, next.err) == (next.rkt, next.partition, fine, fine)
+            && this.offset < next.offset
+    }
+
     fn topic(&self) -> &str {
         if self.raw().rkt.is_null() {
             return "";
@@ -160,13 +175,13 @@ impl Message {
         name.to_str().unwrap_or("")
     }
 
-    fn copy(&self, partition: Partition, arena: &mut BytesMut) -> Record {
+    fn copy(&self, partition: &Partition, arena: &mut BytesMut) -> Record {
         let raw = self.raw();
         let mut kind = kafka::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: both are alive.
         let timestamp = unsafe { kafka::rd_kafka_message_timestamp(self.0, &raw mut kind) };
         Record {
-            partition,
+            partition: partition.clone(),
             offset: raw.offset,
             timestamp_ms: (timestamp >= 0).then_some(timestamp),
             // SAFETY: pointer and length of a message belong together.

@@ -2,21 +2,25 @@
 //!
 //! Never waits for those above, but for a revoke's outcomes, and then goes on with the other partitions meanwhile.
 
+mod rebalance;
+
 use super::{
     Deliver, Inbox, Tallies,
     batch::LaneQueue,
+    config,
     context::{Context, Notes, Rebalance, Statistics},
-    held::Held,
-    seam::{Event, Invalid, Output, Partition, Request, Scope, Settings},
+    held::{Held, Run},
+    seam::{Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
     shares::Shares,
     skip::{self, Jump},
 };
 use crate::{clock::Clock, model::Lane};
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
 };
+use rebalance::Revoking;
 use regex::Regex;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -38,6 +42,7 @@ pub struct Consumer {
     // Before the consumer: they are queues of it.
     lanes: Vec<LaneQueue>,
     kafka: Arc<BaseConsumer<Context>>,
+    topics: Vec<String>,
     patterns: Vec<Regex>,
     paused: HashSet<Lane>,
     shares: Shares,
@@ -50,6 +55,7 @@ pub struct Consumer {
     stored_us: u64,
     commit_answers: usize,
     in_flight_max: usize,
+    uncommitted_max: usize,
     revoke_us: u64,
     batch_max: usize,
     clock: Clock,
@@ -67,14 +73,6 @@ enum State {
     Left,
 }
 
-/// A revoke that waits for its outcomes.
-struct Revoking {
-    id: u64,
-    partitions: TopicPartitionList,
-    until_us: u64,
-    released: bool,
-}
-
 impl Consumer {
     pub fn new(
         settings: &Settings,
@@ -87,23 +85,22 @@ impl Consumer {
             let readable = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^'));
             patterns.push(readable.ok_or_else(|| Invalid::Pattern(pattern.clone()))?);
         }
-        let refused = |fault: KafkaError| Invalid::Refused(fault.to_string());
-        let kafka: BaseConsumer<Context> =
-            config(settings).create_with_context(Context::default()).map_err(refused)?;
-        let mut kafka = kafka;
+        let refused = |fault: KafkaError| config::refused(&fault);
+        let config = config::of_consumer(settings)?;
+        let mut kafka: BaseConsumer<Context> =
+            config.create_with_context(Context::default()).map_err(refused)?;
         let signal = inbox.signal.clone();
         kafka.set_nonempty_callback(move || signal.raise());
         let kafka = Arc::new(kafka);
         let batch_max = settings.bounds.batch_max.max(1);
         let lanes: Vec<_> =
             patterns.iter().map(|_| LaneQueue::new(&kafka, batch_max, &inbox.signal)).collect();
-        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        kafka.subscribe(&topics).map_err(refused)?;
-        Ok(Self {
+        let consumer = Self {
             shares: Shares::new(lanes.len(), settings.bounds.share.min(50) as usize, batch_max),
             held: Held::new(lanes.len()),
             lanes,
             kafka,
+            topics: settings.topics.clone(),
             patterns,
             paused: HashSet::new(),
             rebalances: VecDeque::new(),
@@ -114,13 +111,20 @@ impl Consumer {
             stored_us: 0,
             commit_answers: 0,
             in_flight_max: settings.bounds.in_flight_max.max(1),
+            uncommitted_max: settings.bounds.uncommitted_max.max(1),
             revoke_us: u64::from(settings.bounds.revoke_ms) * 1000,
             batch_max,
             clock: Clock::start(),
             deliver,
             tallies,
             inbox,
-        })
+        };
+        consumer.subscribe().map_err(refused)?;
+        Ok(consumer)
+    }
+
+    fn subscribe(&self) -> Result<(), KafkaError> {
+        self.kafka.subscribe(&self.topics.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     pub fn run(mut self) {
@@ -145,6 +149,7 @@ impl Consumer {
     fn handle(&mut self, request: Request) {
         match request {
             Request::Done { partition, offset } => self.held.done(&partition, offset),
+            Request::Finished { partition, records } => self.held.finished(&partition, records),
             Request::Released { revocation } => {
                 if let Some(revoking) = self.revoking.as_mut().filter(|it| it.id == revocation) {
                     revoking.released = true;
@@ -172,8 +177,13 @@ impl Consumer {
                 self.state = State::Leaving;
                 self.kafka.unsubscribe();
             }
+            Request::Join if self.state != State::Member => {
+                self.state = State::Member;
+                let result = self.subscribe();
+                self.complain(result);
+            }
             // Records to be produced go to the producer.
-            Request::Leave | Request::Produce(_) => {}
+            Request::Leave | Request::Join | Request::Produce(_) => {}
         }
     }
 
@@ -225,15 +235,12 @@ impl Consumer {
     /// Hands over records of one lane; false when there was nothing, or no room for it.
     fn read(&mut self) -> bool {
         for (lane, at_most) in self.shares.order() {
-            let room = self.in_flight_max.saturating_sub(self.held.in_flight(Lane(lane as u8)));
-            let at_most = at_most.min(room).min(self.batch_max);
+            let at_most = at_most.min(self.room(Lane(lane as u8)));
             if at_most == 0 {
                 continue;
             }
             let (held, mut records, mut faults) = (&mut self.held, Vec::new(), Vec::new());
-            let admit = |topic: &str, number, offset| {
-                held.take(topic, number, offset).map(|(_, partition)| partition)
-            };
+            let admit = |topic: &str, run: &Run| held.take(topic, run);
             let taken = self.lanes[lane].take(at_most, &mut records, admit, |fault| faults.push(fault));
             for fault in &faults {
                 self.error(&KafkaError::MessageConsumption(*fault));
@@ -243,90 +250,32 @@ impl Consumer {
             }
             self.shares.took(lane, records.len());
             self.tallies.dropped.fetch_add((taken - faults.len() - records.len()) as u64, Relaxed);
-            if !records.is_empty() {
-                self.tallies.batches.fetch_add(1, Relaxed);
-                self.tallies.records.fetch_add(records.len() as u64, Relaxed);
-                (self.deliver)(Output::Batch { lane: Lane(lane as u8), records });
+            for anew in self.held.take_anew() {
+                let first = records.iter().position(|record| record.partition == anew.partition);
+                let later = records.split_off(first.unwrap_or(records.len()));
+                self.hand_over(Lane(lane as u8), records);
+                self.begin_anew(anew);
+                records = later;
             }
+            self.hand_over(Lane(lane as u8), records);
             return true;
         }
         false
     }
 
-    /// Begins what the group wants next, or ends what waited for its outcomes.
-    fn go_on_with_rebalances(&mut self) {
-        if let Some(revoking) = &self.revoking {
-            let late = self.clock.micros() >= revoking.until_us;
-            if !revoking.released && !late {
-                return;
-            }
-            self.end_revoke();
-        }
-        match self.rebalances.pop_front() {
-            None => {}
-            Some(Rebalance::Assign(partitions)) => self.assign(&partitions),
-            Some(Rebalance::Revoke { partitions, lost }) => self.begin_revoke(partitions, lost),
-        }
-        if self.state == State::Leaving && self.held.is_empty() && self.revoking.is_none() {
-            self.state = State::Left;
-            self.say(Event::Left);
-        }
+    /// How many records of a lane may be handed over.
+    fn room(&self, lane: Lane) -> usize {
+        let in_flight = self.in_flight_max.saturating_sub(self.held.in_flight(lane));
+        let uncommitted = self.uncommitted_max.saturating_sub(self.held.uncommitted(lane));
+        in_flight.min(uncommitted).min(self.batch_max)
     }
 
-    fn assign(&mut self, partitions: &TopicPartitionList) {
-        let mut assigned = Vec::new();
-        for (topic, number) in each(partitions) {
-            let lane = self.lane_of(&topic);
-            self.lanes[usize::from(lane.0)].forward(&topic, number);
-            assigned.push((lane, self.held.insert(lane, &topic, number)));
+    fn hand_over(&self, lane: Lane, records: Vec<Record>) {
+        if !records.is_empty() {
+            self.tallies.batches.fetch_add(1, Relaxed);
+            self.tallies.records.fetch_add(records.len() as u64, Relaxed);
+            (self.deliver)(Output::Batch { lane, records });
         }
-        let result = self.kafka.incremental_assign(partitions);
-        self.complain(result);
-        let paused = assigned.iter().filter(|(lane, _)| self.paused.contains(lane));
-        let paused: Vec<Partition> = paused.map(|(_, partition)| partition.clone()).collect();
-        if !paused.is_empty() {
-            let result = self.kafka.pause(&list(&paused));
-            self.complain(result);
-        }
-        (self.deliver)(Output::Assigned { partitions: assigned });
-    }
-
-    /// The highest whose pattern fits. The patterns are those of the subscription, so there is one, unless librdkafka
-    /// reads it otherwise; then it is the lowest.
-    fn lane_of(&self, topic: &str) -> Lane {
-        let found = self.patterns.iter().position(|pattern| pattern.is_match(topic));
-        Lane(found.unwrap_or(self.patterns.len().saturating_sub(1)) as u8)
-    }
-
-    fn begin_revoke(&mut self, partitions: TopicPartitionList, lost: bool) {
-        let mut revoked = Vec::new();
-        for (topic, number) in each(&partitions) {
-            if let Some(holding) = self.held.get_mut(&topic, number) {
-                holding.leaving = true;
-                revoked.push(holding.partition.clone());
-            }
-        }
-        self.revocations += 1;
-        let (id, until_us) = (self.revocations, self.clock.micros().saturating_add(self.revoke_us));
-        self.revoking = Some(Revoking { id, partitions, until_us, released: lost });
-        (self.deliver)(Output::Revoked { revocation: id, partitions: revoked, lost });
-        if lost {
-            self.end_revoke();
-        }
-    }
-
-    /// What is stored is committed by librdkafka before it tells the group that the partitions are free.
-    fn end_revoke(&mut self) {
-        self.store();
-        let Some(revoking) = self.revoking.take() else { return };
-        for (topic, number) in each(&revoking.partitions) {
-            if self.held.is_under_way(&topic, number) {
-                self.tallies.hurried.fetch_add(1, Relaxed);
-            }
-            self.held.remove(&topic, number);
-        }
-        let result = self.kafka.incremental_unassign(&revoking.partitions);
-        self.complain(result);
     }
 
     fn store(&mut self) {
@@ -411,44 +360,6 @@ impl Consumer {
     fn say(&self, event: Event) {
         (self.deliver)(Output::Event(event));
     }
-}
-
-fn config(settings: &Settings) -> ClientConfig {
-    let bounds = &settings.bounds;
-    let mut config = ClientConfig::new();
-    config
-        .set("session.timeout.ms", settings.session_timeout_ms.to_string())
-        .set("heartbeat.interval.ms", (settings.session_timeout_ms / 4).to_string())
-        .set("max.poll.interval.ms", "60000")
-        .set("auto.commit.interval.ms", bounds.commit_ms.to_string())
-        .set("auto.offset.reset", "earliest")
-        .set("statistics.interval.ms", "1000")
-        .set("fetch.wait.max.ms", settings.fetch_wait_ms.to_string())
-        .set("fetch.error.backoff.ms", "50")
-        // How long a partition is left alone after its queue was found full.
-        .set("fetch.queue.backoff.ms", "10")
-        .set("queued.min.messages", "20000")
-        .set("queued.max.messages.kbytes", bounds.fetched_kib_max.to_string())
-        // Mirrored topics appear at any time.
-        .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("reconnect.backoff.max.ms", "2000");
-    for (name, value) in &settings.properties {
-        config.set(name, value);
-    }
-    config
-        .set("bootstrap.servers", &settings.brokers)
-        .set("group.id", &settings.group)
-        .set("client.id", format!("holdfast-{}", settings.node))
-        .set("group.instance.id", &settings.node)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.auto.commit", "true")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "false");
-    config
-}
-
-fn each(partitions: &TopicPartitionList) -> Vec<(String, i32)> {
-    partitions.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect()
 }
 
 fn list(partitions: &[Partition]) -> TopicPartitionList {

@@ -19,27 +19,62 @@ pub struct Holding {
     pub next: Option<i64>,
     /// Runs handed over and not done: last offset, records.
     runs: VecDeque<(i64, usize)>,
+    /// Records handed over and not finished.
+    in_flight: usize,
     /// Where a skip went while records were under way: as good as done when they are.
     skipped_to: Option<i64>,
     /// The offset to be stored, when there is a new one.
     store: Option<i64>,
 }
 
+/// Records of one partition that follow each other.
+pub struct Run {
+    pub number: i32,
+    /// Offsets.
+    pub first: i64,
+    pub last: i64,
+    /// At least one.
+    pub records: usize,
+}
+
+/// A partition that was found to begin anew.
+pub struct Anew {
+    pub lane: Lane,
+    /// What it was until then.
+    pub lost: Partition,
+    pub partition: Partition,
+}
+
 /// All of them.
 pub struct Held {
     /// By topic, then by number.
     topics: HashMap<Arc<str>, HashMap<i32, Holding>>,
-    /// Records under way, by lane.
-    in_flight: Vec<usize>,
+    lanes: Vec<Account>,
+    anew: Vec<Anew>,
+    terms: u32,
+}
+
+/// What of a lane has been handed over.
+#[derive(Clone, Default)]
+struct Account {
+    unfinished: usize,
+    undone: usize,
 }
 
 impl Held {
     pub fn new(lanes: usize) -> Self {
-        Self { topics: HashMap::new(), in_flight: vec![0; lanes] }
+        let lanes = vec![Account::default(); lanes];
+        Self { topics: HashMap::new(), lanes, anew: Vec::new(), terms: 0 }
     }
 
+    /// Records of a lane that are not finished.
     pub fn in_flight(&self, lane: Lane) -> usize {
-        self.in_flight[usize::from(lane.0)]
+        self.lanes[usize::from(lane.0)].unfinished
+    }
+
+    /// Records of a lane that are not done, some of those beyond the last done offset included.
+    pub fn uncommitted(&self, lane: Lane) -> usize {
+        self.lanes[usize::from(lane.0)].undone
     }
 
     pub fn is_empty(&self) -> bool {
@@ -59,13 +94,15 @@ impl Held {
         self.remove(topic, number);
         let known = self.topics.get_key_value(topic).map(|(topic, _)| topic.clone());
         let topic = known.unwrap_or_else(|| topic.into());
-        let partition = Partition { topic: topic.clone(), number };
+        self.terms = self.terms.wrapping_add(1);
+        let partition = Partition { topic: topic.clone(), number, term: self.terms };
         let holding = Holding {
             lane,
             partition: partition.clone(),
             leaving: false,
             next: None,
             runs: VecDeque::new(),
+            in_flight: 0,
             skipped_to: None,
             store: None,
         };
@@ -73,47 +110,64 @@ impl Held {
         partition
     }
 
-    /// It is not held any more; tells how many of its records were under way.
-    pub fn remove(&mut self, topic: &str, number: i32) -> usize {
-        let Some(holding) = self.topics.get_mut(topic).and_then(|numbers| numbers.remove(&number)) else {
-            return 0;
-        };
-        let records = holding.runs.iter().map(|run| run.1).sum();
-        self.in_flight[usize::from(holding.lane.0)] -= records;
-        records
+    /// It is not held any more; what of it was under way leaves the accounts.
+    pub fn remove(&mut self, topic: &str, number: i32) {
+        let Some(numbers) = self.topics.get_mut(topic) else { return };
+        if let Some(mut holding) = numbers.remove(&number) {
+            holding.clear(&mut self.lanes[usize::from(holding.lane.0)]);
+        }
+        if numbers.is_empty() {
+            self.topics.remove(topic);
+        }
     }
 
-    /// A record is about to be handed over; None when its partition is not held, or is being given back.
-    pub fn take(&mut self, topic: &str, number: i32, offset: i64) -> Option<(Lane, Partition)> {
-        let holding = self.topics.get_mut(topic)?.get_mut(&number).filter(|holding| !holding.leaving)?;
+    /// A run is about to be handed over; None when its partition is not held, or is being given back.
+    pub fn take(&mut self, topic: &str, run: &Run) -> Option<Partition> {
+        let holding = self.topics.get_mut(topic)?.get_mut(&run.number).filter(|holding| !holding.leaving)?;
+        let account = &mut self.lanes[usize::from(holding.lane.0)];
         // Back to an earlier place: the topic was made anew. What was before is over.
-        if holding.next.is_some_and(|next| offset < next) {
-            let over: usize = holding.runs.drain(..).map(|run| run.1).sum();
-            self.in_flight[usize::from(holding.lane.0)] -= over;
-            (holding.skipped_to, holding.store) = (None, None);
+        if holding.next.is_some_and(|next| run.first < next) {
+            holding.clear(account);
+            self.terms = self.terms.wrapping_add(1);
+            let partition = Partition { term: self.terms, ..holding.partition.clone() };
+            let lost = std::mem::replace(&mut holding.partition, partition.clone());
+            self.anew.push(Anew { lane: holding.lane, lost, partition });
         }
-        holding.next = Some(offset + 1);
-        // Runs of a bounded length, so that room is given back while a long one is under way.
+        holding.next = Some(run.last + 1);
         match holding.runs.back_mut() {
-            Some(run) if run.1 < RUN_MAX => *run = (offset, run.1 + 1),
-            _ => holding.runs.push_back((offset, 1)),
+            Some(last) if last.1 + run.records <= RUN_MAX => *last = (run.last, last.1 + run.records),
+            _ => holding.runs.push_back((run.last, run.records)),
         }
-        self.in_flight[usize::from(holding.lane.0)] += 1;
-        Some((holding.lane, holding.partition.clone()))
+        holding.in_flight += run.records;
+        account.unfinished += run.records;
+        account.undone += run.records;
+        Some(holding.partition.clone())
+    }
+
+    /// Partitions that have begun anew since the last time.
+    pub fn take_anew(&mut self) -> Vec<Anew> {
+        std::mem::take(&mut self.anew)
+    }
+
+    /// So many more of them have their outcome.
+    pub fn finished(&mut self, partition: &Partition, records: usize) {
+        let Some((holding, account)) = self.find(partition) else { return };
+        debug_assert!(records <= holding.in_flight, "told twice");
+        let records = records.min(holding.in_flight);
+        holding.in_flight -= records;
+        account.unfinished -= records;
     }
 
     /// All up to an offset have their outcomes.
     pub fn done(&mut self, partition: &Partition, offset: i64) {
-        let holding =
-            self.topics.get_mut(&partition.topic).and_then(|topic| topic.get_mut(&partition.number));
-        let Some(holding) = holding else { return };
-        // Not beyond what was handed over: a late one may be of an earlier time that it was held.
-        let Some(next) = holding.next.filter(|&next| offset < next) else { return };
-        while holding.runs.front().is_some_and(|run| run.0 <= offset) {
-            let records = holding.runs.pop_front().map_or(0, |run| run.1);
-            self.in_flight[usize::from(holding.lane.0)] -= records;
+        let Some((holding, account)) = self.find(partition) else { return };
+        if holding.next.is_none_or(|next| offset >= next) {
+            return;
         }
-        debug_assert!(next > offset);
+        while let Some(&(_, records)) = holding.runs.front().filter(|run| run.0 <= offset) {
+            account.undone -= records;
+            holding.runs.pop_front();
+        }
         holding.store = holding.store.max(Some(offset + 1));
         holding.settle();
     }
@@ -138,6 +192,13 @@ impl Held {
         let holding = self.topics.get(topic).and_then(|numbers| numbers.get(&number));
         holding.is_some_and(|holding| !holding.runs.is_empty())
     }
+
+    /// None if this is not the time that was meant.
+    fn find(&mut self, meant: &Partition) -> Option<(&mut Holding, &mut Account)> {
+        let holding = self.topics.get_mut(&meant.topic)?.get_mut(&meant.number)?;
+        let account = &mut self.lanes[usize::from(holding.lane.0)];
+        (holding.partition.term == meant.term).then_some((holding, account))
+    }
 }
 
 impl Holding {
@@ -148,101 +209,17 @@ impl Holding {
             self.store = self.store.max(Some(to));
         }
     }
+
+    /// Whatever was under way is not any more.
+    fn clear(&mut self, account: &mut Account) {
+        account.undone -= self.runs.drain(..).map(|run| run.1).sum::<usize>();
+        account.unfinished -= std::mem::take(&mut self.in_flight);
+        (self.skipped_to, self.store) = (None, None);
+    }
 }
 
-/// Records of one partition whose room is given back together.
+/// Short runs are put together up to so many records, whose room is then given back together.
 const RUN_MAX: usize = 128;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn one() -> (Held, Partition) {
-        let mut held = Held::new(1);
-        let partition = held.insert(Lane(0), "t", 3);
-        (held, partition)
-    }
-
-    #[test]
-    fn room_comes_back_with_what_is_done() {
-        let (mut held, partition) = one();
-        for offset in 0..300 {
-            assert!(held.take("t", 3, offset * 2).is_some());
-        }
-        assert_eq!(held.in_flight(Lane(0)), 300);
-        held.done(&partition, 2 * 130);
-        assert_eq!(held.in_flight(Lane(0)), 300 - RUN_MAX);
-        assert_eq!(held.take_offsets(), [(partition.clone(), 261)]);
-        assert_eq!(held.take_offsets(), []);
-        held.done(&partition, 2 * 299);
-        assert_eq!(held.in_flight(Lane(0)), 0);
-    }
-
-    #[test]
-    fn nothing_is_taken_from_what_is_given_back() {
-        let (mut held, partition) = one();
-        held.take("t", 3, 0);
-        held.get_mut("t", 3).unwrap().leaving = true;
-        assert_eq!(held.take("t", 3, 1), None);
-        assert!(held.is_under_way("t", 3));
-        assert_eq!(held.remove("t", 3), 1);
-        assert_eq!(held.in_flight(Lane(0)), 0);
-        held.done(&partition, 0);
-        assert_eq!(held.take_offsets(), []);
-    }
-
-    #[test]
-    fn what_was_never_handed_over_is_not_done() {
-        let (mut held, partition) = one();
-        held.done(&partition, 7);
-        held.take("t", 3, 0);
-        held.done(&partition, 7);
-        assert_eq!((held.take_offsets(), held.in_flight(Lane(0))), (vec![], 1));
-    }
-
-    #[test]
-    fn a_skip_is_stored_when_all_before_it_is_done() {
-        let (mut held, partition) = one();
-        held.take("t", 3, 0);
-        held.skip("t", 3, 50);
-        assert_eq!(held.take_offsets(), []);
-        held.done(&partition, 0);
-        assert_eq!(held.take_offsets(), [(partition, 50)]);
-    }
-
-    #[test]
-    fn a_topic_made_anew_begins_anew() {
-        let (mut held, partition) = one();
-        held.take("t", 3, 1000);
-        held.take("t", 3, 0);
-        assert_eq!(held.in_flight(Lane(0)), 1);
-        held.done(&partition, 0);
-        assert_eq!((held.take_offsets(), held.in_flight(Lane(0))), (vec![(partition, 1)], 0));
-    }
-
-    proptest! {
-        /// Against a twin that keeps every offset.
-        #[test]
-        fn accounts_are_right(gaps in proptest::collection::vec(1i64..4, 1..600), done in proptest::collection::vec(0usize..600, 0..20)) {
-            let (mut held, partition) = one();
-            let mut under_way: Vec<i64> = Vec::new();
-            let mut next = 0;
-            for gap in gaps {
-                next += gap;
-                held.take("t", 3, next);
-                under_way.push(next);
-            }
-            for at in done {
-                let Some(&offset) = under_way.get(at) else { continue };
-                held.done(&partition, offset);
-                under_way.retain(|&other| other > offset);
-                prop_assert_eq!(held.take_offsets(), vec![(partition.clone(), offset + 1)]);
-                let in_flight = held.in_flight(Lane(0));
-                prop_assert!(in_flight >= under_way.len() && in_flight < under_way.len() + RUN_MAX);
-            }
-            held.done(&partition, next);
-            prop_assert_eq!(held.in_flight(Lane(0)), 0);
-        }
-    }
-}
+mod tests;

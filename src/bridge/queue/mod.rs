@@ -15,9 +15,10 @@
 //!
 //! # Bounds
 //!
-//! Of each lane [`Bounds::in_flight_max`] records are handed over and not done, and [`Bounds::fetched_kib_max`] are fetched
-//! ahead of that. There the fetching ends by itself, and nothing is thrown away, as it would be by a pause. Records
-//! that wait to be produced are bounded, and what does not fit is refused.
+//! Of each lane [`Bounds::in_flight_max`] records are handed over and not finished, [`Bounds::uncommitted_max`] are handed over
+//! and not done, as one that waits holds up the offset of those behind it, and [`Bounds::fetched_kib_max`] are fetched ahead of
+//! that. There the fetching ends by itself, and nothing is thrown away, as it would be by a pause. Records that wait
+//! to be produced are bounded, and what does not fit is refused.
 //!
 //! # Threads
 //!
@@ -25,6 +26,7 @@
 //! was produced.
 
 mod batch;
+mod config;
 mod consumer;
 mod context;
 mod embedded;
@@ -36,13 +38,13 @@ mod signal;
 mod skip;
 
 pub use embedded::{Embedded, PARTITIONS};
+pub use producer::Producer;
 pub use seam::{
     Bounds, Counters, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Scope,
     Settings,
 };
 
 use consumer::Consumer;
-use producer::Producer;
 use signal::Signal;
 use std::{
     sync::{
@@ -67,8 +69,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the threads, which connect by themselves. `deliver` is called on the consumer's thread, and with
-    /// [`Output::Produced`] on the producer's; it should be quick, and may submit.
+    /// Starts the threads, which connect by themselves. `deliver` is called on the consumer's thread, with
+    /// [`Output::Produced`] on the producer's, and with that of a record that can never be sent within [`Self::submit`]; it
+    /// should be quick, and may submit.
     ///
     /// # Errors
     /// When the settings are not valid, or there is no thread left.
@@ -78,7 +81,7 @@ impl Queue {
     ) -> Result<Self, Invalid> {
         let (deliver, tallies, inbox): (Deliver, _, _) =
             (Arc::new(deliver), Arc::<Tallies>::default(), Arc::<Inbox>::default());
-        let producer = Producer::start(settings, deliver.clone(), tallies.clone())?;
+        let producer = Producer::beside_consumer(settings, deliver.clone(), tallies.clone())?;
         let consumer = Consumer::new(settings, deliver, tallies.clone(), inbox.clone())?;
         let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || consumer.run());
         let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
@@ -91,7 +94,7 @@ impl Queue {
     /// [`Full`] for a record to be produced that finds no room: nothing will be delivered for it.
     pub fn submit(&self, request: Request) -> Result<(), Full> {
         match (request, &self.producer) {
-            (Request::Produce(produce), Some(producer)) => producer.submit(produce),
+            (Request::Produce(produce), Some(producer)) => producer.submit(&produce),
             (request, _) => {
                 self.inbox.push(request);
                 Ok(())

@@ -1,13 +1,13 @@
-//! Records out: statuses, dead letters, what clients send up.
+//! Records out: statuses, dead letters, what clients send up, what a sender sends.
 //!
 //! Never blocks: what does not fit librdkafka's own bounded queue is refused. Records of one key keep their order.
 
 use super::{
-    Deliver, Tallies,
-    seam::{Full, Invalid, Output, Produce, Settings},
+    Deliver, Tallies, config,
+    seam::{Counters, Event, Full, Invalid, Output, Produce, Settings},
 };
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::{DeliveryResult, Header, OwnedHeaders},
@@ -18,46 +18,57 @@ use std::{
     time::Duration,
 };
 
-/// See the module.
+/// A producer, with or without a consumer beside it. Dropped, it waits at most 2 s for what has not left yet; the results
+/// of what is left then are never told.
 pub struct Producer(ThreadedProducer<Answers>);
 
-/// How long the end waits for what has not left yet.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Producer {
-    /// Connects by itself, with the first record.
-    pub fn start(settings: &Settings, deliver: Deliver, tallies: Arc<Tallies>) -> Result<Self, Invalid> {
-        let mut config = ClientConfig::new();
-        let bounds = &settings.bounds;
-        config
-            .set("client.id", format!("holdfast-{}", settings.node))
-            .set("linger.ms", "5")
-            .set("compression.type", "lz4")
-            .set("queue.buffering.max.messages", bounds.produce_max.to_string())
-            .set("message.timeout.ms", bounds.produce_ms.to_string())
-            .set("enable.idempotence", "true")
-            .set("reconnect.backoff.max.ms", "2000");
-        for (name, value) in settings.properties.iter().filter(|(name, _)| is_common(name)) {
-            config.set(name, value);
-        }
-        config.set("bootstrap.servers", &settings.brokers);
-        let producer = config.create_with_context(Answers { deliver, tallies });
-        producer.map(Self).map_err(|fault: KafkaError| Invalid::Refused(fault.to_string()))
+    /// Starts one by itself, which connects by itself. Of the settings it takes the brokers, the node as its name, the
+    /// properties and the bounds on producing. `deliver` is told [`Output::Produced`] and [`Event::Error`] on a thread of
+    /// the producer's, and within [`Self::submit`] of a record that can never be sent; it should be quick.
+    ///
+    /// # Errors
+    /// When the settings are not valid.
+    pub fn start(
+        settings: &Settings,
+        deliver: impl Fn(Output) + Send + Sync + 'static,
+    ) -> Result<Self, Invalid> {
+        Self::with(settings, Answers { deliver: Arc::new(deliver), tallies: Arc::default(), is_alone: true })
     }
 
-    /// Takes a record.
-    pub fn submit(&self, produce: Produce) -> Result<(), Full> {
+    /// One of a queue, whose consumer says what happens to the brokers.
+    pub(super) fn beside_consumer(
+        settings: &Settings,
+        deliver: Deliver,
+        tallies: Arc<Tallies>,
+    ) -> Result<Self, Invalid> {
+        Self::with(settings, Answers { deliver, tallies, is_alone: false })
+    }
+
+    fn with(settings: &Settings, answers: Answers) -> Result<Self, Invalid> {
+        let producer = config::of_producer(settings)?.create_with_context(answers);
+        producer.map(Self).map_err(|fault| config::refused(&fault))
+    }
+
+    /// Takes a copy of a record; never waits.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room: nothing will be delivered for it.
+    pub fn submit(&self, produce: &Produce) -> Result<(), Full> {
         let answers = self.0.context();
-        let mut headers = OwnedHeaders::new_with_capacity(produce.headers.len());
-        for (name, value) in produce.headers.iter().filter(|(name, _)| !name.contains('\0')) {
-            headers = headers.insert(Header { key: name, value: Some(&value[..]) });
-        }
         // Zero for none: the opaque value is a pointer's width, and one more than the id.
-        let opaque = produce.id.map_or(0, |id| id as usize + 1);
-        let mut record =
-            BaseRecord::with_opaque_to(&produce.topic, opaque).payload(&produce.value[..]).headers(headers);
+        let opaque = produce.id.map_or(0, |id| (id as usize).saturating_add(1));
+        let mut record = BaseRecord::with_opaque_to(&produce.topic, opaque);
+        if !produce.headers.is_empty() {
+            record = record.headers(headers(produce));
+        }
         if let Some(key) = &produce.key {
             record = record.key(&key[..]);
+        }
+        if let Some(value) = &produce.value {
+            record = record.payload(&value[..]);
         }
         match self.0.send::<[u8], [u8]>(record) {
             Ok(()) => Ok(()),
@@ -71,36 +82,45 @@ impl Producer {
             }
         }
     }
+
+    /// Waits until every record has its result, at most so long. Tells how many have none.
+    pub fn flush(&self, at_most: Duration) -> usize {
+        // The error says that time is up, which the number does, too.
+        let _ = self.0.flush(at_most);
+        self.in_flight()
+    }
+
+    /// How many records have no result yet.
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.0.in_flight_count()).unwrap_or(0)
+    }
+
+    /// What has been counted since the start.
+    pub fn counters(&self) -> Counters {
+        self.0.context().tallies.counters()
+    }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // What is late stays unsaid: its answer has nobody to go to.
-        let _ = self.0.flush(FAREWELL);
+        self.flush(FAREWELL);
     }
 }
 
-/// What a producer does not know is a warning of librdkafka's in the log, and means nothing.
-fn is_common(name: &str) -> bool {
-    ![
-        "session.",
-        "heartbeat.",
-        "fetch.",
-        "group.",
-        "auto.",
-        "queued.",
-        "partition.",
-        "isolation.",
-        "max.poll.",
-    ]
-    .iter()
-    .any(|prefix| name.starts_with(prefix))
+fn headers(produce: &Produce) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(produce.headers.len());
+    for header in produce.headers.iter().filter(|header| !header.name.contains(&0)) {
+        let key = &String::from_utf8_lossy(&header.name);
+        headers = headers.insert(Header { key, value: header.value.as_deref() });
+    }
+    headers
 }
 
 /// Where the results go.
 struct Answers {
     deliver: Deliver,
     tallies: Arc<Tallies>,
+    is_alone: bool,
 }
 
 impl Answers {
@@ -118,9 +138,13 @@ impl ClientContext for Answers {
         tracing::debug!(facility, "Kafka: {text}");
     }
 
-    /// The consumer says the same of the same brokers.
+    /// The consumer beside it says the same of the same brokers, but not that the producer has ended.
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "Kafka: {reason}");
+        let fatal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal);
+        if self.is_alone || fatal {
+            (self.deliver)(Output::Event(Event::Error { cause: reason.to_owned(), fatal }));
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Settings {
     /// One regular expression for each lane, highest first; each begins with `^`. A topic that fits several is the highest's.
     pub topics: Vec<String>,
     /// More properties of librdkafka, such as those of SASL and TLS. They do not prevail over what this module's contract
-    /// rests on: the group, the node, the assignment and who stores offsets.
+    /// rests on: the brokers, the group, the node, the assignment and who stores offsets. TLS, and SASL but for PLAIN, need
+    /// a build with the feature `kafka-tls`.
     pub properties: Vec<(String, String)>,
     /// How long a broker may hold a fetch for which it has nothing, ms. A real broker answers as soon as there is
     /// something; the embedded one always takes that long.
@@ -55,9 +56,12 @@ impl Settings {
 /// What is bounded, and by how much.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Records of one lane that are handed over and not yet done; beyond it the lane is not read. At 150,000 a second
-    /// 8,192 are 55 ms.
+    /// Records of one lane that are handed over and not yet finished ([`Request::Finished`]); beyond it the lane is not
+    /// read. At 150,000 a second 8,192 are 55 ms.
     pub in_flight_max: usize,
+    /// Records of one lane that are handed over and not yet done ([`Request::Done`]), finished or not: what is delivered
+    /// again after a kill. Beyond it the lane is not read.
+    pub uncommitted_max: usize,
     /// Records in one hand-over.
     pub batch_max: usize,
     /// Of 100 records that higher lanes get, how many each lower lane gets nevertheless. 0 to 50.
@@ -70,6 +74,8 @@ pub struct Bounds {
     pub commit_ms: u32,
     /// Records that wait to be produced.
     pub produce_max: u32,
+    /// The same in KiB.
+    pub produce_kib_max: u32,
     /// How long a record may wait to be produced, ms; then its result is an error.
     pub produce_ms: u32,
 }
@@ -78,24 +84,29 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             in_flight_max: 8_192,
+            uncommitted_max: 65_536,
             batch_max: 1_000,
             share: 10,
             fetched_kib_max: 16_384,
             revoke_ms: 5_000,
             commit_ms: 1_000,
             produce_max: 100_000,
+            produce_kib_max: 65_536,
             produce_ms: 30_000,
         }
     }
 }
 
-/// A partition of a topic.
+/// A partition of a topic, for one time that it is held here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Partition {
     /// Its topic.
     pub topic: Arc<str>,
     /// Its number.
     pub number: i32,
+    /// Tells the times apart that it is held here: what is said of an earlier one counts for nothing, as its records are
+    /// delivered again, or are those of a topic that has been deleted.
+    pub term: u32,
 }
 
 /// One record of a topic.
@@ -118,22 +129,38 @@ pub struct Record {
 /// A header of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// Need not be UTF-8.
+    /// Need not be UTF-8. In a record to be written what is not becomes U+FFFD.
     pub name: Bytes,
     /// As produced.
     pub value: Option<Bytes>,
 }
 
+impl Header {
+    /// One with a value.
+    pub fn new(name: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self { name: name.into(), value: Some(value.into()) }
+    }
+}
+
 /// What can be asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request {
-    /// Everything in the partition up to here has its outcome: the offset may be committed, and there is room for more.
-    /// One for the last of a run does for all of it. Of a partition that is not held any more it counts for nothing.
+    /// Everything in the partition up to here has its outcome: the offset may be committed, which gives back room in
+    /// [`Bounds::uncommitted_max`] and nowhere else. One for the last of a run does for all of it. Of a partition that is
+    /// not held any more it counts for nothing.
     Done {
         /// Where.
         partition: Partition,
         /// The last one's.
         offset: i64,
+    },
+    /// So many more records of the partition have their outcome, in whatever order: gives back room in
+    /// [`Bounds::in_flight_max`]. What is revoked or lost gives it back by itself.
+    Finished {
+        /// Where. If it is not held any more, it counts for nothing.
+        partition: Partition,
+        /// How many; each is told once.
+        records: usize,
     },
     /// Nothing more will be done in what [`Output::Revoked`] took away.
     Released {
@@ -155,6 +182,9 @@ pub enum Request {
     },
     /// Hands everything back and leaves the group, so that others go on at once; [`Event::Left`] follows.
     Leave,
+    /// Comes back after [`Self::Leave`], whether or not that has been carried out; if it has not, [`Event::Left`] may never
+    /// come. [`Output::Assigned`] follows in its time.
+    Join,
     /// Writes a record. Answered with [`Output::Produced`] if it has an id.
     Produce(Produce),
 }
@@ -162,16 +192,16 @@ pub enum Request {
 /// A record to be written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Produce {
-    /// The caller's own; None: the answer is only counted.
+    /// The caller's own, less than `u64::MAX`; None: the answer is only counted.
     pub id: Option<u64>,
     /// The topic.
     pub topic: String,
     /// Records of one key keep their order.
     pub key: Option<Bytes>,
-    /// The record.
-    pub value: Bytes,
-    /// Names without zero bytes.
-    pub headers: Vec<(String, Bytes)>,
+    /// The record; None for one without a value, which is not the same as an empty one.
+    pub value: Option<Bytes>,
+    /// Those with a zero byte in their name are left out.
+    pub headers: Vec<Header>,
 }
 
 /// Of what.
@@ -193,7 +223,8 @@ pub enum Output {
         /// At least one.
         records: Vec<Record>,
     },
-    /// These are held now. Records of them may follow.
+    /// These are held now. Records of them may follow. It also follows at once when a partition is lost because it begins
+    /// anew, as its topic was deleted and made again.
     Assigned {
         /// With the lane of each.
         partitions: Vec<(Lane, Partition)>,
@@ -204,7 +235,8 @@ pub enum Output {
         revocation: u64,
         /// Which.
         partitions: Vec<Partition>,
-        /// They are lost already: another member may hold them, nothing is committed, and nothing is waited for.
+        /// They are lost already: another member may hold them, or their topic was deleted; nothing is committed, and
+        /// nothing is waited for.
         lost: bool,
     },
     /// How far behind the partitions held here are, from what is done to the end, as of the last fetch of each. Every second.
@@ -236,7 +268,7 @@ pub enum Event {
     Error {
         /// What.
         cause: String,
-        /// Consumption has ended for good: another member came with this node's id, say.
+        /// Consumption, or producing, has ended for good: another member came with this node's id, say. The cause says which.
         fatal: bool,
     },
     /// To [`Request::Skip`].
@@ -263,7 +295,15 @@ pub enum Invalid {
     /// A pattern of topics is no regular expression, or does not begin with `^`.
     #[error("not a pattern of topics: {0}")]
     Pattern(String),
-    /// librdkafka refuses a property.
+    /// librdkafka does not know a property, or not its value.
+    #[error("the Kafka property {name:?} is refused: {cause}")]
+    Property {
+        /// Which.
+        name: String,
+        /// Its value does not stand here if it is a secret.
+        cause: String,
+    },
+    /// librdkafka refuses what the settings come to.
     #[error("Kafka's settings are refused: {0}")]
     Refused(String),
     /// The host has no thread left.

@@ -1,0 +1,498 @@
+//! From the queue's records to outcomes: whom each is for, whose turn it is, what became of it, and how far the queue is done.
+//!
+//! Owns messages from the moment when the queue has handed them over until their offsets may be committed. Does no I/O and
+//! reads no clock: records, answers and the time come in, requests to the queue go out, and deliveries go by the router, as
+//! those of the internal port do. So the simulation runs it as it is.
+//!
+//! # What is promised
+//!
+//! - Every record has its outcomes counted once, or is left to another member of the group: then it is delivered there, and
+//!   this node commits nothing behind it.
+//! - Messages of one user within a lane are delivered one after the other, also where one is tried again.
+//! - A message whose node cannot be reached is tried again for [`Settings::retry_ms`]; one for whose user the registry cannot
+//!   say anything waits until it can, or until its life is over.
+//! - What cannot be read is counted, told, and done. Nothing stalls a lane but a full one.
+
+mod intake;
+mod ledger;
+mod order;
+mod reports;
+mod thread;
+mod waiting;
+
+pub use intake::{Intake, Unreadable};
+pub use thread::{ProcessorThread, Settings as ThreadSettings};
+
+use super::{
+    push::{Delivered, Obstacle, Push},
+    queue::{Event, Header, Output, Partition, Record, Request},
+    registry::Health,
+    router::Router,
+};
+use crate::{
+    kit::time::Now,
+    model::{Lane, Message, Outcome},
+    stats::NodeStats,
+};
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream};
+use intake::Parcel;
+use ledger::{Ledgers, Place};
+use order::Order;
+use reports::{About, At, Reports};
+use slab::Slab;
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use waiting::{Waiter, Waiting};
+
+/// What a processor must know.
+pub struct Settings {
+    /// This node's id, for statuses.
+    pub node: String,
+    /// Its region, for statuses.
+    pub region: String,
+    /// How long a message whose node cannot be reached is tried again, ms.
+    pub retry_ms: u64,
+    /// The topic of statuses.
+    pub status_topic: Option<String>,
+    /// The topic of dead letters.
+    pub dead_letter: Option<String>,
+    /// How records are read.
+    pub intake: Intake,
+}
+
+/// What a turn has left to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// When to take the next turn at the latest, monotonic ms; None: when something comes.
+    pub next_ms: Option<u64>,
+}
+
+/// See the module.
+pub struct Processor {
+    settings: Settings,
+    router: Arc<Router>,
+    stats: Arc<NodeStats>,
+    jobs: Slab<Job>,
+    numbers: u64,
+    order: Order,
+    ledgers: Ledgers,
+    reports: Reports,
+    waiting: Waiting,
+    attempts: FuturesUnordered<Attempt>,
+    /// Whose turn it is.
+    ready: VecDeque<usize>,
+    due: VecDeque<Waiter>,
+    revocations: Vec<Revocation>,
+}
+
+/// One message under way.
+struct Job {
+    number: u64,
+    place: Place,
+    partition: Partition,
+    offset: i64,
+    lane: Lane,
+    user: Bytes,
+    device: Option<Box<str>>,
+    message: Arc<Message>,
+    /// For statuses.
+    headers: Vec<Header>,
+    state: State,
+    tries: u32,
+    /// When it was first tried, monotonic ms.
+    since_ms: u64,
+    /// Its partition is another's: where it has no outcome yet, the other gives it one.
+    is_left: bool,
+}
+
+enum State {
+    /// Behind another of its user.
+    InLine,
+    /// Being delivered.
+    Trying,
+    /// To be tried again.
+    Later(Push),
+}
+
+/// What is given back, and waits for its last outcomes.
+struct Revocation {
+    id: u64,
+    partitions: Vec<Partition>,
+}
+
+/// A push until it is settled.
+struct Attempt {
+    job: usize,
+    push: Option<Push>,
+}
+
+impl Future for Attempt {
+    type Output = (usize, Option<Push>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(push) = &mut self.push {
+            ready!(push.poll_settled(cx));
+        }
+        Poll::Ready((self.job, self.push.take()))
+    }
+}
+
+impl Processor {
+    /// A processor that holds nothing.
+    pub fn new(settings: Settings, router: Arc<Router>, stats: Arc<NodeStats>) -> Self {
+        let reports = Reports::new(
+            settings.node.clone(),
+            settings.region.clone(),
+            settings.status_topic.clone(),
+            settings.dead_letter.clone(),
+            stats.clone(),
+        );
+        Self {
+            settings,
+            router,
+            stats,
+            jobs: Slab::new(),
+            numbers: 0,
+            order: Order::default(),
+            ledgers: Ledgers::default(),
+            reports,
+            waiting: Waiting::default(),
+            attempts: FuturesUnordered::new(),
+            ready: VecDeque::new(),
+            due: VecDeque::new(),
+            revocations: Vec::new(),
+        }
+    }
+
+    /// Takes in what the queue has delivered and what has become of messages, and does what follows. `submit` gives a request to
+    /// the queue, and back what finds no room. The waker of `cx` is called when there is reason for another turn.
+    pub fn turn(
+        &mut self,
+        now: Now,
+        outputs: impl IntoIterator<Item = Output>,
+        cx: &mut Context<'_>,
+        submit: &mut dyn FnMut(Request) -> Result<(), Request>,
+    ) -> Turn {
+        for output in outputs {
+            self.hear(now, output);
+        }
+        self.try_waiting(now);
+        loop {
+            while let Some(job) = self.ready.pop_front() {
+                self.begin(now, job);
+            }
+            match Pin::new(&mut self.attempts).poll_next(cx) {
+                Poll::Ready(Some((job, Some(push)))) => self.settle(now, job, push),
+                Poll::Ready(Some((_, None))) => {}
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        self.router.wake();
+        self.reports.flush(&mut self.ledgers, submit);
+        // Requests that are no records always find room.
+        self.ledgers.tell(|request| drop(submit(request)));
+        self.release(submit);
+        self.show();
+        let waiting = self.waiting.next_ms();
+        let report = self.reports.is_waiting().then(|| now.millis() + waiting::PARK_LOOK_MS);
+        Turn { next_ms: [waiting, report].into_iter().flatten().min() }
+    }
+
+    /// Messages without an outcome.
+    pub fn under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
+    fn hear(&mut self, now: Now, output: Output) {
+        match output {
+            Output::Batch { lane, records } => {
+                self.stats.kafka.records(lane, records.len() as u64);
+                for record in records {
+                    self.take(now, lane, record);
+                }
+            }
+            Output::Assigned { partitions } => {
+                for (_, partition) in partitions {
+                    self.ledgers.insert(partition);
+                }
+            }
+            Output::Revoked { revocation, partitions, lost } => {
+                self.leave_to_others(&partitions);
+                if lost {
+                    partitions.iter().for_each(|partition| self.ledgers.remove(partition));
+                } else {
+                    self.revocations.push(Revocation { id: revocation, partitions });
+                }
+            }
+            Output::Produced { id, result } => self.reports.answered(&mut self.ledgers, id, result),
+            Output::Lag { lane, messages } => self.stats.set_kafka_lag(lane, messages),
+            Output::Event(event) => self.note(event),
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Up => {
+                self.stats.kafka.set_up(true);
+                tracing::info!("Kafka answers");
+            }
+            Event::Down => {
+                self.stats.kafka.set_up(false);
+                tracing::warn!("Kafka does not answer");
+            }
+            Event::Error { cause, fatal: false } => tracing::warn!(cause, "Kafka"),
+            Event::Error { cause, fatal: true } => {
+                self.stats.kafka.set_up(false);
+                tracing::error!(cause, "Kafka: this node takes no more messages from the queue");
+            }
+            Event::Skipped { partition, from, to } => {
+                self.stats.kafka.skipped(to.saturating_sub(from).max(0) as u64);
+                tracing::warn!(topic = &*partition.topic, partition = partition.number, from, to, "skipped");
+            }
+            Event::Left => self.stats.kafka.set_member(false),
+        }
+    }
+
+    /// Takes in a record.
+    fn take(&mut self, now: Now, lane: Lane, record: Record) {
+        // One of a partition that is not held any more comes to another.
+        let Some(place) = self.ledgers.begin(&record.partition, record.offset) else { return };
+        if let Some(made_ms) = record.timestamp_ms.and_then(|at| u64::try_from(at).ok()) {
+            self.stats.kafka.waited(lane, now.unix_ms.saturating_sub(made_ms) * 1_000);
+        }
+        match self.settings.intake.read(lane, &record, now) {
+            Ok(parcel) => self.enter(now, lane, place, parcel, record),
+            Err(why) => self.refuse(lane, place, &record, why),
+        }
+    }
+
+    fn refuse(&mut self, lane: Lane, place: Place, record: &Record, why: Unreadable) {
+        self.stats.kafka.rejected(why as usize);
+        tracing::debug!(
+            topic = &*record.partition.topic,
+            partition = record.partition.number,
+            offset = record.offset,
+            reason = why.label(),
+            "a record cannot be read"
+        );
+        self.reports.dead_letter(&mut self.ledgers, place, record, why.label());
+        if let (Unreadable::TooLarge, Some(user)) = (why, &record.key) {
+            self.stats.message(lane, Outcome::TooLarge);
+            let about = About {
+                place,
+                partition: &record.partition,
+                offset: record.offset,
+                lane: &self.settings.intake.lanes.config(lane).name,
+                user,
+                id: None,
+                headers: &record.headers,
+            };
+            self.reports.status(&mut self.ledgers, &about, None, Outcome::TooLarge, At::Nowhere);
+        }
+        self.ledgers.decide(place);
+    }
+
+    fn enter(&mut self, now: Now, lane: Lane, place: Place, parcel: Parcel, record: Record) {
+        let Parcel { user, device, message } = parcel;
+        self.numbers += 1;
+        let job = self.jobs.insert(Job {
+            number: self.numbers,
+            place,
+            partition: record.partition,
+            offset: record.offset,
+            lane,
+            user: user.clone(),
+            device,
+            message: Arc::new(message),
+            headers: if self.reports.wants_statuses() { record.headers } else { Vec::new() },
+            state: State::InLine,
+            tries: 0,
+            since_ms: now.millis(),
+            is_left: false,
+        });
+        if self.order.enter(lane, &user, job) {
+            self.ready.push_back(job);
+        }
+    }
+
+    /// It is a message's turn.
+    fn begin(&mut self, now: Now, id: usize) {
+        let job = &mut self.jobs[id];
+        if job.is_left {
+            return self.give_up(id);
+        }
+        if job.message.is_expired(now.unix_ms) {
+            return self.expire(id);
+        }
+        job.since_ms = now.millis();
+        job.state = State::Trying;
+        // It was checked where it came in.
+        let user = std::str::from_utf8(&job.user).unwrap_or_default();
+        let push = self.router.push_quietly(user, job.device.as_deref(), job.message.clone());
+        self.attempts.push(Attempt { job: id, push: Some(push) });
+    }
+
+    /// Every device that was found has an outcome.
+    fn settle(&mut self, now: Now, id: usize, push: Push) {
+        let job = &mut self.jobs[id];
+        let now_ms = now.millis();
+        let obstacle = push.obstacle().filter(|obstacle| match obstacle {
+            Obstacle::Registry => true,
+            Obstacle::Node => now_ms < job.since_ms + self.settings.retry_ms,
+        });
+        let Some(obstacle) = obstacle else {
+            let delivered = push.finish();
+            return self.conclude(id, &delivered);
+        };
+        if job.is_left {
+            push.abandon();
+            return self.give_up(id);
+        }
+        let waiter = Waiter { job: id, number: job.number };
+        match obstacle {
+            Obstacle::Registry => self.waiting.park(job.lane, waiter),
+            Obstacle::Node => {
+                self.stats.kafka.retried();
+                self.waiting.delay(now_ms, job.tries, waiter);
+            }
+        }
+        job.tries += 1;
+        job.state = State::Later(push);
+    }
+
+    /// Tries again what has waited for long enough.
+    fn try_waiting(&mut self, now: Now) {
+        let (jobs, router) = (&self.jobs, &self.router);
+        let is_alive = |waiter: Waiter| {
+            let job = jobs.get(waiter.job).filter(|job| job.number == waiter.number);
+            job.is_some_and(|job| !job.message.is_expired(now.unix_ms))
+        };
+        let answers = || matches!(router.registry().health(), Health::Ready);
+        self.waiting.take_due(now.millis(), answers, is_alive, &mut self.due);
+        while let Some(Waiter { job: id, number }) = self.due.pop_front() {
+            let Some(job) = self.jobs.get_mut(id).filter(|job| job.number == number) else { continue };
+            let State::Later(mut push) = std::mem::replace(&mut job.state, State::Trying) else { continue };
+            if !job.message.is_expired(now.unix_ms) {
+                push.try_again();
+                self.attempts.push(Attempt { job: id, push: Some(push) });
+            } else if push.devices() == 0 {
+                push.abandon();
+                self.expire(id);
+            } else {
+                let delivered = push.finish();
+                self.conclude(id, &delivered);
+            }
+        }
+    }
+
+    /// Its life was over before anybody was looked for.
+    fn expire(&mut self, id: usize) {
+        let job = &self.jobs[id];
+        self.stats.message(job.lane, Outcome::Expired);
+        let about = job.about(&self.settings.intake);
+        self.reports.status(&mut self.ledgers, &about, None, Outcome::Expired, At::Nowhere);
+        self.end(id);
+    }
+
+    /// Its outcomes, which are counted, are known.
+    fn conclude(&mut self, id: usize, delivered: &Delivered) {
+        if self.reports.wants_statuses() {
+            let about = self.jobs[id].about(&self.settings.intake);
+            let (reports, ledgers) = (&mut self.reports, &mut self.ledgers);
+            delivered.visit(|device, outcome, route| {
+                let at = match route {
+                    Some(route) => At::Node { node: &route.node, region: &route.region },
+                    None => At::Here,
+                };
+                reports.status(ledgers, &about, Some(device), outcome, at);
+            });
+            if delivered.is_empty() {
+                let nobody = if delivered.unknown().is_some() { Outcome::Failed } else { Outcome::Offline };
+                reports.status(ledgers, &about, None, nobody, At::Nowhere);
+            }
+        }
+        self.end(id);
+    }
+
+    /// It has its outcome.
+    fn end(&mut self, id: usize) {
+        let job = self.jobs.remove(id);
+        self.ledgers.decide(job.place);
+        self.next_in_line(&job);
+    }
+
+    /// Another gives it its outcome.
+    fn give_up(&mut self, id: usize) {
+        let job = self.jobs.remove(id);
+        self.ledgers.give_up(job.place);
+        self.next_in_line(&job);
+    }
+
+    fn next_in_line(&mut self, job: &Job) {
+        self.ready.extend(self.order.leave(job.lane, &job.user));
+    }
+
+    /// What is under way in these partitions gets its outcome here if it has been posted; the rest is another's.
+    fn leave_to_others(&mut self, partitions: &[Partition]) {
+        let ledgers = &self.ledgers;
+        let is_theirs = |job: &Job| partitions.iter().any(|partition| ledgers.is_of(job.place, partition));
+        let mut waiting = Vec::new();
+        for (id, job) in &mut self.jobs {
+            if is_theirs(job) {
+                job.is_left = true;
+                if matches!(job.state, State::Later(_)) {
+                    waiting.push(id);
+                }
+            }
+        }
+        for id in waiting {
+            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying) {
+                push.abandon();
+            }
+            self.give_up(id);
+        }
+    }
+
+    /// Gives back what was revoked, as soon as nothing of it is open.
+    fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Request>) {
+        let ledgers = &mut self.ledgers;
+        self.revocations.retain(|Revocation { id, partitions }| {
+            let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));
+            if !is_open {
+                partitions.iter().for_each(|partition| ledgers.remove(partition));
+                // It always finds room.
+                drop(submit(Request::Released { revocation: *id }));
+            }
+            is_open
+        });
+    }
+
+    fn show(&self) {
+        for (lane, _) in self.settings.intake.lanes.iter() {
+            self.stats.kafka.set_parked(lane, self.waiting.parked(lane) as u64);
+        }
+        self.stats.kafka.set_partitions(self.ledgers.len() as u64);
+    }
+}
+
+impl Job {
+    fn about<'a>(&'a self, intake: &'a Intake) -> About<'a> {
+        About {
+            place: self.place,
+            partition: &self.partition,
+            offset: self.offset,
+            lane: &intake.lanes.config(self.lane).name,
+            user: &self.user,
+            id: self.message.id.as_ref().map(|id| id.as_str()),
+            headers: &self.headers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

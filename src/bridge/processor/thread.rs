@@ -1,0 +1,205 @@
+//! The processor's thread: waits for the queue and for outcomes, and lets the core take its turns.
+//!
+//! Owns the way between queue and core, and the clock. Decides nothing.
+
+use super::{Processor, Settings as CoreSettings};
+use crate::{
+    bridge::{
+        queue::{self, Invalid, Output, Queue, Request},
+        router::Router,
+    },
+    clock::Clock,
+    model::Lane,
+    stats::NodeStats,
+};
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    task::{Context, Wake, Waker},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// Outcomes are gathered so long before they are looked at: on a busy node shards would wake the thread for each.
+const GATHER: Duration = Duration::from_millis(1);
+/// The longest sleep.
+const REST: Duration = Duration::from_secs(1);
+/// Outputs of the queue taken in a turn: a batch of each lane and what has become of reports.
+const OUTPUTS_MAX: usize = 256;
+/// How long the end waits for what is under way.
+const FAREWELL_US: u64 = 2_000_000;
+
+/// What the thread must know.
+pub struct Settings {
+    /// Of the queue.
+    pub queue: queue::Settings,
+    /// Of the core.
+    pub core: CoreSettings,
+}
+
+/// The running thread.
+pub struct ProcessorThread {
+    queue: Arc<Queue>,
+    stats: Arc<NodeStats>,
+    bell: Arc<Bell>,
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl ProcessorThread {
+    /// Starts the queue and the thread. Kafka need not be there yet.
+    ///
+    /// # Errors
+    /// When the queue's settings are refused, or there is no thread left.
+    pub fn spawn(
+        settings: Settings,
+        router: Arc<Router>,
+        stats: Arc<NodeStats>,
+        clock: Clock,
+    ) -> Result<Self, Invalid> {
+        // Bounded by what the queue hands over before it hears of outcomes, and by the reports under way.
+        let (deliver, outputs) = mpsc::channel();
+        let bell = Arc::new(Bell::default());
+        let rung = bell.clone();
+        let is_member = stats.clone();
+        let queue = Queue::start(&settings.queue, move |output| {
+            if matches!(output, Output::Assigned { .. }) {
+                is_member.kafka.set_member(true);
+            }
+            // The thread may have ended before the queue has.
+            let _ = deliver.send(output);
+            rung.ring();
+        })?;
+        let queue = Arc::new(queue);
+        let ends = Arc::new(AtomicBool::new(false));
+        let runner = Runner {
+            core: Processor::new(settings.core, router, stats.clone()),
+            queue: queue.clone(),
+            outputs,
+            bell: bell.clone(),
+            ends: ends.clone(),
+            clock,
+        };
+        let thread = std::thread::Builder::new().name("processor".into()).spawn(move || runner.run());
+        let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
+        Ok(Self { queue, stats, bell, ends, thread })
+    }
+
+    /// Hands everything to the other members of the group, once it has its outcomes.
+    pub fn leave(&self) {
+        self.submit(Request::Leave);
+    }
+
+    /// Takes messages again.
+    pub fn join(&self) {
+        self.submit(Request::Join);
+    }
+
+    /// Whether other members of the group know that this one is not there.
+    pub fn has_left(&self) -> bool {
+        !self.stats.kafka.is_member()
+    }
+
+    /// Reads a lane no further, or goes on with it.
+    pub fn pause(&self, lane: Lane, is_paused: bool) {
+        let scope = queue::Scope::Lane(lane);
+        self.submit(if is_paused { Request::Pause(scope) } else { Request::Resume(scope) });
+        self.stats.kafka.set_paused(lane, is_paused);
+    }
+
+    /// Goes on behind what is older, in the partitions that this node holds.
+    pub fn skip(&self, lane: Lane, before_ms: i64) {
+        self.submit(Request::Skip { lane, before_ms });
+    }
+
+    /// Lets what is under way end, within two seconds, commits what is done, and waits for the thread.
+    pub fn stop(self) {
+        self.ends.store(true, Ordering::Release);
+        self.bell.ring();
+        // An error says that the thread has panicked: that was reported.
+        let _ = self.thread.join();
+    }
+
+    fn submit(&self, request: Request) {
+        // Only records to be produced may find no room.
+        let _ = self.queue.submit(request);
+    }
+}
+
+struct Runner {
+    core: Processor,
+    queue: Arc<Queue>,
+    outputs: mpsc::Receiver<Output>,
+    bell: Arc<Bell>,
+    ends: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+impl Runner {
+    fn run(mut self) {
+        let waker = Waker::from(self.bell.clone());
+        let mut ends_us = None;
+        loop {
+            let outputs = self.outputs.try_iter().take(OUTPUTS_MAX);
+            let queue = &self.queue;
+            let mut submit = |request| queue.submit(request);
+            let now = self.clock.now();
+            let turn = self.core.turn(now, outputs, &mut Context::from_waker(&waker), &mut submit);
+            if self.ends.load(Ordering::Acquire) {
+                let until_us = *ends_us.get_or_insert(now.micros + FAREWELL_US);
+                if self.core.under_way() == 0 || now.micros >= until_us {
+                    return;
+                }
+            }
+            let left_ms = turn.next_ms.map(|at_ms| at_ms.saturating_sub(self.clock.micros() / 1_000));
+            let at_most = left_ms.map_or(REST, Duration::from_millis).min(REST);
+            let gather = if self.core.has_lines() { Duration::ZERO } else { GATHER };
+            self.bell.wait(at_most, gather);
+        }
+    }
+}
+
+/// Wakes the thread: at once for what the queue has delivered, a little later for outcomes.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Rung {
+    at_once: bool,
+    soon: bool,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner).at_once = true;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self, at_most: Duration, gather: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(rung, at_most, |rung| !rung.at_once && !rung.soon);
+        let mut rung = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if !rung.at_once && rung.soon && !gather.is_zero() {
+            let waited = self.changed.wait_timeout_while(rung, gather, |rung| !rung.at_once);
+            rung = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *rung = Rung::default();
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner).soon = true;
+        self.changed.notify_one();
+    }
+}

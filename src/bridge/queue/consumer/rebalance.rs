@@ -1,0 +1,115 @@
+//! What the group gives and takes, and what a topic that is made anew takes by itself.
+//!
+//! One rebalance at a time: the next begins when the last one's outcomes are in.
+
+use super::{Consumer, State, list};
+use crate::{
+    bridge::queue::{
+        context::Rebalance,
+        held::Anew,
+        seam::{Event, Output, Partition},
+    },
+    model::Lane,
+};
+use rdkafka::{TopicPartitionList, consumer::Consumer as _};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A revoke that waits for its outcomes.
+pub(super) struct Revoking {
+    pub id: u64,
+    partitions: TopicPartitionList,
+    until_us: u64,
+    pub released: bool,
+}
+
+impl Consumer {
+    /// Begins what the group wants next, or ends what waited for its outcomes.
+    pub(super) fn go_on_with_rebalances(&mut self) {
+        if let Some(revoking) = &self.revoking {
+            let late = self.clock.micros() >= revoking.until_us;
+            if !revoking.released && !late {
+                return;
+            }
+            self.end_revoke();
+        }
+        match self.rebalances.pop_front() {
+            None => {}
+            Some(Rebalance::Assign(partitions)) => self.assign(&partitions),
+            Some(Rebalance::Revoke { partitions, lost }) => self.begin_revoke(partitions, lost),
+        }
+        if self.state == State::Leaving && self.held.is_empty() && self.revoking.is_none() {
+            self.state = State::Left;
+            self.say(Event::Left);
+        }
+    }
+
+    fn assign(&mut self, partitions: &TopicPartitionList) {
+        let mut assigned = Vec::new();
+        for (topic, number) in each(partitions) {
+            let lane = self.lane_of(&topic);
+            self.lanes[usize::from(lane.0)].forward(&topic, number);
+            assigned.push((lane, self.held.insert(lane, &topic, number)));
+        }
+        let result = self.kafka.incremental_assign(partitions);
+        self.complain(result);
+        let paused = assigned.iter().filter(|(lane, _)| self.paused.contains(lane));
+        let paused: Vec<Partition> = paused.map(|(_, partition)| partition.clone()).collect();
+        if !paused.is_empty() {
+            let result = self.kafka.pause(&list(&paused));
+            self.complain(result);
+        }
+        (self.deliver)(Output::Assigned { partitions: assigned });
+    }
+
+    /// The highest whose pattern fits. The patterns are those of the subscription, so there is one, unless librdkafka
+    /// reads it otherwise; then it is the lowest.
+    fn lane_of(&self, topic: &str) -> Lane {
+        let found = self.patterns.iter().position(|pattern| pattern.is_match(topic));
+        Lane(found.unwrap_or(self.patterns.len().saturating_sub(1)) as u8)
+    }
+
+    fn begin_revoke(&mut self, partitions: TopicPartitionList, lost: bool) {
+        let mut revoked = Vec::new();
+        for (topic, number) in each(&partitions) {
+            if let Some(holding) = self.held.get_mut(&topic, number) {
+                holding.leaving = true;
+                revoked.push(holding.partition.clone());
+            }
+        }
+        self.revocations += 1;
+        let (id, until_us) = (self.revocations, self.clock.micros().saturating_add(self.revoke_us));
+        self.revoking = Some(Revoking { id, partitions, until_us, released: lost });
+        (self.deliver)(Output::Revoked { revocation: id, partitions: revoked, lost });
+        if lost {
+            self.end_revoke();
+        }
+    }
+
+    /// A partition has begun anew: to those above that is a loss and another assignment.
+    pub(super) fn begin_anew(&mut self, anew: Anew) {
+        let Anew { lane, lost, partition } = anew;
+        tracing::warn!(topic = &*lost.topic, number = lost.number, "the partition begins anew");
+        self.revocations += 1;
+        let revocation = self.revocations;
+        (self.deliver)(Output::Revoked { revocation, partitions: vec![lost], lost: true });
+        (self.deliver)(Output::Assigned { partitions: vec![(lane, partition)] });
+    }
+
+    /// What is stored is committed by librdkafka before it tells the group that the partitions are free.
+    pub(super) fn end_revoke(&mut self) {
+        self.store();
+        let Some(revoking) = self.revoking.take() else { return };
+        for (topic, number) in each(&revoking.partitions) {
+            if self.held.is_under_way(&topic, number) {
+                self.tallies.hurried.fetch_add(1, Relaxed);
+            }
+            self.held.remove(&topic, number);
+        }
+        let result = self.kafka.incremental_unassign(&revoking.partitions);
+        self.complain(result);
+    }
+}
+
+fn each(partitions: &TopicPartitionList) -> Vec<(String, i32)> {
+    partitions.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect()
+}
