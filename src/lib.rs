@@ -1,7 +1,7 @@
 //! Holdfast holds millions of mostly idle WebSocket and SSE connections and pushes messages down them.
 //!
 //! The crate is the server and a library: a team brings its own [`conn::auth::Authenticator`], or embeds the whole node
-//! through [`server`]. Modules are layers and import only downward; `tests/tidy.rs` checks it.
+//! through [`server`], or sends through a [`sender::Sender`]. Modules are layers and import only downward; `tests/tidy.rs` checks it.
 
 pub mod bridge;
 pub mod clock;
@@ -13,6 +13,7 @@ pub mod directory;
 pub mod kit;
 pub mod model;
 pub mod proto;
+pub mod sender;
 pub mod server;
 pub mod shard;
 #[cfg(any(test, feature = "sim"))]

@@ -5,6 +5,7 @@
 mod descriptors;
 mod fleet;
 mod memory;
+mod queue;
 mod ready;
 mod secrets;
 mod shards;
@@ -17,7 +18,7 @@ use crate::{
         thread::BridgeThread,
     },
     clock::Clock,
-    config::{Config, RegistryUrl, peer_token},
+    config::{Config, KafkaBrokers, RegistryUrl, peer_token},
     conn::{
         Settings, Shared,
         auth::{self, Authenticator, Replaceable},
@@ -30,6 +31,7 @@ use crate::{
 };
 use fleet::Fleet;
 use memory::MemoryWatch;
+use queue::QueuePart;
 use secrets::SecretWatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
@@ -63,6 +65,31 @@ pub enum Ended {
     Superseded,
 }
 
+/// What a node does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// It holds connections.
+    Serve,
+    /// It takes messages from the queue to other nodes, and holds none.
+    Process,
+}
+
+/// Runs a processor until it is told to stop. The configuration was checked by [`config::check_processor`].
+///
+/// # Errors
+/// When it cannot start.
+pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
+    // Nobody is connected: once it has left the queue there is nothing to wait for.
+    config.drain.delay_ms = 0;
+    config.limits.connections = 0;
+    config.node.shards = 0;
+    let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
+    let signals = signals()?;
+    let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
+    let node = Node::start(config, authenticator, secrets, Role::Process)?;
+    Ok(node.run(&signals))
+}
+
 /// Runs a node until it is told to stop and has drained.
 ///
 /// # Errors
@@ -71,7 +98,7 @@ pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
     let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
-    let node = Node::start(config, authenticator, secrets)?;
+    let node = Node::start(config, authenticator, secrets, Role::Serve)?;
     Ok(node.run(&signals))
 }
 
@@ -82,7 +109,7 @@ pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
 pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Ended, Box<dyn Error>> {
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
-    let node = Node::start(config, authenticator, secrets)?;
+    let node = Node::start(config, authenticator, secrets, Role::Serve)?;
     Ok(node.run(&signals))
 }
 
@@ -92,6 +119,7 @@ struct Node {
     control: ControlThread,
     router: Arc<Router>,
     fleet: Fleet,
+    queue: QueuePart,
     memory: MemoryWatch,
     secrets: SecretWatch,
     /// What other nodes call.
@@ -99,8 +127,8 @@ struct Node {
     ready_line: Option<String>,
     /// A later run has this node's name.
     superseded: bool,
-    /// Whether the last lease said that the node leaves.
-    leased_draining: bool,
+    /// What the last look at the drain has told the registry and the queue.
+    was_draining: bool,
 }
 
 /// What all threads of a node share.
@@ -170,17 +198,23 @@ impl Node {
         config: Config,
         authenticator: Arc<dyn Authenticator>,
         secrets: SecretWatch,
+        role: Role,
     ) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
         let common = Common::new(config, authenticator, journal);
         let config = &common.config;
         let internal = bind_internal(config.internal.listen)?;
-        let (nets, addresses) = shards::open_nets(config, common.clock)?;
+        let (nets, addresses) = match role {
+            Role::Serve => shards::open_nets(config, common.clock)?,
+            Role::Process => (Vec::new(), Vec::new()),
+        };
         let (mailboxes, shards) = shards::spawn(&common, nets)?;
 
         let internal_address = internal.local_addr()?;
         let address = fleet::address_of(internal_address, &config.registry.url);
         let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
+        let collapse_seed = foldhash::fast::RandomState::default();
+        let queue = queue::start(&common, &router, collapse_seed.clone())?;
         let parts = Control {
             config: config.clone(),
             router: router.clone(),
@@ -189,25 +223,26 @@ impl Node {
             stats: common.stats.clone(),
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
-            collapse_seed: foldhash::fast::RandomState::default(),
+            collapse_seed,
             peers: fleet.peers.clone(),
         };
         let control = control::spawn(internal, parts)?;
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
-        let ready_line = announce(config, &addresses, internal_address)?;
+        let ready_line = announce(config, &addresses, internal_address, queue.address())?;
         Ok(Self {
             common,
             shards,
             control,
             router,
             fleet,
+            queue,
             memory,
             secrets,
             address,
             ready_line,
             superseded: false,
-            leased_draining: false,
+            was_draining: false,
         })
     }
 
@@ -240,6 +275,7 @@ impl Node {
             }
             ticks += 1;
             self.step_down();
+            self.tell_of_drain();
             if self.advance_drain(ticks) {
                 break;
             }
@@ -268,7 +304,7 @@ impl Node {
     /// Says whether the node is to end.
     fn advance_drain(&mut self, ticks: u64) -> bool {
         let remaining = self.common.stats.connections();
-        let step = self.common.drain.advance(self.common.clock.now(), remaining);
+        let step = self.common.drain.advance(self.common.clock.now(), remaining, self.queue.has_left());
         let status = self.common.drain.status();
         self.common
             .stats
@@ -310,15 +346,36 @@ impl Node {
             self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
             self.common.stats.set_memory_pressure(pressure);
         }
-        let draining = self.common.drain.is_draining();
-        if ticks.is_multiple_of(LEASE_TICKS) || draining != self.leased_draining {
-            self.leased_draining = draining;
-            self.router.registry().renew(self.common.lease(self.address.clone()));
+        if ticks.is_multiple_of(LEASE_TICKS) {
+            self.renew();
         }
     }
 
-    /// Shards first, so that senders hear of every end; then the registry hears who has left; then the internal port.
+    /// A drain that has begun, or was taken back, is told to the registry, and to the queue: others are to take this node's
+    /// share before it refuses anybody.
+    fn tell_of_drain(&mut self) {
+        let draining = self.common.drain.is_draining();
+        if draining == self.was_draining {
+            return;
+        }
+        self.was_draining = draining;
+        if let Some(processor) = &self.queue.processor {
+            if draining { processor.leave() } else { processor.join() }
+        }
+        self.renew();
+    }
+
+    fn renew(&self) {
+        self.router.registry().renew(self.common.lease(self.address.clone()));
+    }
+
+    /// The queue first, while there is still somebody to deliver to; then the shards, so that senders hear of every end; then
+    /// the registry hears who has left; then the internal port.
     fn stop(self) {
+        if let Some(processor) = self.queue.processor {
+            processor.stop();
+        }
+        drop(self.queue.embedded);
         self.router.post_to_all(|| ToShard::Stop);
         for shard in self.shards {
             shard.join();
@@ -351,7 +408,12 @@ fn node_number(id: &str, incarnation: u64) -> u64 {
     hasher.finish()
 }
 
-fn announce(config: &Config, clients: &[SocketAddr], internal: SocketAddr) -> io::Result<Option<String>> {
+fn announce(
+    config: &Config,
+    clients: &[SocketAddr],
+    internal: SocketAddr,
+    kafka: Option<&str>,
+) -> io::Result<Option<String>> {
     let list = clients.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
     tracing::info!(
         node = config.node.id,
@@ -360,10 +422,11 @@ fn announce(config: &Config, clients: &[SocketAddr], internal: SocketAddr) -> io
         shards = config.node.shards,
         connections = config.limits.connections,
         registry = registry_of(config),
+        kafka = kafka_of(config),
         "ready"
     );
     match &config.node.ready_file {
-        Some(path) => ready::write(path, clients, internal).map(Some),
+        Some(path) => ready::write(path, clients, internal, kafka).map(Some),
         None => Ok(None),
     }
 }
@@ -372,6 +435,14 @@ fn registry_of(config: &Config) -> &'static str {
     match config.registry.url {
         RegistryUrl::Memory => "memory (this process only)",
         RegistryUrl::Redis(_) => "redis",
+    }
+}
+
+fn kafka_of(config: &Config) -> &str {
+    match &config.kafka.brokers {
+        KafkaBrokers::None => "none",
+        KafkaBrokers::Embedded => "embedded",
+        KafkaBrokers::At(brokers) => brokers,
     }
 }
 

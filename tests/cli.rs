@@ -1,7 +1,7 @@
 //! The real binary's command line: what it prints, what it refuses, how it exits.
 
 use std::{
-    io::{Read, Write},
+    io::{Read, Seek, Write},
     net::TcpListener,
     path::PathBuf,
     process::{Command, Stdio},
@@ -16,11 +16,15 @@ struct Ran {
 
 /// Runs the binary with nothing of this process's environment that it would read.
 fn run_with(env: &[(&str, &str)], args: &[&str]) -> Ran {
+    run_on(Stdio::null(), env, args)
+}
+
+fn run_on(input: Stdio, env: &[(&str, &str)], args: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLDFAST_")) {
         command.env_remove(name);
     }
-    let output = command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).output().unwrap();
+    let output = command.args(args).envs(env.iter().copied()).stdin(input).output().unwrap();
     Ran {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -30,6 +34,14 @@ fn run_with(env: &[(&str, &str)], args: &[&str]) -> Ran {
 
 fn run(args: &[&str]) -> Ran {
     run_with(&[], args)
+}
+
+/// With this for its standard input.
+fn run_reading(input: &str, args: &[&str]) -> Ran {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    run_on(file.into(), &[], args)
 }
 
 fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -176,11 +188,23 @@ fn what_is_unsafe_in_the_open_needs_a_word() {
 }
 
 #[test]
-fn what_is_not_in_this_version_is_refused_with_a_sentence() {
-    let ran = run(&["serve", "--kafka", "embedded"]);
-    assert!(ran.code == 1 && ran.err.contains("queue support is not in this version"), "{}", ran.err);
-    let ran = run(&["send", "ann", "hello"]);
-    assert!(ran.code == 2 && ran.err.contains("--direct"), "{}", ran.err);
+fn a_queue_that_is_none_is_refused_with_a_sentence() {
+    let ran = run(&["serve", "--kafka", "somewhere"]);
+    assert!(ran.code == 1 && ran.err.contains("kafka.brokers = \"somewhere\""), "{}", ran.err);
+    let brokers = ["--kafka", "127.0.0.1:9"];
+    let ran = run(&[&["process", "--registry", "memory"][..], &brokers].concat());
+    assert!(ran.code == 1 && ran.err.contains("registry.url = \"memory\""), "{}", ran.err);
+    let registry = ["process", "--registry", "redis://127.0.0.1:9"];
+    for (more, says) in [
+        (&[][..], "kafka.brokers = \"embedded\""),
+        (&["--kafka", "none"], "kafka.brokers = \"none\""),
+        (&["--kafka", "127.0.0.1:9", "--set", "kafka.process=false"], "kafka.process = \"false\""),
+    ] {
+        let ran = run(&[&registry[..], more].concat());
+        assert!(ran.code == 1 && ran.err.contains(says), "{says}: {}", ran.err);
+    }
+    let ran = run(&["serve", "--kafka", "127.0.0.1:9", "--set", "kafka.properties=no.such.property=1"]);
+    assert!(ran.code == 1 && ran.err.contains("no.such.property"), "{}", ran.err);
 }
 
 #[test]
@@ -204,7 +228,7 @@ fn usage_errors_exit_with_two_and_help_with_zero() {
     }
     let help = run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["serve", "send", "devices", "drain", "loadtest", "config", "version"] {
+    for command in ["serve", "process", "send", "devices", "drain", "loadtest", "config", "version"] {
         assert!(help.out.contains(&format!("  {command} ")), "{command} in {}", help.out);
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.out.contains("Usage: holdfast"), "{command}: {}", own.out);
@@ -266,15 +290,74 @@ fn send_says_what_became_of_the_message() {
         run_with(&[("HOLDFAST_INTERNAL_LISTEN", &address)], &["send", "--direct", "ann", "x", "--json"]);
     assert_eq!((ran.code, ran.out.contains("\"slow\"")), (1, true), "{}", ran.err);
 
-    for (status, words) in [
-        ("404 Not Found", "ann is not connected"),
-        ("401 Unauthorized", "wants a token"),
-        ("403 Forbidden", "may not"),
+    for (status, body, words) in [
+        ("404 Not Found", r#"{"id":"7","outcomes":[]}"#, "ann is not connected"),
+        ("404 Not Found", "{}", "refused the message (status 404)"),
+        ("401 Unauthorized", "{}", "wants a token"),
+        ("403 Forbidden", "{}", "may not"),
     ] {
-        let (address, _request) = node(status, "{}");
+        let (address, _request) = node(status, body);
         let ran = run(&["send", "--direct", "ann", "x", "--internal", &address]);
         assert!(ran.code == 1 && ran.err.contains(words), "{status}: {}", ran.err);
     }
+}
+
+#[test]
+fn send_asks_the_node_where_its_kafka_is() {
+    for (status, body, words) in [
+        ("200 OK", r#"{"connections":1}"#, "has no Kafka inside: name the brokers with --kafka"),
+        ("200 OK", r#"{"kafka":null}"#, "has no Kafka inside"),
+        ("403 Forbidden", r#"{"message":"role"}"#, "its role is read"),
+        ("404 Not Found", "", "name the brokers with --kafka"),
+    ] {
+        let (address, request) = node(status, body);
+        let ran = run(&["send", "ann", "hello", "--internal", &address]);
+        assert!(ran.code == 1 && ran.err.contains(words), "{status}: {}", ran.err);
+        assert!(request.join().unwrap().starts_with("GET /v1/stats HTTP/1.1"));
+    }
+    // Nobody is there; but that is where it was sent.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (address, _request) = node("200 OK", format!(r#"{{"kafka":"{nobody}"}}"#).leak());
+    let env = [("HOLDFAST_KAFKA_BROKERS", "embedded"), ("HOLDFAST_INTERNAL_LISTEN", &address)];
+    let ran = run_with(&env, &["send", "ann", "hello", "--timeout", "300ms"]);
+    assert!(ran.code == 1 && ran.err.contains("Kafka did not take the message"), "{}", ran.err);
+    let ran = run_with(&[("HOLDFAST_KAFKA_BROKERS", "none")], &["send", "ann", "hello"]);
+    assert!(ran.code == 1 && ran.err.contains("use --direct"), "{}", ran.err);
+}
+
+#[test]
+fn what_kafka_cannot_tell_is_a_usage_error() {
+    for (args, words) in [
+        (&["ann", "x", "--wait", "ack"][..], "--wait needs --direct"),
+        (&["--lines", "--direct", "--wait", "ack"], "--wait and --timeout are for one message"),
+        (&["ann", "x", "--direct", "--kafka", "a:1"], "cannot be used with"),
+        (&["ann", "x", "--direct", "--property", "a=b"], "cannot be used with"),
+        (&["ann", "x", "--lines"], "cannot be used with"),
+        (&["ann", "x", "--file", "y"], "cannot be used with"),
+        (&["ann", "x", "--rate", "5/s"], "--lines"),
+        (&["--lines", "--rate", "0/s"], "100/s or 100/m"),
+        (&["--lines", "--id", "m-1"], "cannot be used with"),
+    ] {
+        let ran = run(&[&["send"], args].concat());
+        assert!(ran.code == 2 && ran.err.contains(words), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn lines_are_sent_in_batches_and_summed_up() {
+    let (address, request) = node("200 OK", r#"{"id":"1","outcomes":[]}"#);
+    let lines = "{\"user\":\"ann\",\"json\":[1]}\nnonsense\n";
+    let ran = run_reading(lines, &["send", "--direct", "--lines", "--ttl", "1h", "--internal", &address]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, "sent 1, delivered 0, dropped 1, bad 1\n"), "{}", ran.err);
+    assert!(ran.err.contains("holdfast: for ann: the user is not connected\n"), "{}", ran.err);
+    assert!(ran.err.contains("holdfast: message 2: expected USER BODY"), "{}", ran.err);
+    let request = request.join().unwrap();
+    assert!(request.starts_with("POST /v1/messages HTTP/1.1"), "{request}");
+    let sent = request.split_once("\r\n\r\n").unwrap().1;
+    assert!(
+        sent.starts_with("{\"user\":\"ann\",\"ttl\":\"3599") && sent.ends_with("\"json\":[1]}\n"),
+        "{sent}"
+    );
 }
 
 #[test]
@@ -309,7 +392,9 @@ fn a_drain_is_begun_watched_and_called_back() {
 #[test]
 fn nothing_listening_is_said() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    for args in [&["send", "--direct", "ann", "x"][..], &["devices", "ann"], &["drain"]] {
+    for args in
+        [&["send", "--direct", "ann", "x"][..], &["send", "ann", "x"], &["devices", "ann"], &["drain"]]
+    {
         let ran = run(&[args, &["--internal", &address]].concat());
         assert!(ran.code == 1 && ran.err.contains("nothing listens at"), "{args:?}: {}", ran.err);
     }

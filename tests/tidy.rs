@@ -26,7 +26,8 @@ const LAYERS: Layers = &[
         "server",
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
-    ("commands", &["config", "server"]),
+    ("sender", &["model", "clock", "config", "bridge"]),
+    ("commands", &["clock", "config", "server", "sender"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
 
@@ -64,7 +65,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("flate2", &["proto/", "sim/"]),
     ("jsonwebtoken", &["conn/auth/"]),
     ("clap", &["commands/"]),
-    ("ureq", &["commands/"]),
+    ("ureq", &["sender/http.rs"]),
+    ("indicatif", &["commands/send/"]),
     ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs"]),
     ("rlimit", &["server/"]),
     ("redis", &["bridge/store/"]),

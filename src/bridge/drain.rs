@@ -10,6 +10,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+/// How long a drain without a delay waits for the consumer group, ms. It takes some tens; a broker that is away must not hold
+/// up a node.
+const LEAVE_QUEUE_MS: u64 = 2_000;
+
 /// Who asked for a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DrainOrigin {
@@ -146,8 +150,9 @@ impl DrainSwitch {
         }
     }
 
-    /// Moves on to `now` with so many connections left. To be called several times a second.
-    pub fn advance(&self, now: Now, remaining: u64) -> DrainStep {
+    /// Moves on to `now` with so many connections left. `has_left_queue`: others take this node's share of the queue, which
+    /// is waited for before connections are refused. To be called several times a second.
+    pub fn advance(&self, now: Now, remaining: u64, has_left_queue: bool) -> DrainStep {
         let mut state = self.lock();
         state.now_ms = now.millis();
         state.remaining = remaining;
@@ -155,8 +160,12 @@ impl DrainSwitch {
             return DrainStep::Resume;
         }
         let elapsed_ms = state.now_ms.saturating_sub(state.began_ms);
+        let delay_ms = match has_left_queue {
+            true => self.config.delay_ms,
+            false => self.config.delay_ms.max(LEAVE_QUEUE_MS),
+        };
         match state.phase {
-            DrainPhase::Delay if elapsed_ms >= self.config.delay_ms => {
+            DrainPhase::Delay if elapsed_ms >= delay_ms => {
                 let paced_ms = remaining.saturating_mul(1_000) / self.config.rate.max(1);
                 state.window_ms = self.config.window_ms.max(paced_ms);
                 state.phase = DrainPhase::Leaving;
@@ -194,26 +203,37 @@ mod tests {
     #[test]
     fn it_delays_then_leaves_then_finishes_when_nothing_is_left() {
         let drain = DrainSwitch::new(CONFIG, 4_000);
-        assert_eq!(drain.advance(at(1_000), 10), DrainStep::Wait);
+        assert_eq!(drain.advance(at(1_000), 10, true), DrainStep::Wait);
         let start = || drain.start(DrainOrigin::Signal, at(1_100), 11);
         assert!(start() && !start());
         assert_eq!((drain.status().connections, drain.status().elapsed_ms), (11, 0));
         assert!(drain.is_draining());
-        assert_eq!(drain.advance(at(6_099), 10), DrainStep::Wait);
-        assert_eq!(drain.advance(at(6_100), 10), DrainStep::Leave { window_ms: 30_000 });
-        assert_eq!(drain.advance(at(6_150), 1), DrainStep::Wait);
-        assert_eq!(drain.advance(at(6_200), 0), DrainStep::Finish);
+        assert_eq!(drain.advance(at(6_099), 10, true), DrainStep::Wait);
+        assert_eq!(drain.advance(at(6_100), 10, true), DrainStep::Leave { window_ms: 30_000 });
+        assert_eq!(drain.advance(at(6_150), 1, true), DrainStep::Wait);
+        assert_eq!(drain.advance(at(6_200), 0, true), DrainStep::Finish);
         assert_eq!(drain.status().phase, DrainPhase::Done);
         assert_eq!(drain.status().connections, 11);
+    }
+
+    #[test]
+    fn it_leaves_the_queue_first_but_does_not_wait_for_ever() {
+        let drain = DrainSwitch::new(config::Drain { delay_ms: 0, ..CONFIG }, 4_000);
+        drain.start(DrainOrigin::Signal, at(0), 5);
+        assert_eq!(drain.advance(at(100), 5, false), DrainStep::Wait);
+        assert_eq!(drain.advance(at(2_000), 5, false), DrainStep::Leave { window_ms: 30_000 });
+        let drain = DrainSwitch::new(config::Drain { delay_ms: 0, ..CONFIG }, 4_000);
+        drain.start(DrainOrigin::Signal, at(0), 5);
+        assert_eq!(drain.advance(at(100), 5, true), DrainStep::Leave { window_ms: 30_000 });
     }
 
     #[test]
     fn it_ends_at_the_latest_after_delay_and_window_and_grace() {
         let drain = DrainSwitch::new(CONFIG, 4_000);
         drain.start(DrainOrigin::Signal, at(0), 0);
-        assert_eq!(drain.advance(at(5_000), 1_000_000), DrainStep::Leave { window_ms: 200_000 });
-        assert_eq!(drain.advance(at(208_999), 1), DrainStep::Wait);
-        assert_eq!(drain.advance(at(209_000), 1), DrainStep::Finish);
+        assert_eq!(drain.advance(at(5_000), 1_000_000, true), DrainStep::Leave { window_ms: 200_000 });
+        assert_eq!(drain.advance(at(208_999), 1, true), DrainStep::Wait);
+        assert_eq!(drain.advance(at(209_000), 1, true), DrainStep::Finish);
     }
 
     #[test]
@@ -222,8 +242,8 @@ mod tests {
         assert!(!drain.cancel());
         drain.start(DrainOrigin::Api, at(0), 0);
         assert!(drain.cancel() && !drain.is_draining());
-        assert_eq!(drain.advance(at(1), 3), DrainStep::Resume);
-        assert_eq!(drain.advance(at(2), 3), DrainStep::Wait);
+        assert_eq!(drain.advance(at(1), 3, true), DrainStep::Resume);
+        assert_eq!(drain.advance(at(2), 3, true), DrainStep::Wait);
         drain.start(DrainOrigin::Api, at(0), 0);
         assert!(drain.start(DrainOrigin::Signal, at(0), 0), "a signal takes it over");
         assert!(!drain.cancel());

@@ -7,6 +7,7 @@ pub mod core;
 pub mod drain;
 pub mod format;
 pub mod peers;
+pub mod processor;
 pub mod push;
 pub mod queue;
 pub mod registrar;

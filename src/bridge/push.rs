@@ -144,7 +144,7 @@ impl Push {
     /// What keeps a message that is settled from having gone to everybody, and may be over soon.
     pub fn obstacle(&self) -> Option<Obstacle> {
         let inner = self.inner.as_ref()?;
-        if inner.unknown.is_some() {
+        if inner.unknown.is_some() && inner.targets.is_empty() {
             Some(Obstacle::Registry)
         } else if inner.unreached().next().is_some() {
             Some(Obstacle::Node)
@@ -188,7 +188,7 @@ impl Push {
 /// See [`Push::obstacle`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Obstacle {
-    /// The registry does not answer: there may be devices that were not found.
+    /// The registry does not answer, and no device is known. Where one is, it is served, and the others count as unknown.
     Registry,
     /// A node, or a shard, could not take the message.
     Node,

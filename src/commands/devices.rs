@@ -2,9 +2,10 @@
 
 use super::{
     DONE,
-    client::{Answer, Client, Failure, NodeAddress, escaped, table},
+    client::{NodeAddress, table},
     fail, print,
 };
+use crate::sender::http::{Answer, Client, Failure, escaped};
 use serde_json::Value;
 use std::time::Duration;
 

@@ -1,10 +1,7 @@
 //! `holdfast drain`: asks a node to leave, watches it, or calls it back.
 
-use super::{
-    DONE,
-    client::{Answer, Client, Failure, NodeAddress},
-    fail, print,
-};
+use super::{DONE, client::NodeAddress, fail, print};
+use crate::sender::http::{Answer, Client, Failure};
 use serde_json::Value;
 use std::{thread::sleep, time::Duration};
 
@@ -70,7 +67,9 @@ fn watch(args: &Args, client: &Client) -> i32 {
     loop {
         let answer = match client.ask("GET", "/v1/drain", None) {
             Ok(answer) => answer,
-            Err(Failure::Unreachable(_)) => return print(&format!("{} is gone\n", client.address())),
+            Err(Failure::Unreachable(_) | Failure::Closed(_)) => {
+                return print(&format!("{} is gone\n", client.address()));
+            }
             Err(failure) => return fail(failure.text()),
         };
         if answer.status != 200 {

@@ -8,6 +8,7 @@ mod devices;
 mod drain;
 mod loadtest;
 mod node_args;
+mod process;
 mod send;
 mod serve;
 mod version;
@@ -35,13 +36,14 @@ const EXAMPLES: &str = "\
 Try it on one machine:
   holdfast serve                                  a node
   curl -N 'http://127.0.0.1:7001/sse?user=ann'    a client, in a second terminal
-  holdfast send --direct ann 'hello'              a message to it, in a third
+  holdfast send ann 'hello'                       a message to it, in a third
 
 Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
     Drain(drain::Args),
@@ -63,6 +65,7 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Serve(args) => serve::main(&args),
+        Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
         Command::Drain(args) => drain::main(&args),

@@ -2,7 +2,7 @@
 
 use super::{DONE, FAILED, fail, node_args::NodeArgs};
 use crate::{
-    config::{self, Config, logging},
+    config::{self, logging},
     server::Ended,
 };
 
@@ -34,11 +34,12 @@ pub fn main(args: &Args) -> i32 {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    run(config)
+    exit_code(crate::server::run(config))
 }
 
-fn run(config: Config) -> i32 {
-    match crate::server::run(config) {
+/// What a node's end means to whoever has started it.
+pub fn exit_code(ended: Result<Ended, Box<dyn std::error::Error>>) -> i32 {
+    match ended {
         Ok(Ended::Drained) => DONE,
         Ok(Ended::CutShort | Ended::Superseded) => FAILED,
         Err(error) => {

@@ -5,7 +5,7 @@ use super::{
     KafkaBrokers, Lifetime, Limits, Log, Node, Registry, RegistryUrl, Role, Secret, Token, Warning,
     duration::format_ms,
     kind::{DURATION_MS_MAX, quoted},
-    load::{Layers, Sources},
+    load::{Layers, Origin, Sources},
     peer_token, raw,
     redis_url::{Kind, Target},
     words,
@@ -41,6 +41,33 @@ pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>)
     };
     checker.exposure(&config)?;
     Ok((config, checker.warnings))
+}
+
+/// Checks what a processor needs beyond that: a queue and a registry that it shares with nodes.
+///
+/// # Errors
+/// When it would have nothing to do, or nowhere to deliver to.
+pub fn check_processor(config: &Config) -> Result<(), ConfigError> {
+    let refuse = |key: &str, value: &str, problem: &str| {
+        let origin = Origin::Default;
+        Err(ConfigError::Value { key: key.into(), value: quoted(value), problem: problem.into(), origin })
+    };
+    if config.registry.url == RegistryUrl::Memory {
+        let problem = "a processor finds connections in the registry of the fleet; expected redis://…";
+        return refuse("registry.url", "memory", problem);
+    }
+    match &config.kafka.brokers {
+        KafkaBrokers::At(_) if !config.kafka.process => {
+            refuse("kafka.process", "false", "a processor does nothing else; expected true")
+        }
+        KafkaBrokers::At(_) => Ok(()),
+        KafkaBrokers::Embedded => {
+            refuse("kafka.brokers", "embedded", "nobody else could reach it; expected host:port of Kafka")
+        }
+        KafkaBrokers::None => {
+            refuse("kafka.brokers", "none", "a processor does nothing else; expected host:port of Kafka")
+        }
+    }
 }
 
 struct Checker {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     bridge::{drain::DrainOrigin, registry::Health},
+    config::KafkaBrokers,
     stats,
 };
 use hyper::{Method, Response, StatusCode, http::request::Parts};
@@ -27,9 +28,13 @@ pub fn readyz(app: &App) -> Response<Reply> {
     if app.control.drain.is_draining() {
         return ready(false, "draining");
     }
+    let (config, kafka) = (&app.control.config.kafka, &app.control.stats.kafka);
+    let has_queue = config.process && config.brokers != KafkaBrokers::None;
     match app.control.router.registry().health() {
-        Health::Ready => ready(true, "ok"),
         Health::Starting => ready(false, "the registry has not answered yet"),
+        _ if has_queue && !kafka.has_answered() => ready(false, "Kafka has not answered yet"),
+        Health::Ready if has_queue && !kafka.is_up() => ready(true, "kafka: it does not answer"),
+        Health::Ready => ready(true, "ok"),
         // The node serves what it knows: to take it out of the balancer would help nobody.
         Health::Degraded(fault) => ready(true, &format!("registry: {fault}")),
     }

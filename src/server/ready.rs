@@ -6,11 +6,22 @@ use std::{io, net::SocketAddr, path::Path};
 ///
 /// # Errors
 /// When the directory cannot be written.
-pub fn write(path: &Path, clients: &[SocketAddr], internal: SocketAddr) -> io::Result<String> {
-    let line = serde_json::json!({
-        "clients": clients.first().map(SocketAddr::to_string),
-        "internal": internal.to_string(),
-    });
+pub fn write(
+    path: &Path,
+    clients: &[SocketAddr],
+    internal: SocketAddr,
+    kafka: Option<&str>,
+) -> io::Result<String> {
+    let mut places = serde_json::Map::new();
+    // A processor has no clients, and only an embedded broker is here.
+    if let Some(first) = clients.first() {
+        places.insert("clients".to_owned(), first.to_string().into());
+    }
+    places.insert("internal".to_owned(), internal.to_string().into());
+    if let Some(kafka) = kafka {
+        places.insert("kafka".to_owned(), kafka.into());
+    }
+    let line = serde_json::Value::Object(places);
     let line = format!("{line}\n");
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));

@@ -133,7 +133,7 @@ impl Simulation {
     /// What the server's own thread does several times a second.
     fn advance_drain(&mut self) {
         let (now, open) = (self.rig.world.borrow().now(), self.rig.stats.connections());
-        match self.rig.drain.advance(now, open) {
+        match self.rig.drain.advance(now, open, true) {
             DrainStep::Wait | DrainStep::Finish => {}
             DrainStep::Leave { window_ms } => {
                 self.settle();

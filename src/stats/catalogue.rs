@@ -148,6 +148,26 @@ catalogue! {
     PEER_MESSAGES = counter("holdfast_peer_messages_total", "messages", &["result"], "Messages handed to other nodes: answered, or failed without an answer.");
     /// `holdfast_kafka_lag`
     KAFKA_LAG = gauge("holdfast_kafka_lag", "messages", &["lane"], "Messages in the queue that this node has yet to read; 0 where there is no queue.");
+    /// `holdfast_kafka_up`
+    KAFKA_UP = gauge("holdfast_kafka_up", "brokers", &[], "1 while a broker of the queue is connected.");
+    /// `holdfast_kafka_partitions`
+    KAFKA_PARTITIONS = gauge("holdfast_kafka_partitions", "partitions", &[], "Partitions of the queue that this node holds.");
+    /// `holdfast_kafka_records_total`
+    KAFKA_RECORDS = counter("holdfast_kafka_records_total", "records", &["lane"], "Records that this node has taken from the queue.");
+    /// `holdfast_kafka_rejected_total`
+    KAFKA_REJECTED = counter("holdfast_kafka_rejected_total", "records", &["reason"], "Records that could not be read: no_key, key, header, body, too_large.");
+    /// `holdfast_kafka_wait_seconds`
+    KAFKA_WAIT_SECONDS = histogram("holdfast_kafka_wait_seconds", &["lane"], "From when a record was made to when this node took it.");
+    /// `holdfast_kafka_parked`
+    KAFKA_PARKED = gauge("holdfast_kafka_parked", "messages", &["lane"], "Messages that wait for the registry to answer.");
+    /// `holdfast_kafka_retries_total`
+    KAFKA_RETRIES = counter("holdfast_kafka_retries_total", "attempts", &[], "Attempts to deliver a message whose node could not be reached before.");
+    /// `holdfast_kafka_reports_total`
+    KAFKA_REPORTS = counter("holdfast_kafka_reports_total", "records", &["result"], "Statuses and dead letters: written, or lost.");
+    /// `holdfast_kafka_paused`
+    KAFKA_PAUSED = gauge("holdfast_kafka_paused", "lanes", &["lane"], "1 while the lane is paused.");
+    /// `holdfast_kafka_skipped_total`
+    KAFKA_SKIPPED = counter("holdfast_kafka_skipped_total", "records", &[], "Offsets that skips have left out.");
     /// `holdfast_drain_phase`
     DRAIN_PHASE = gauge("holdfast_drain_phase", "phase", &[], "0: serving, 1: draining but still accepting, 2: asking connections to leave, 3: done.");
     /// `holdfast_drain_remaining`

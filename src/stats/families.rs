@@ -53,6 +53,7 @@ impl Family {
 pub(super) fn collect(node: &NodeStats) -> Vec<Family> {
     let mut families = connections(node);
     families.extend(messages(node));
+    families.extend(queue(node));
     families.extend(loops(node));
     families.extend(around(node));
     let place = |family: &Family| names::ALL.iter().position(|metric| metric.name == family.metric.name);
@@ -106,6 +107,31 @@ fn messages(node: &NodeStats) -> Vec<Family> {
     ]
 }
 
+fn queue(node: &NodeStats) -> Vec<Family> {
+    let kafka = &node.kafka;
+    let (written, lost) = kafka.reports();
+    let wait = |lane: Lane| Times::of(kafka.wait.get(usize::from(lane.0)));
+    vec![
+        Family::whole(names::KAFKA_UP, u64::from(kafka.is_up())),
+        Family::whole(names::KAFKA_PARTITIONS, kafka.partitions()),
+        Family::by_lane(names::KAFKA_LAG, node, |lane| Value::Whole(node.kafka_lag(lane))),
+        Family::by_lane(names::KAFKA_RECORDS, node, |lane| Value::Whole(kafka.records_of(lane))),
+        Family::by_lane(names::KAFKA_WAIT_SECONDS, node, |lane| Value::Times(wait(lane))),
+        Family::by_lane(names::KAFKA_PARKED, node, |lane| Value::Whole(kafka.parked(lane))),
+        Family::by_lane(names::KAFKA_PAUSED, node, |lane| Value::Whole(u64::from(kafka.is_paused(lane)))),
+        Family::labelled(
+            names::KAFKA_REJECTED,
+            kafka.rejections().map(|(reason, count)| (reason, Value::Whole(count))),
+        ),
+        Family::whole(names::KAFKA_RETRIES, kafka.retries()),
+        Family::labelled(
+            names::KAFKA_REPORTS,
+            [("written", Value::Whole(written)), ("lost", Value::Whole(lost))],
+        ),
+        Family::whole(names::KAFKA_SKIPPED, kafka.skips()),
+    ]
+}
+
 fn loops(node: &NodeStats) -> Vec<Family> {
     vec![
         Family::whole(names::TIMERS, sum(node, |shard| shard.wheel_len.value())),
@@ -143,7 +169,6 @@ fn around(node: &NodeStats) -> Vec<Family> {
             names::PEER_MESSAGES,
             [("answered", Value::Whole(peers.answered)), ("failed", Value::Whole(peers.failed))],
         ),
-        Family::by_lane(names::KAFKA_LAG, node, |lane| Value::Whole(node.kafka_lag(lane))),
         Family::whole(names::DRAIN_PHASE, node.drain_phase() as u64),
         Family::whole(names::DRAIN_REMAINING, node.drain_remaining()),
         Family::whole(names::MEMORY_PRESSURE, node.memory_pressure()),

@@ -6,7 +6,7 @@ use super::{
     node::REGISTRY_OPERATIONS,
     timing::Times,
 };
-use crate::model::{Outcome, Protocol};
+use crate::model::{Lane, Outcome, Protocol};
 use serde_json::{Map, Value, json};
 
 impl NodeStats {
@@ -34,6 +34,7 @@ impl NodeStats {
             "latency_ms": latencies(self),
             "kafka_lag": self.lanes().map(|(lane, name)| (name.to_owned(), self.kafka_lag(lane).into()))
                 .collect::<Map<_, _>>(),
+            "kafka": queue(self),
             "drain": { "phase": self.drain_phase().label(), "remaining": self.drain_remaining() },
             "memory": {
                 "resident": memory.resident,
@@ -54,6 +55,30 @@ fn connections(node: &NodeStats) -> Value {
     let mut all: Map<String, Value> = Protocol::ALL.into_iter().map(of).collect();
     all.insert("total".to_owned(), node.connections().into());
     Value::Object(all)
+}
+
+fn queue(node: &NodeStats) -> Value {
+    let kafka = &node.kafka;
+    let (written, lost) = kafka.reports();
+    let lane = |(lane, name): (Lane, &str)| {
+        let row = json!({
+            "lag": node.kafka_lag(lane),
+            "records": kafka.records_of(lane),
+            "parked": kafka.parked(lane),
+            "paused": kafka.is_paused(lane),
+        });
+        (name.to_owned(), row)
+    };
+    json!({
+        "embedded": kafka.embedded(),
+        "up": kafka.is_up(),
+        "partitions": kafka.partitions(),
+        "lanes": node.lanes().map(lane).collect::<Map<_, _>>(),
+        "rejected": kafka.rejections().map(|(reason, count)| (reason.to_owned(), count.into())).collect::<Map<_, _>>(),
+        "retries": kafka.retries(),
+        "skipped": kafka.skips(),
+        "reports": { "written": written, "lost": lost },
+    })
 }
 
 fn handshakes(node: &NodeStats) -> Value {

@@ -2,9 +2,12 @@
 
 use super::timing::Timing;
 use crate::model::{Lane, lane::LANES_MAX};
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+use std::sync::{
+    OnceLock,
+    atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 /// Why a record was refused, by number: the label of `holdfast_kafka_rejected_total`.
@@ -13,9 +16,9 @@ pub const REJECTED: [&str; 5] = ["no_key", "key", "header", "body", "too_large"]
 /// See the module.
 #[derive(Debug)]
 pub struct KafkaStats {
+    embedded: OnceLock<String>,
     up: AtomicBool,
     has_answered: AtomicBool,
-    member: AtomicBool,
     partitions: AtomicU64,
     records: [AtomicU64; LANES_MAX],
     parked: [AtomicU64; LANES_MAX],
@@ -31,9 +34,9 @@ pub struct KafkaStats {
 impl Default for KafkaStats {
     fn default() -> Self {
         Self {
+            embedded: OnceLock::new(),
             up: AtomicBool::new(false),
             has_answered: AtomicBool::new(false),
-            member: AtomicBool::new(false),
             partitions: AtomicU64::new(0),
             records: Default::default(),
             parked: Default::default(),
@@ -49,17 +52,22 @@ impl Default for KafkaStats {
 }
 
 impl KafkaStats {
+    /// Where the broker inside the process listens. Only the first call counts.
+    pub fn set_embedded(&self, address: &str) {
+        let _ = self.embedded.set(address.to_owned());
+    }
+
+    /// Where the broker inside the process listens, if there is one.
+    pub fn embedded(&self) -> Option<&str> {
+        self.embedded.get().map(String::as_str)
+    }
+
     /// Whether a broker is connected.
     pub fn set_up(&self, up: bool) {
         self.up.store(up, Relaxed);
         if up {
             self.has_answered.store(true, Release);
         }
-    }
-
-    /// Whether this node belongs to the group.
-    pub fn set_member(&self, member: bool) {
-        self.member.store(member, Release);
     }
 
     /// Partitions that this node holds.
@@ -124,11 +132,6 @@ impl KafkaStats {
     /// Whether a broker was ever connected.
     pub fn has_answered(&self) -> bool {
         self.has_answered.load(Acquire)
-    }
-
-    /// Whether this node belongs to the group.
-    pub fn is_member(&self) -> bool {
-        self.member.load(Acquire)
     }
 
     /// Partitions that this node holds.

@@ -8,6 +8,7 @@ pub mod catalogue;
 mod families;
 mod fleet;
 mod json;
+mod kafka;
 mod memory;
 mod node;
 mod render;
@@ -15,6 +16,7 @@ mod shard;
 mod timing;
 
 pub use fleet::{FleetStats, PeersState, RegistryState};
+pub use kafka::KafkaStats;
 pub use memory::Memory;
 pub use node::{BuildInfo, DrainPhase, NodeStats, Pressure, REGISTRY_OPERATIONS};
 pub use render::CONTENT_TYPE;

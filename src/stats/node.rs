@@ -1,6 +1,6 @@
 //! What the node counts as a whole, and the way to each shard's counters.
 
-use super::{FleetStats, Memory, ShardStats, timing::Timing};
+use super::{FleetStats, KafkaStats, Memory, ShardStats, timing::Timing};
 use crate::model::{Lane, Lanes, Outcome, lane::LANES_MAX};
 use std::sync::{
     Arc, OnceLock,
@@ -78,6 +78,8 @@ pub struct NodeStats {
     messages: [[AtomicU64; Outcome::ALL.len()]; LANES_MAX],
     /// What is counted of the registry and of other nodes.
     pub fleet: FleetStats,
+    /// What is counted of the queue.
+    pub kafka: KafkaStats,
     pub(super) registry: [Timing; REGISTRY_OPERATIONS.len()],
     kafka_lag: [AtomicU64; LANES_MAX],
     capacity: AtomicU64,
@@ -99,6 +101,7 @@ impl NodeStats {
             shards: (0..shards).map(|_| Arc::new(ShardStats::new(lanes.len()))).collect(),
             messages: std::array::from_fn(|_| Default::default()),
             fleet: FleetStats::default(),
+            kafka: KafkaStats::default(),
             registry: std::array::from_fn(|_| Timing::new()),
             kafka_lag: Default::default(),
             capacity: AtomicU64::new(0),

@@ -25,20 +25,21 @@ pub struct Node {
     folder: TempDir,
     /// Its name in the fleet.
     pub id: String,
-    /// The client port; port 0 where it has none.
+    /// The client port.
     pub clients: SocketAddr,
     /// The internal port.
     pub internal: SocketAddr,
-    /// The embedded broker, if it has one.
+    /// The port of the broker inside it, if there is one.
     pub kafka: Option<String>,
 }
 
 /// How a node is started.
 pub struct Plan {
     program: PathBuf,
-    role: &'static str,
     id: String,
     registry: Option<String>,
+    kafka: String,
+    role: &'static str,
     environment: Vec<(String, String)>,
     sets: Vec<String>,
     shards: usize,
@@ -53,9 +54,10 @@ impl Plan {
     pub fn new(sets: &[&str]) -> Self {
         Self {
             program: env!("CARGO_BIN_EXE_holdfast").into(),
-            role: "serve",
             id: "node-1".to_owned(),
             registry: None,
+            kafka: "none".to_owned(),
+            role: "serve",
             environment: Vec::new(),
             sets: sets.iter().map(|&set| set.to_owned()).collect(),
             shards: 1,
@@ -71,13 +73,6 @@ impl Plan {
         self
     }
 
-    /// A processor, which has no clients.
-    pub fn process(mut self) -> Self {
-        self.role = "process";
-        self.clients_at.clear();
-        self
-    }
-
     /// Another name than `node-1`.
     pub fn id(mut self, id: &str) -> Self {
         self.id = id.to_owned();
@@ -87,6 +82,18 @@ impl Plan {
     /// In the fleet that has this registry.
     pub fn registry(mut self, url: &str) -> Self {
         self.registry = Some(url.to_owned());
+        self
+    }
+
+    /// With this queue; else there is none.
+    pub fn kafka(mut self, brokers: &str) -> Self {
+        self.kafka = brokers.to_owned();
+        self
+    }
+
+    /// A processor, which has no clients.
+    pub fn processor(mut self) -> Self {
+        self.role = "process";
         self
     }
 
@@ -137,7 +144,7 @@ impl Plan {
             }
         };
         without_our_environment(&mut command);
-        command.arg(self.role);
+        command.args([self.role, "--kafka", &self.kafka]);
         for address in &self.clients_at {
             command.args(["--clients", address]);
         }
@@ -146,10 +153,7 @@ impl Plan {
             command.args(["--registry", url]);
         }
         command.envs(self.environment);
-        if !self.clients_at.is_empty() {
-            command.arg("--shards").arg(self.shards.to_string());
-        }
-        command.arg("--ready-file").arg(&ready);
+        command.arg("--shards").arg(self.shards.to_string()).arg("--ready-file").arg(&ready);
         // What the host's other programs use must not change what a test sees.
         command.args(["--set", "limits.memory=off"]);
         for set in &self.sets {
@@ -169,11 +173,11 @@ fn ready_node(mut child: Child, folder: TempDir, id: &str) -> Node {
         fs::read_to_string(&ready).ok()
     });
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let text = |name: &str| value[name].as_str();
-    let clients = text("clients").unwrap_or(ANY_PORT).parse().unwrap();
-    let internal = text("internal").unwrap().parse().unwrap();
-    let kafka = text("kafka").map(str::to_owned);
-    Node { child, folder, id: id.to_owned(), clients, internal, kafka }
+    let address = |name: &str| value[name].as_str().map(|address| address.parse().unwrap());
+    // A processor has none; nobody connects to it.
+    let clients = address("clients").unwrap_or_else(|| ([127, 0, 0, 1], 9).into());
+    let kafka = value["kafka"].as_str().map(str::to_owned);
+    Node { child, folder, id: id.to_owned(), clients, internal: address("internal").unwrap(), kafka }
 }
 
 /// A configuration in this process's environment is not that of the nodes under test.

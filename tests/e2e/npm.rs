@@ -21,9 +21,14 @@ static MODULES: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(VARI
 
 /// Runs an ECMAScript module with arguments, and gives what it printed. A script that fails fails the test.
 pub fn run(script: &str, arguments: &[&str]) -> String {
+    run_alone(&format!("{PRELUDE}{script}"), arguments)
+}
+
+/// The same without the words that the clients of a node share.
+pub fn run_alone(script: &str, arguments: &[&str]) -> String {
     let mut node = Command::new("node");
     // Packages are looked for from the working directory on.
-    node.current_dir(&*MODULES).args(["--input-type=module", "-e"]).arg(format!("{PRELUDE}{script}"));
+    node.current_dir(&*MODULES).args(["--input-type=module", "-e"]).arg(script);
     let output = node.arg("--").args(arguments).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|fault| panic!("node: {fault}: install nodejs"));
     let error = String::from_utf8_lossy(&output.stderr);

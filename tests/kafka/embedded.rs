@@ -14,7 +14,7 @@ use std::time::Instant;
 
 #[test]
 fn one_node_is_the_whole_path() {
-    let node = Plan::new(&["kafka.status_topic=status"]).start();
+    let node = Plan::new(&["kafka.status_topic=status"]).kafka("embedded").start();
     let broker = node.kafka.clone().expect("a broker inside");
     let log = node.log();
     assert_eq!(log.matches("embedded").count(), 1, "what it is is said once: {log}");

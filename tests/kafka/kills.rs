@@ -2,7 +2,7 @@
 
 use crate::{
     load::now_ms,
-    site::{Site, plan, sets, shared},
+    site::{Site, plan, shared},
 };
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,8 @@ fn a_node_is_killed_in_mid_batch() {
     assert_was_in_the_middle(&site, killed_ms);
     // It comes back under its name, and takes its part in order.
     site.fleet.nodes[2].wait_end();
-    let all = sets(&brokers.addresses(), site.test);
-    site.fleet.nodes[2] = plan("node-3", &site.fleet.registry.url(), &all, &[]).start();
+    let url = site.fleet.registry.url();
+    site.fleet.nodes[2] = plan("node-3", &url, &brokers.addresses(), site.test, &[]).start();
     site.traffic.open(2, site.fleet.node(2));
     site.fleet.wait_whole();
     site.wait_heard();

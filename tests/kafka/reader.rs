@@ -141,6 +141,23 @@ pub fn consumer(brokers: &str, topics: &[String]) -> BaseConsumer<Quiet> {
     consumer
 }
 
+/// How many records of a topic, from its beginning on, a group has committed.
+pub fn committed(brokers: &str, group: &str, topic: &str) -> usize {
+    let consumer: BaseConsumer<Quiet> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", group)
+        .create_with_context(Quiet)
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition(topic, partition.id());
+    }
+    let list = consumer.committed_offsets(list, PATIENCE).unwrap();
+    let offsets = list.elements().iter().map(|it| it.offset()).collect::<Vec<_>>();
+    offsets.iter().map(|it| if let Offset::Offset(at) = it { *at as usize } else { 0 }).sum()
+}
+
 impl Reader {
     /// From the beginning of a topic.
     pub fn start(brokers: &str, topic: &str) -> Self {

@@ -73,12 +73,12 @@ fn a_message_reaches_its_user_in_whatever_region() {
     }
     let registries = [Server::start(&[]), Server::start(&[])];
     let node = |at: usize| {
-        let sets = [
-            format!("kafka.brokers={}", brokers[at].addresses()),
-            format!("node.region={}", NAMES[at]),
-            "kafka.status_topic=status".to_owned(),
-        ];
-        Plan::new(&sets.each_ref().map(String::as_str)).id(NAMES[at]).registry(&registries[at].url()).start()
+        let sets = [format!("node.region={}", NAMES[at]), "kafka.status_topic=status".to_owned()];
+        Plan::new(&sets.each_ref().map(String::as_str))
+            .id(NAMES[at])
+            .registry(&registries[at].url())
+            .kafka(&brokers[at].addresses())
+            .start()
     };
     // One fleet for its devices, which connect to whichever region; the nodes know nothing of each other.
     let fleet = Fleet { registry: Registry::Memory, nodes: vec![node(0), node(1)], silent: None };

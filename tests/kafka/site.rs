@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Of each topic.
-const PARTITIONS: usize = 4;
+const PARTITIONS: i32 = 4;
 /// Messages that are produced when all is well again, for each user.
 const CALM: usize = 6;
 /// After the last outcome: what comes twice comes by then.
@@ -52,11 +52,10 @@ pub struct Site {
     moment: (Instant, i64),
 }
 
-/// What all nodes of a test are told.
-pub fn sets(addresses: &str, test: &str) -> Vec<String> {
+/// What all nodes of a test are told, besides where the brokers are.
+fn sets(test: &str) -> Vec<String> {
     let mut sets: Vec<String> = SETS.map(str::to_owned).into();
     sets.extend([
-        format!("kafka.brokers={addresses}"),
         format!("kafka.group={test}"),
         format!("kafka.status_topic={test}.status"),
         format!("kafka.dead_letter={test}.dead"),
@@ -76,22 +75,25 @@ pub fn sets(addresses: &str, test: &str) -> Vec<String> {
 
 /// The topics of a test, on every broker.
 pub fn make_topics(brokers: &Brokers, test: &str) {
-    let replicas = brokers.addresses().split(',').count();
+    let replicas = brokers.addresses().split(',').count() as i32;
     let names = topics(test).into_iter().chain([format!("{test}.status"), format!("{test}.dead")]);
     names.for_each(|name| brokers.create_topic(&name, PARTITIONS, replicas));
 }
 
 /// A node or processor with more sets.
-pub fn plan(id: &str, url: &str, sets: &[String], more: &[&str]) -> Plan {
+pub fn plan(id: &str, url: &str, addresses: &str, test: &str, more: &[&str]) -> Plan {
+    let sets = sets(test);
     let all: Vec<&str> = sets.iter().map(String::as_str).chain(more.iter().copied()).collect();
-    Plan::new(&all).id(id).registry(url)
+    Plan::new(&all).id(id).registry(url).kafka(addresses)
 }
 
 /// Nodes, each with sets of its own, in a registry of their own. They may not be ready.
 pub fn start_fleet(addresses: &str, test: &str, nodes: &[&[&str]]) -> Fleet {
     let registry = Registry::single();
-    let (url, all) = (registry.url(), sets(addresses, test));
-    let node = |(at, more): (usize, &&[&str])| plan(&format!("node-{}", at + 1), &url, &all, more).start();
+    let url = registry.url();
+    let node = |(at, more): (usize, &&[&str])| {
+        plan(&format!("node-{}", at + 1), &url, addresses, test, more).start()
+    };
     Fleet { nodes: nodes.iter().enumerate().map(node).collect(), registry, silent: None }
 }
 
@@ -125,8 +127,8 @@ impl Site {
 
     /// One more processor.
     pub fn process(&mut self, brokers: &Brokers, id: &str) {
-        let plan = plan(id, &self.fleet.registry.url(), &sets(&brokers.addresses(), self.test), &[]);
-        let processor = plan.process().start();
+        let plan = plan(id, &self.fleet.registry.url(), &brokers.addresses(), self.test, &[]);
+        let processor = plan.processor().start();
         expect(&format!("{id} to be ready"), LONG, &(200, "ok".to_owned()), || readiness(&processor));
         self.processors.push(processor);
     }

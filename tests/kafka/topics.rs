@@ -3,6 +3,7 @@
 use crate::{
     fleet::{LONG, expect},
     lanes::{lane_of, topics},
+    reader::committed,
     site::{Site, shared},
 };
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ fn a_topic_is_deleted_and_made_again() {
     site.load.flow(300);
     site.wait_heard();
     site.settle();
+    // What is to be committed when the topic goes may be committed when another of its name has come.
+    let made = site.load.produced().iter().filter(|it| it.lane == lane_of("normal")).count();
+    expect("what is committed", LONG, &made, || committed(&brokers.addresses(), site.test, topic));
     brokers.delete_topic(topic);
     // The other lanes go on.
     site.load.renew();

@@ -107,11 +107,11 @@ impl Intake {
         let name = |value: Option<&[u8]>| value.map(identifier_of).transpose();
         let (id, device, collapse) = (name(said.id)?, name(said.device)?, name(said.collapse)?);
         let expires = said.expires.map(millis_of).transpose()?;
-        let body =
-            Kind::of(said.content_type).body(value.clone()).map_err(|_| Unreadable::Body)?;
+        let body = Kind::of(said.content_type).body(value.clone()).map_err(|_| Unreadable::Body)?;
         let mut message = Message::new(lane, body, now.micros);
         message.id = id;
-        message.collapse = collapse.map(|key| Collapse { hash: self.collapse_seed.hash_one(key.as_str()), key });
+        message.collapse =
+            collapse.map(|key| Collapse { hash: self.collapse_seed.hash_one(key.as_str()), key });
         message.expires_unix_ms = expires.or_else(|| {
             let ttl_ms = self.lanes.config(lane).ttl_ms?;
             // The lane's life begins with the record: one that has waited in the queue for so long is not worth more.
@@ -152,13 +152,17 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    fn record(key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers: &[(&'static str, &str)]) -> Record {
+    fn record(
+        key: Option<&'static [u8]>,
+        value: Option<&'static [u8]>,
+        headers: &[(&'static str, &str)],
+    ) -> Record {
         let header = |&(name, value): &(&'static str, &str)| Header {
             name: Bytes::from_static(name.as_bytes()),
             value: Some(Bytes::copy_from_slice(value.as_bytes())),
         };
         Record {
-            partition: Partition { topic: "push.high".into(), number: 0 },
+            partition: Partition { topic: "push.high".into(), number: 0, term: 1 },
             offset: 0,
             timestamp_ms: Some(1_000),
             key: key.map(Bytes::from_static),

@@ -25,7 +25,7 @@ pub use thread::{ProcessorThread, Settings as ThreadSettings};
 
 use super::{
     push::{Delivered, Obstacle, Push},
-    queue::{Event, Header, Output, Partition, Record, Request},
+    queue::{Event, Full, Header, Output, Partition, Record, Request},
     registry::Health,
     router::Router,
 };
@@ -170,13 +170,13 @@ impl Processor {
     }
 
     /// Takes in what the queue has delivered and what has become of messages, and does what follows. `submit` gives a request to
-    /// the queue, and back what finds no room. The waker of `cx` is called when there is reason for another turn.
+    /// the queue. The waker of `cx` is called when there is reason for another turn.
     pub fn turn(
         &mut self,
         now: Now,
         outputs: impl IntoIterator<Item = Output>,
         cx: &mut Context<'_>,
-        submit: &mut dyn FnMut(Request) -> Result<(), Request>,
+        submit: &mut dyn FnMut(Request) -> Result<(), Full>,
     ) -> Turn {
         for output in outputs {
             self.hear(now, output);
@@ -195,7 +195,9 @@ impl Processor {
         self.router.wake();
         self.reports.flush(&mut self.ledgers, submit);
         // Requests that are no records always find room.
-        self.ledgers.tell(|request| drop(submit(request)));
+        self.ledgers.tell(|request| {
+            let _ = submit(request);
+        });
         self.release(submit);
         self.show();
         let waiting = self.waiting.next_ms();
@@ -208,6 +210,11 @@ impl Processor {
         self.jobs.len()
     }
 
+    /// Whether some message waits for another of its user.
+    pub fn has_lines(&self) -> bool {
+        self.order.waiting() > 0
+    }
+
     fn hear(&mut self, now: Now, output: Output) {
         match output {
             Output::Batch { lane, records } => {
@@ -217,6 +224,7 @@ impl Processor {
                 }
             }
             Output::Assigned { partitions } => {
+                self.stats.kafka.set_up(true);
                 for (_, partition) in partitions {
                     self.ledgers.insert(partition);
                 }
@@ -254,7 +262,7 @@ impl Processor {
                 self.stats.kafka.skipped(to.saturating_sub(from).max(0) as u64);
                 tracing::warn!(topic = &*partition.topic, partition = partition.number, from, to, "skipped");
             }
-            Event::Left => self.stats.kafka.set_member(false),
+            Event::Left => tracing::info!("left the consumer group"),
         }
     }
 
@@ -459,14 +467,14 @@ impl Processor {
     }
 
     /// Gives back what was revoked, as soon as nothing of it is open.
-    fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Request>) {
+    fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
         let ledgers = &mut self.ledgers;
         self.revocations.retain(|Revocation { id, partitions }| {
             let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));
             if !is_open {
                 partitions.iter().for_each(|partition| ledgers.remove(partition));
-                // It always finds room.
-                drop(submit(Request::Released { revocation: *id }));
+                // As above.
+                let _ = submit(Request::Released { revocation: *id });
             }
             is_open
         });

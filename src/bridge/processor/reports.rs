@@ -6,7 +6,7 @@
 
 use super::ledger::{Ledgers, Place};
 use crate::{
-    bridge::queue::{Header, Partition, Produce, Record, Request},
+    bridge::queue::{Full, Header, Partition, Produce, Record, Request},
     model::Outcome,
     stats::NodeStats,
 };
@@ -130,26 +130,26 @@ impl Reports {
         };
         // Strings and numbers have no way to fail.
         let value = serde_json::to_vec(&status).unwrap_or_default();
-        let headers = about.headers.iter().map(own).collect();
-        let produce = Produce { id: None, topic, key: Some(about.user.clone()), value: value.into(), headers };
+        let (key, value) = (Some(about.user.clone()), Some(value.into()));
+        let produce = Produce { id: None, topic, key, value, headers: about.headers.to_vec() };
         self.send(ledgers, about.place, produce);
     }
 
     /// A record that cannot be read.
     pub fn dead_letter(&mut self, ledgers: &mut Ledgers, place: Place, record: &Record, why: &str) {
         let Some(topic) = self.dead_letter.clone() else { return };
-        let mut headers: Vec<(String, Bytes)> = record.headers.iter().map(own).collect();
-        let Partition { topic: from, number } = &record.partition;
+        let mut headers = record.headers.clone();
+        let Partition { topic: from, number, .. } = &record.partition;
         for (name, value) in [
             ("holdfast-reason", why.to_owned()),
             ("holdfast-topic", from.to_string()),
             ("holdfast-partition", number.to_string()),
             ("holdfast-offset", record.offset.to_string()),
         ] {
-            headers.push((name.to_owned(), value.into()));
+            headers.push(Header::new(name, value));
         }
-        let value = record.value.clone().unwrap_or_default();
-        let produce = Produce { id: None, topic, key: record.key.clone(), value, headers };
+        let (key, value) = (record.key.clone(), record.value.clone());
+        let produce = Produce { id: None, topic, key, value, headers };
         self.send(ledgers, place, produce);
     }
 
@@ -170,15 +170,17 @@ impl Reports {
         }
     }
 
-    /// Hands over what waits. `submit` gives back what finds no room.
-    pub fn flush(&mut self, ledgers: &mut Ledgers, submit: &mut dyn FnMut(Request) -> Result<(), Request>) {
-        while let Some(produce) = self.unsent.pop_front() {
-            let Err(Request::Produce(back)) = submit(Request::Produce(produce)) else { continue };
-            if !self.is_refused {
-                self.unsent.push_front(back);
-                return;
+    /// Hands over what waits, as far as there is room.
+    pub fn flush(&mut self, ledgers: &mut Ledgers, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
+        while let Some(produce) = self.unsent.front() {
+            if submit(Request::Produce(produce.clone())).is_err() {
+                if !self.is_refused {
+                    return;
+                }
+                let id = produce.id;
+                self.lose(ledgers, id);
             }
-            self.lose(ledgers, &back);
+            self.unsent.pop_front();
         }
     }
 
@@ -204,16 +206,10 @@ impl Reports {
         self.is_refused = true;
     }
 
-    fn lose(&mut self, ledgers: &mut Ledgers, produce: &Produce) {
+    fn lose(&mut self, ledgers: &mut Ledgers, id: Option<u64>) {
         self.stats.kafka.report(false);
-        if let Some(Some(place)) = produce.id.and_then(|id| self.sent.remove(&id)) {
+        if let Some(Some(place)) = id.and_then(|id| self.sent.remove(&id)) {
             ledgers.settle(place);
         }
     }
-}
-
-/// A header as it is written again.
-fn own(header: &Header) -> (String, Bytes) {
-    let name = String::from_utf8_lossy(&header.name).into_owned();
-    (name, header.value.clone().unwrap_or_default())
 }

@@ -5,7 +5,7 @@
 use super::{Processor, Settings as CoreSettings};
 use crate::{
     bridge::{
-        queue::{self, Invalid, Output, Queue, Request},
+        queue::{self, Event, Invalid, Output, Queue, Request},
         router::Router,
     },
     clock::Clock,
@@ -45,6 +45,7 @@ pub struct ProcessorThread {
     queue: Arc<Queue>,
     stats: Arc<NodeStats>,
     bell: Arc<Bell>,
+    membership: Arc<Membership>,
     ends: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -62,12 +63,13 @@ impl ProcessorThread {
     ) -> Result<Self, Invalid> {
         // Bounded by what the queue hands over before it hears of outcomes, and by the reports under way.
         let (deliver, outputs) = mpsc::channel();
-        let bell = Arc::new(Bell::default());
-        let rung = bell.clone();
-        let is_member = stats.clone();
+        let (bell, membership) = (Arc::new(Bell::default()), Arc::new(Membership::default()));
+        let (rung, member) = (bell.clone(), membership.clone());
         let queue = Queue::start(&settings.queue, move |output| {
-            if matches!(output, Output::Assigned { .. }) {
-                is_member.kafka.set_member(true);
+            match &output {
+                Output::Assigned { .. } => member.set(true),
+                Output::Event(Event::Left) => member.set(false),
+                _ => {}
             }
             // The thread may have ended before the queue has.
             let _ = deliver.send(output);
@@ -85,7 +87,7 @@ impl ProcessorThread {
         };
         let thread = std::thread::Builder::new().name("processor".into()).spawn(move || runner.run());
         let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
-        Ok(Self { queue, stats, bell, ends, thread })
+        Ok(Self { queue, stats, bell, membership, ends, thread })
     }
 
     /// Hands everything to the other members of the group, once it has its outcomes.
@@ -100,7 +102,12 @@ impl ProcessorThread {
 
     /// Whether other members of the group know that this one is not there.
     pub fn has_left(&self) -> bool {
-        !self.stats.kafka.is_member()
+        !self.membership.get()
+    }
+
+    /// Waits until this node has a share of the partitions. Says whether it has.
+    pub fn wait_for_share(&self, at_most: Duration) -> bool {
+        self.membership.wait(at_most)
     }
 
     /// Reads a lane no further, or goes on with it.
@@ -201,5 +208,29 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner).soon = true;
         self.changed.notify_one();
+    }
+}
+
+/// Whether this node belongs to the group: from when it was given a share on, until the group knows that it has left.
+#[derive(Default)]
+struct Membership {
+    is_member: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Membership {
+    fn set(&self, is_member: bool) {
+        *self.is_member.lock().unwrap_or_else(PoisonError::into_inner) = is_member;
+        self.changed.notify_all();
+    }
+
+    fn get(&self) -> bool {
+        *self.is_member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, at_most: Duration) -> bool {
+        let is_member = self.is_member.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(is_member, at_most, |is_member| !*is_member);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }

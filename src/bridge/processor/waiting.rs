@@ -110,7 +110,7 @@ mod tests {
         waiting.delay(0, 1, waiter(2));
         waiting.delay(0, 40, waiter(3));
         assert_eq!(waiting.next_ms(), Some(50));
-        assert_eq!(due(&mut waiting, 49, true, &[]), []);
+        assert_eq!(due(&mut waiting, 49, true, &[]), [0; 0]);
         assert_eq!(due(&mut waiting, 100, true, &[]), [1, 2]);
         assert_eq!(due(&mut waiting, 1_000, true, &[]), [3]);
         assert_eq!(waiting.next_ms(), None);
@@ -124,7 +124,7 @@ mod tests {
         }
         assert_eq!(waiting.parked(Lane(1)), 40);
         assert_eq!(due(&mut waiting, 100, false, &[30]).len(), PROBES + 1);
-        assert_eq!(due(&mut waiting, 150, true, &[]), []);
+        assert_eq!(due(&mut waiting, 150, true, &[]), [0; 0]);
         assert_eq!(due(&mut waiting, 200, true, &[]).len(), 40 - PROBES - 1);
         assert_eq!((waiting.parked(Lane(1)), waiting.next_ms()), (0, None));
     }

@@ -4,7 +4,7 @@ use super::elsewhere::Others;
 use crate::{
     bridge::{Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
-    config::{Config, Role, Secret, Token},
+    config::{Config, KafkaBrokers, Role, Secret, Token},
     control::{Control, ControlThread, spawn},
     directory::{Arrival, Blocks, Directory},
     kit::{
@@ -70,6 +70,7 @@ impl Node {
     pub fn with(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.node.id = "node-1".into();
+        config.kafka.brokers = KafkaBrokers::None;
         config.delivery.timeout_ms = 300;
         configure(&mut config);
         let lanes = config.lanes.len();
