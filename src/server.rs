@@ -25,7 +25,7 @@ use crate::{
         auth::{self, Authenticator, Replaceable},
     },
     control::{self, Control, ControlThread},
-    directory::{Dedup, Directory, Journal},
+    directory::{Dedup, Directory, Journal, PresenceLog},
     model::mail::ToShard,
     shard::{ShardThread, listen},
     stats::{BuildInfo, NodeStats},
@@ -150,7 +150,12 @@ struct Common {
 }
 
 impl Common {
-    fn new(mut config: Config, authenticator: Arc<dyn Authenticator>, journal: Option<Journal>) -> Self {
+    fn new(
+        mut config: Config,
+        authenticator: Arc<dyn Authenticator>,
+        journal: Option<Journal>,
+        presence: Option<PresenceLog>,
+    ) -> Self {
         let clock = Clock::start();
         let incarnation = clock.now().unix_ms;
         let capacity = descriptors::raise_and_cap(config.limits.connections);
@@ -170,7 +175,7 @@ impl Common {
         Self {
             settings: Arc::new(Settings::new(&config)),
             authenticator,
-            directory: Arc::new(directory),
+            directory: Arc::new(directory.telling(presence)),
             shared,
             dedup: Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max)),
             stats,
@@ -207,7 +212,9 @@ impl Node {
         role: Role,
     ) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
-        let common = Common::new(config, authenticator, journal);
+        let events = queue::event_mail(&config);
+        let presence = events.as_ref().map(|events| events.log.clone());
+        let common = Common::new(config, authenticator, journal, presence);
         let config = &common.config;
         let internal = bind_internal(config.internal.listen)?;
         let (nets, addresses) = match role {
@@ -220,7 +227,7 @@ impl Node {
         let address = fleet::address_of(internal_address, &config.registry.url);
         let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
         let collapse_seed = foldhash::fast::RandomState::default();
-        let queue = queue::start(&common, &router, collapse_seed.clone())?;
+        let queue = queue::start(&common, &router, collapse_seed.clone(), events)?;
         let parts = Control {
             config: config.clone(),
             router: router.clone(),
@@ -401,11 +408,14 @@ impl Node {
         if let Some(processor) = self.queue.processor {
             processor.stop();
         }
-        drop(self.queue.embedded);
         self.router.post_to_all(|| ToShard::Stop);
         for shard in self.shards {
             shard.join();
         }
+        if let Some(events) = self.queue.events {
+            events.stop();
+        }
+        drop(self.queue.embedded);
         if let Some(bridge) = self.fleet.bridge {
             bridge.stop();
         }

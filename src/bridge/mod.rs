@@ -6,6 +6,7 @@ pub mod brakes;
 pub mod broadcasts;
 pub mod core;
 pub mod drain;
+pub mod events;
 pub mod format;
 pub mod peers;
 pub mod processor;
