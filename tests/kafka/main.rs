@@ -30,12 +30,14 @@ mod servers;
 #[path = "../fleet/traffic.rs"]
 mod traffic;
 
+mod brakes;
 mod embedded;
 mod kills;
 mod lanes;
 mod load;
 mod outages;
 mod poison;
+mod presence;
 mod reader;
 mod regions;
 mod rehearsal;
