@@ -1,5 +1,6 @@
 //! The queue against brokers: the embedded one, and a real Apache Kafka.
 
+mod brokers;
 mod embedded;
 mod kafka;
 mod node;
