@@ -3,7 +3,7 @@
 use crate::bridge::queue::{Inbox, batch::LaneQueue, context::Context, seam::Partition};
 use rdkafka::{
     ClientConfig, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::BaseConsumer,
     error::KafkaError,
 };
 use std::sync::Arc;
