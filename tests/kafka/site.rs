@@ -4,9 +4,9 @@ use crate::{
     brokers::Brokers,
     fleet::{Fleet, LONG, SETS, expect, readiness},
     lanes::topics,
-    load::{Load, now_ms},
+    load::{FOREIGN, Load, now_ms},
     node::{Node, Plan},
-    reader::Reader,
+    reader::{Read, Reader},
     registry::Registry,
     traffic::{ROUTES_LIVE, Traffic},
     verdict::{Amiss, Counts, Evidence},
@@ -175,8 +175,14 @@ impl Site {
             produced: self.load.produced(),
             sessions: record.sessions,
             devices: record.devices,
-            reports: self.reports.records().iter().map(crate::reader::Read::report).collect(),
-            dead: self.dead.records().iter().map(crate::reader::Read::number).collect(),
+            reports: self
+                .reports
+                .records()
+                .iter()
+                .map(Read::report)
+                .filter(|it| it.number < FOREIGN)
+                .collect(),
+            dead: self.dead.records().iter().map(Read::number).filter(|&number| number < FOREIGN).collect(),
             moment: self.moment,
         };
         let counts = evidence.check(Amiss { repeats: self.repeats, calm_from });
