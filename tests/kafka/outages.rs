@@ -21,7 +21,7 @@ fn kafka_is_restarted_under_load() {
     let mut site = Site::start(&brokers, "restart", &[&[], &[]], 16);
     site.load.flow(300);
     site.wait_heard();
-    site.load.burst(3_000);
+    site.in_mid_batch();
     brokers.kill(0);
     for node in &site.fleet.nodes {
         let look = || readiness(node);
@@ -46,7 +46,7 @@ fn one_of_three_brokers_is_killed_under_load() {
     let mut site = Site::start(&brokers, "one-of-three", &[&[], &[]], 16);
     site.load.flow(300);
     site.wait_heard();
-    site.load.burst(2_000);
+    site.in_mid_batch();
     brokers.kill(1);
     site.repeats += 1;
     site.wait_heard();

@@ -22,6 +22,9 @@ use std::{
 const PARTITIONS: i32 = 4;
 /// Messages that are produced when all is well again, for each user.
 const CALM: usize = 6;
+/// See [`Site::in_mid_batch`].
+const BURST: usize = 6_000;
+const BURST_DONE: usize = 300;
 /// After the last outcome: what comes twice comes by then.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -141,6 +144,17 @@ impl Site {
     /// Waits until so many messages are reported.
     pub fn wait_reports(&self, count: usize) {
         expect("so many reports", LONG, &true, || self.reports.count() >= count);
+    }
+
+    /// Produces a burst, and returns in the middle of its work: when enough is done that all who process are at work.
+    pub fn in_mid_batch(&self) {
+        let before = self.reports.count();
+        self.load.burst(BURST);
+        let deadline = Instant::now() + LONG;
+        while self.reports.count() < before + BURST_DONE {
+            assert!(Instant::now() < deadline, "nothing is reported");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends the flow, and waits until everything that a broker has is accounted for.

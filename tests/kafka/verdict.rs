@@ -74,24 +74,6 @@ impl Evidence {
         self.check_written(&heard, &mut counts);
         self.check_heard(&heard, &reports, amiss, &mut counts);
         self.check_calm(&heard, &reports, amiss);
-        for r in self.reports.iter().filter(|r| r.outcome == "duplicate").take(30) {
-            println!(
-                "DUP {:?}",
-                reports[&r.number]
-                    .iter()
-                    .map(|r| (
-                        r.number,
-                        &r.user,
-                        &r.device,
-                        &r.outcome,
-                        &r.node,
-                        r.place.partition,
-                        r.place.offset,
-                        r.at_ms
-                    ))
-                    .collect::<Vec<_>>()
-            );
-        }
         // Shown of tests that fail only.
         println!("{counts:?}");
         counts
