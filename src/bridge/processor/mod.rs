@@ -24,6 +24,7 @@ pub use intake::{Intake, Unreadable};
 pub use thread::{ProcessorThread, Settings as ThreadSettings};
 
 use super::{
+    brakes::Brakes,
     push::{Delivered, Obstacle, Push},
     queue::{Event, Full, Header, Output, Partition, Record, Request},
     registry::Health,
@@ -62,6 +63,8 @@ pub struct Settings {
     pub status_topic: Option<String>,
     /// The topic of dead letters.
     pub dead_letter: Option<String>,
+    /// What is to be left out.
+    pub brakes: Arc<Brakes>,
     /// How records are read.
     pub intake: Intake,
 }
@@ -295,6 +298,11 @@ impl Processor {
         // One of a partition that is not held any more comes to another.
         let Some(place) = self.ledgers.begin(&record.partition, record.offset) else { return };
         if let Some(made_ms) = record.timestamp_ms.and_then(|at| u64::try_from(at).ok()) {
+            // The queue goes on behind what is to be left out in what it holds; this is what it held back, or has come to hold since.
+            if made_ms < self.settings.brakes.skip_before_ms(lane) {
+                self.stats.kafka.skipped(1);
+                return self.ledgers.decide(place);
+            }
             self.stats.kafka.waited(lane, now.unix_ms.saturating_sub(made_ms) * 1_000);
         }
         match self.settings.intake.read(lane, &record, now) {

@@ -68,6 +68,7 @@ impl Wake for Unheard {
 
 struct Bench {
     core: Processor,
+    brakes: Arc<Brakes>,
     registry: Arc<Nobody>,
     directory: Arc<Directory>,
     stats: Arc<NodeStats>,
@@ -101,18 +102,21 @@ impl Bench {
             node: 7,
             number: 7,
         }));
+        let brakes = Arc::new(Brakes::new(&lanes));
         let settings = Settings {
             node: "n1".into(),
             region: "eu".into(),
             retry_ms: 500,
             status_topic: Some("status".into()),
             dead_letter: Some("dead".into()),
+            brakes: brakes.clone(),
             intake: Intake { lanes, push_bytes: 100, collapse_seed: Default::default() },
         };
         let core = Processor::new(settings, router, stats.clone());
         let (requests, has_room) = (Vec::new(), true);
         let mut bench = Self {
             core,
+            brakes,
             registry,
             directory,
             stats,
@@ -295,6 +299,19 @@ fn what_is_too_late_is_not_looked_up() {
     assert_eq!(bench.statuses(), [is("ann", None, "expired")]);
     assert!(bench.registry.asked.lock().unwrap().is_empty());
     assert_eq!((bench.done(), bench.counted(Outcome::Expired)), ((Some(0), 1), 1));
+}
+
+#[test]
+fn what_an_operator_skips_has_no_outcome_but_is_counted() {
+    let mut bench = Bench::new(10);
+    bench.connect("ann", "phone", 1);
+    bench.brakes.skip(LANE, 1_001);
+    bench.send("ann", "old", &[]);
+    bench.now_ms = 1_001;
+    bench.send("ann", "new", &[]);
+    assert_eq!(bench.answer(Outcome::Written), ["new"]);
+    assert_eq!(bench.statuses(), [is("ann", Some("phone"), "written")]);
+    assert_eq!((bench.stats.kafka.skips(), bench.done()), (1, (Some(1), 2)));
 }
 
 #[test]
