@@ -42,6 +42,7 @@ fn a_processor_is_killed_in_mid_batch() {
         Site::start(&brokers, "processor-killed", &[&["kafka.process=false"], &["kafka.process=false"]], 24);
     site.process(&brokers, "processor-1");
     site.process(&brokers, "processor-2");
+    site.wait_shares(2);
     site.load.flow(200);
     site.wait_heard();
     // One comes back at once and has its partitions as before; the other stays away, and its part goes to the first.

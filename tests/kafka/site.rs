@@ -3,7 +3,7 @@
 use crate::{
     brokers::Brokers,
     fleet::{Fleet, LONG, SETS, expect, readiness},
-    lanes::topics,
+    lanes::{LANES, topics},
     load::{FOREIGN, Load, now_ms},
     node::{Node, Plan},
     reader::{Read, Reader},
@@ -70,7 +70,7 @@ fn sets(test: &str) -> Vec<String> {
     sets.extend(
         topics(test)
             .iter()
-            .zip(crate::lanes::LANES)
+            .zip(LANES)
             .map(|(topic, lane)| format!("lanes.{lane}.topics=^{}$", topic.replace('.', r"\."))),
     );
     sets
@@ -104,7 +104,9 @@ impl Site {
     /// Topics, nodes with sets of their own, and devices of so many users that are connected to them.
     pub fn start(brokers: &Brokers, test: &'static str, nodes: &[&[&str]], users: usize) -> Self {
         make_topics(brokers, test);
-        Self::begin(brokers, test, start_fleet(&brokers.addresses(), test, nodes), users)
+        let site = Self::begin(brokers, test, start_fleet(&brokers.addresses(), test, nodes), users);
+        site.wait_shares(nodes.iter().filter(|sets| !sets.contains(&"kafka.process=false")).count());
+        site
     }
 
     /// The same with topics and nodes that are there.
@@ -126,6 +128,16 @@ impl Site {
             users,
             moment: (Instant::now(), now_ms()),
         }
+    }
+
+    /// Waits until so many nodes and processors share all partitions.
+    pub fn wait_shares(&self, count: usize) {
+        let due = if count == 0 { 0 } else { PARTITIONS as usize * LANES.len() };
+        expect("nodes that process, and their partitions", LONG, &(count, due), || {
+            let all = self.fleet.nodes.iter().chain(&self.processors);
+            let held: Vec<usize> = all.map(|it| it.metric("holdfast_kafka_partitions") as usize).collect();
+            (held.iter().filter(|&&it| it > 0).count(), held.iter().sum())
+        });
     }
 
     /// One more processor.

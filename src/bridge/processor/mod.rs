@@ -144,8 +144,9 @@ struct Revocation {
 }
 
 /// How long messages in line have their turns in what is given back: less than the queue waits for it
-/// ([`super::queue::Bounds::revoke_ms`]). At 20,000 a second a whole lane under way takes half of one.
-const REVOKE_MS: u64 = 3_000;
+/// ([`super::queue::Bounds::revoke_ms`]), and short, as higher lanes wait meanwhile for what others get. At 20,000 a second a
+/// whole lane under way takes half of it.
+const REVOKE_MS: u64 = 1_000;
 
 /// A push until it is settled.
 struct Attempt {
