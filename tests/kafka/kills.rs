@@ -4,23 +4,6 @@ use crate::{
     load::now_ms,
     site::{Site, plan, shared},
 };
-use std::time::{Duration, Instant};
-
-/// Many at once, and enough of them done that all who process are at work.
-const BURST: usize = 6_000;
-const DONE: usize = 300;
-
-/// Produces a burst, and returns in the middle of its work.
-fn in_mid_batch(site: &Site) {
-    let before = site.reports.count();
-    site.load.burst(BURST);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while site.reports.count() < before + DONE {
-        assert!(Instant::now() < deadline, "nothing is reported");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// After the middle of the work not all of it was done.
 fn assert_was_in_the_middle(site: &Site, killed_ms: i64) {
     let after = site.reports.records().iter().filter(|it| it.at_ms > killed_ms).count();
@@ -33,7 +16,7 @@ fn a_node_is_killed_in_mid_batch() {
     let mut site = Site::start(&brokers, "node-killed", &[&[], &[], &[]], 24);
     site.load.flow(200);
     site.wait_heard();
-    in_mid_batch(&site);
+    site.in_mid_batch();
     site.fleet.nodes[2].signal("KILL");
     let killed_ms = now_ms();
     site.traffic.shut(2);
@@ -59,11 +42,12 @@ fn a_processor_is_killed_in_mid_batch() {
         Site::start(&brokers, "processor-killed", &[&["kafka.process=false"], &["kafka.process=false"]], 24);
     site.process(&brokers, "processor-1");
     site.process(&brokers, "processor-2");
+    site.wait_shares(2);
     site.load.flow(200);
     site.wait_heard();
     // One comes back at once and has its partitions as before; the other stays away, and its part goes to the first.
     for (at, comes_back) in [(0, true), (1, false)] {
-        in_mid_batch(&site);
+        site.in_mid_batch();
         let mut killed = site.processors.remove(at);
         killed.signal("KILL");
         let killed_ms = now_ms();
@@ -88,7 +72,7 @@ fn a_node_leaves_in_order_under_load() {
     let mut site = Site::start(&brokers, "drain", &[&[], &[], &[]], 24);
     site.load.flow(300);
     site.wait_heard();
-    in_mid_batch(&site);
+    site.in_mid_batch();
     site.traffic.shut(2);
     site.fleet.nodes[2].sigterm();
     assert_eq!(site.fleet.nodes[2].wait(), 0);

@@ -20,6 +20,8 @@ use std::{
 
 /// The header with a message's number.
 pub const NUMBER: &str = "number";
+/// Numbers from here on are of messages that a test counts itself.
+pub const FOREIGN: u64 = 1_000_000;
 /// How long a message may take to come to a broker that is killed and started again.
 const DELIVERY: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(10);

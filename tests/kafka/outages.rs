@@ -21,7 +21,7 @@ fn kafka_is_restarted_under_load() {
     let mut site = Site::start(&brokers, "restart", &[&[], &[]], 16);
     site.load.flow(300);
     site.wait_heard();
-    site.load.burst(3_000);
+    site.in_mid_batch();
     brokers.kill(0);
     for node in &site.fleet.nodes {
         let look = || readiness(node);
@@ -29,7 +29,7 @@ fn kafka_is_restarted_under_load() {
         expect("what a node says of Kafka", LONG, &true, || {
             let (status, reason) = look();
             assert_eq!(status, 200, "{reason}");
-            reason.contains("kafka")
+            reason.to_lowercase().contains("kafka")
         });
     }
     brokers.start_again(0);
@@ -46,7 +46,7 @@ fn one_of_three_brokers_is_killed_under_load() {
     let mut site = Site::start(&brokers, "one-of-three", &[&[], &[]], 16);
     site.load.flow(300);
     site.wait_heard();
-    site.load.burst(2_000);
+    site.in_mid_batch();
     brokers.kill(1);
     site.repeats += 1;
     site.wait_heard();
@@ -61,9 +61,11 @@ fn a_broker_is_away_at_start() {
     brokers.kill(0);
     let fleet = start_fleet(&brokers.addresses(), "away", &[&[], &[]]);
     for node in &fleet.nodes {
-        let (status, reason) = readiness(node);
-        assert_eq!(status, 503, "{reason}");
-        assert!(reason.contains("kafka"), "{reason}");
+        expect("a node that waits for Kafka", LONG, &true, || {
+            let (status, reason) = readiness(node);
+            assert_eq!(status, 503, "{reason}");
+            reason.to_lowercase().contains("kafka")
+        });
     }
     brokers.start_again(0);
     let mut site = Site::begin(&brokers, "away", fleet, 8);
@@ -125,7 +127,7 @@ fn a_status_topic_that_takes_nothing_stops_nobody() {
     let is_of_two = |user: &str| user["load-".len()..].parse::<usize>().unwrap().is_multiple_of(4);
     let due: usize = produced.iter().map(|it| 1 + usize::from(is_of_two(&it.user))).sum();
     expect("messages written", LONG, &due, || written(fleet.node(0)));
-    let failed = || fleet.node(0).metric("holdfast_kafka_reports_total{result=\"failed\"}") as usize;
+    let failed = || fleet.node(0).metric("holdfast_kafka_reports_total{result=\"lost\"}") as usize;
     expect("reports that failed", LONG, &due, failed);
     let record = traffic.stop(load.next_number());
     assert_eq!(record.sessions.iter().map(|it| it.heard.len()).sum::<usize>(), due);

@@ -3,10 +3,10 @@
 use crate::{
     brokers::Brokers,
     fleet::{Fleet, LONG, SETS, expect, readiness},
-    lanes::topics,
-    load::{Load, now_ms},
+    lanes::{LANES, topics},
+    load::{FOREIGN, Load, now_ms},
     node::{Node, Plan},
-    reader::Reader,
+    reader::{Read, Reader},
     registry::Registry,
     traffic::{ROUTES_LIVE, Traffic},
     verdict::{Amiss, Counts, Evidence},
@@ -22,6 +22,9 @@ use std::{
 const PARTITIONS: i32 = 4;
 /// Messages that are produced when all is well again, for each user.
 const CALM: usize = 6;
+/// See [`Site::in_mid_batch`].
+const BURST: usize = 6_000;
+const BURST_DONE: usize = 300;
 /// After the last outcome: what comes twice comes by then.
 const ECHO: Duration = Duration::from_millis(500);
 
@@ -67,7 +70,7 @@ fn sets(test: &str) -> Vec<String> {
     sets.extend(
         topics(test)
             .iter()
-            .zip(crate::lanes::LANES)
+            .zip(LANES)
             .map(|(topic, lane)| format!("lanes.{lane}.topics=^{}$", topic.replace('.', r"\."))),
     );
     sets
@@ -101,7 +104,9 @@ impl Site {
     /// Topics, nodes with sets of their own, and devices of so many users that are connected to them.
     pub fn start(brokers: &Brokers, test: &'static str, nodes: &[&[&str]], users: usize) -> Self {
         make_topics(brokers, test);
-        Self::begin(brokers, test, start_fleet(&brokers.addresses(), test, nodes), users)
+        let site = Self::begin(brokers, test, start_fleet(&brokers.addresses(), test, nodes), users);
+        site.wait_shares(nodes.iter().filter(|sets| !sets.contains(&"kafka.process=false")).count());
+        site
     }
 
     /// The same with topics and nodes that are there.
@@ -125,6 +130,16 @@ impl Site {
         }
     }
 
+    /// Waits until so many nodes and processors share all partitions.
+    pub fn wait_shares(&self, count: usize) {
+        let due = if count == 0 { 0 } else { PARTITIONS as usize * LANES.len() };
+        expect("nodes that process, and their partitions", LONG, &(count, due), || {
+            let all = self.fleet.nodes.iter().chain(&self.processors);
+            let held: Vec<usize> = all.map(|it| it.metric("holdfast_kafka_partitions") as usize).collect();
+            (held.iter().filter(|&&it| it > 0).count(), held.iter().sum())
+        });
+    }
+
     /// One more processor.
     pub fn process(&mut self, brokers: &Brokers, id: &str) {
         let plan = plan(id, &self.fleet.registry.url(), &brokers.addresses(), self.test, &[]);
@@ -141,6 +156,17 @@ impl Site {
     /// Waits until so many messages are reported.
     pub fn wait_reports(&self, count: usize) {
         expect("so many reports", LONG, &true, || self.reports.count() >= count);
+    }
+
+    /// Produces a burst, and returns in the middle of its work: when enough is done that all who process are at work.
+    pub fn in_mid_batch(&self) {
+        let before = self.reports.count();
+        self.load.burst(BURST);
+        let deadline = Instant::now() + LONG;
+        while self.reports.count() < before + BURST_DONE {
+            assert!(Instant::now() < deadline, "nothing is reported");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends the flow, and waits until everything that a broker has is accounted for.
@@ -175,8 +201,14 @@ impl Site {
             produced: self.load.produced(),
             sessions: record.sessions,
             devices: record.devices,
-            reports: self.reports.records().iter().map(crate::reader::Read::report).collect(),
-            dead: self.dead.records().iter().map(crate::reader::Read::number).collect(),
+            reports: self
+                .reports
+                .records()
+                .iter()
+                .map(Read::report)
+                .filter(|it| it.number < FOREIGN)
+                .collect(),
+            dead: self.dead.records().iter().map(Read::number).filter(|&number| number < FOREIGN).collect(),
             moment: self.moment,
         };
         let counts = evidence.check(Amiss { repeats: self.repeats, calm_from });
