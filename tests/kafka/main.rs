@@ -30,6 +30,7 @@ mod servers;
 #[path = "../fleet/traffic.rs"]
 mod traffic;
 
+mod chaos;
 mod embedded;
 mod kills;
 mod lanes;
