@@ -223,12 +223,16 @@ fn usage_errors_exit_with_two_and_help_with_zero() {
         &["config"],
         &["send"],
         &["send", "--direct", "a", "b", "--ttl", "x"],
+        &["lanes", "pause"],
+        &["lanes", "skip", "low"],
+        &["lanes", "hurry", "low"],
     ] {
         assert_eq!(run(args).code, 2, "{args:?}");
     }
     let help = run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["serve", "process", "send", "devices", "drain", "loadtest", "config", "version"] {
+    for command in ["serve", "process", "send", "devices", "drain", "lanes", "loadtest", "config", "version"]
+    {
         assert!(help.out.contains(&format!("  {command} ")), "{command} in {}", help.out);
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.out.contains("Usage: holdfast"), "{command}: {}", own.out);

@@ -1,7 +1,7 @@
 //! `holdfast lanes`: shows the lanes of the queue, and puts the brakes on.
 
 use super::{DONE, client::NodeAddress, client::table, fail, print};
-use crate::sender::http::Answer;
+use crate::sender::http::{Answer, escaped};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -12,10 +12,16 @@ use std::time::Duration;
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// What to do
-    #[command(subcommand)]
-    action: Option<Action>,
+    #[arg(value_enum, default_value_t = Action::List)]
+    action: Action,
+    /// Which lane
+    #[arg(required_if_eq_any([("action", "pause"), ("action", "resume"), ("action", "skip")]))]
+    lane: Option<String>,
+    /// For skip: how long ago, e.g. 10m (0: all that there is now), or a time in ms since 1970
+    #[arg(long, value_name = "WHEN", required_if_eq("action", "skip"))]
+    before: Option<String>,
     /// Print the node's answer as JSON
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     node: NodeAddress,
@@ -28,28 +34,16 @@ Examples:
   holdfast lanes resume low
   holdfast lanes skip low --before 10m       leave out what is older than ten minutes";
 
-#[derive(clap::Subcommand)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Action {
-    /// Show them (what happens without a word)
+    /// Show them
     List,
     /// Read a lane no further
-    Pause {
-        /// Which lane
-        lane: String,
-    },
+    Pause,
     /// Go on with a lane
-    Resume {
-        /// Which lane
-        lane: String,
-    },
+    Resume,
     /// Leave out what is older; it gets no outcome
-    Skip {
-        /// Which lane
-        lane: String,
-        /// How long ago, e.g. 10m (0: all that there is now), or a time in ms since 1970
-        #[arg(long, value_name = "WHEN")]
-        before: String,
-    },
+    Skip,
 }
 
 pub fn main(args: &Args) -> i32 {
@@ -57,13 +51,14 @@ pub fn main(args: &Args) -> i32 {
         Ok(client) => client,
         Err(why) => return fail(why),
     };
-    let escaped = crate::sender::http::escaped;
-    let (method, path) = match &args.action {
-        None | Some(Action::List) => ("GET", "/v1/lanes".to_owned()),
-        Some(Action::Pause { lane }) => ("POST", format!("/v1/lanes/{}/pause", escaped(lane))),
-        Some(Action::Resume { lane }) => ("POST", format!("/v1/lanes/{}/resume", escaped(lane))),
-        Some(Action::Skip { lane, before }) => {
-            ("POST", format!("/v1/lanes/{}/skip?before={}", escaped(lane), escaped(before)))
+    let lane = escaped(args.lane.as_deref().unwrap_or_default());
+    let (method, path) = match args.action {
+        Action::List => ("GET", "/v1/lanes".to_owned()),
+        Action::Pause => ("POST", format!("/v1/lanes/{lane}/pause")),
+        Action::Resume => ("POST", format!("/v1/lanes/{lane}/resume")),
+        Action::Skip => {
+            let before = escaped(args.before.as_deref().unwrap_or_default());
+            ("POST", format!("/v1/lanes/{lane}/skip?before={before}"))
         }
     };
     match client.ask(method, &path, None) {

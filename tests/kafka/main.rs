@@ -30,6 +30,7 @@ mod servers;
 #[path = "../fleet/traffic.rs"]
 mod traffic;
 
+mod brakes;
 mod chaos;
 mod embedded;
 mod kills;
@@ -37,6 +38,7 @@ mod lanes;
 mod load;
 mod outages;
 mod poison;
+mod presence;
 mod reader;
 mod regions;
 mod rehearsal;

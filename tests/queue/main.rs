@@ -2,6 +2,7 @@
 
 mod brokers;
 mod embedded;
+mod faults;
 mod kafka;
 mod node;
 mod suite;

@@ -122,7 +122,7 @@ impl Reports {
             device,
             outcome: outcome.label(),
             node,
-            region: Some(region).filter(|region| !region.is_empty()),
+            region: (!region.is_empty()).then_some(region),
             lane: about.lane,
             topic: &about.partition.topic,
             partition: about.partition.number,

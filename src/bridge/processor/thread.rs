@@ -117,6 +117,12 @@ impl ProcessorThread {
         let mut obeyed = self.obeyed.lock().unwrap_or_else(PoisonError::into_inner);
         for ((lane, config), before) in lanes.iter().zip(obeyed.iter_mut()) {
             let brake = brakes.of(lane);
+            // First, so that a lane which goes on goes on behind it.
+            if brake.skip_before_ms > before.skip_before_ms {
+                let before_ms = i64::try_from(brake.skip_before_ms).unwrap_or(i64::MAX);
+                self.submit(Request::Skip { lane, before_ms });
+                tracing::warn!(lane = config.name, before_ms, "a lane was told to leave out what is older");
+            }
             if brake.paused != before.paused {
                 let scope = queue::Scope::Lane(lane);
                 self.submit(if brake.paused { Request::Pause(scope) } else { Request::Resume(scope) });
@@ -126,11 +132,6 @@ impl ProcessorThread {
                     paused = brake.paused,
                     "a lane was told to pause, or to go on"
                 );
-            }
-            if brake.skip_before_ms > before.skip_before_ms {
-                let before_ms = i64::try_from(brake.skip_before_ms).unwrap_or(i64::MAX);
-                self.submit(Request::Skip { lane, before_ms });
-                tracing::warn!(lane = config.name, before_ms, "a lane was told to leave out what is older");
             }
             *before = brake;
         }
