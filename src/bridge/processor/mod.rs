@@ -14,6 +14,7 @@
 //! - What cannot be read is counted, told, and done. Nothing stalls a lane but a full one.
 
 mod intake;
+mod leaving;
 mod ledger;
 mod order;
 mod reports;
@@ -24,6 +25,7 @@ pub use intake::{Intake, Unreadable};
 pub use thread::{ProcessorThread, Settings as ThreadSettings};
 
 use super::{
+    brakes::Brakes,
     push::{Delivered, Obstacle, Push},
     queue::{Event, Full, Header, Output, Partition, Record, Request},
     registry::Health,
@@ -37,6 +39,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
 use intake::Parcel;
+use leaving::{Claim, Leaving};
 use ledger::{Ledgers, Place};
 use order::Order;
 use reports::{About, At, Reports};
@@ -61,6 +64,8 @@ pub struct Settings {
     pub status_topic: Option<String>,
     /// The topic of dead letters.
     pub dead_letter: Option<String>,
+    /// What is to be left out.
+    pub brakes: Arc<Brakes>,
     /// How records are read.
     pub intake: Intake,
 }
@@ -87,7 +92,7 @@ pub struct Processor {
     /// Whose turn it is.
     ready: VecDeque<usize>,
     due: VecDeque<Waiter>,
-    revocations: Vec<Revocation>,
+    leaving: Leaving,
 }
 
 /// One message under way.
@@ -106,8 +111,7 @@ struct Job {
     tries: u32,
     /// When it was first tried, monotonic ms.
     since_ms: u64,
-    /// Its partition is another's: where it has no outcome yet, the other gives it one.
-    is_left: bool,
+    claim: Claim,
 }
 
 enum State {
@@ -117,12 +121,6 @@ enum State {
     Trying,
     /// To be tried again.
     Later(Push),
-}
-
-/// What is given back, and waits for its last outcomes.
-struct Revocation {
-    id: u64,
-    partitions: Vec<Partition>,
 }
 
 /// A push until it is settled.
@@ -165,7 +163,7 @@ impl Processor {
             attempts: FuturesUnordered::new(),
             ready: VecDeque::new(),
             due: VecDeque::new(),
-            revocations: Vec::new(),
+            leaving: Leaving::default(),
         }
     }
 
@@ -182,6 +180,7 @@ impl Processor {
             self.hear(now, output);
         }
         self.try_waiting(now);
+        self.hurry(now);
         loop {
             while let Some(job) = self.ready.pop_front() {
                 self.begin(now, job);
@@ -202,7 +201,8 @@ impl Processor {
         self.show();
         let waiting = self.waiting.next_ms();
         let report = self.reports.is_waiting().then(|| now.millis() + waiting::PARK_LOOK_MS);
-        Turn { next_ms: [waiting, report].into_iter().flatten().min() }
+        let leaving = self.leaving.next_ms(now.millis());
+        Turn { next_ms: [waiting, report, leaving].into_iter().flatten().min() }
     }
 
     /// Messages without an outcome.
@@ -230,14 +230,8 @@ impl Processor {
                 }
             }
             Output::Revoked { revocation, partitions, lost } => {
-                if !Mutant::RevokedNotLeft.is_on() {
-                    self.leave_to_others(&partitions);
-                }
-                if lost {
-                    partitions.iter().for_each(|partition| self.ledgers.remove(partition));
-                } else {
-                    self.revocations.push(Revocation { id: revocation, partitions });
-                }
+                let waits = (!lost).then_some(revocation);
+                self.give_back(now, partitions, waits);
             }
             Output::Produced { id, result } => self.reports.answered(&mut self.ledgers, id, result),
             Output::Lag { lane, messages } => self.stats.set_kafka_lag(lane, messages),
@@ -273,6 +267,11 @@ impl Processor {
         // One of a partition that is not held any more comes to another.
         let Some(place) = self.ledgers.begin(&record.partition, record.offset) else { return };
         if let Some(made_ms) = record.timestamp_ms.and_then(|at| u64::try_from(at).ok()) {
+            // The queue goes on behind what is to be left out in what it holds; this is what it held back, or has come to hold since.
+            if made_ms < self.settings.brakes.skip_before_ms(lane) {
+                self.stats.kafka.skipped(1);
+                return self.ledgers.decide(place);
+            }
             self.stats.kafka.waited(lane, now.unix_ms.saturating_sub(made_ms) * 1_000);
         }
         match self.settings.intake.read(lane, &record, now) {
@@ -323,7 +322,7 @@ impl Processor {
             state: State::InLine,
             tries: 0,
             since_ms: now.millis(),
-            is_left: false,
+            claim: Claim::Ours,
         });
         if self.order.enter(lane, &user, job) {
             self.ready.push_back(job);
@@ -333,7 +332,12 @@ impl Processor {
     /// It is a message's turn.
     fn begin(&mut self, now: Now, id: usize) {
         let job = &mut self.jobs[id];
-        if job.is_left {
+        let is_anothers = match job.claim {
+            Claim::Ours => false,
+            Claim::Once => self.leaving.is_stuck(job.lane, &job.user),
+            Claim::Others => true,
+        };
+        if is_anothers {
             return self.give_up(id);
         }
         if job.message.is_expired(now.unix_ms) && !Mutant::ExpiredStillLookedUp.is_on() {
@@ -361,8 +365,9 @@ impl Processor {
             let delivered = push.finish();
             return self.conclude(id, &delivered);
         };
-        if job.is_left {
+        if job.claim != Claim::Ours {
             push.abandon();
+            self.leaving.stick(job.lane, &job.user);
             return self.give_up(id);
         }
         let waiter = Waiter { job: id, number: job.number };
@@ -453,44 +458,6 @@ impl Processor {
 
     fn next_in_line(&mut self, job: &Job) {
         self.ready.extend(self.order.leave(job.lane, &job.user));
-    }
-
-    /// What is under way in these partitions gets its outcome here if it has been posted; the rest is another's.
-    fn leave_to_others(&mut self, partitions: &[Partition]) {
-        let ledgers = &self.ledgers;
-        let is_theirs = |job: &Job| partitions.iter().any(|partition| ledgers.is_of(job.place, partition));
-        let mut waiting = Vec::new();
-        for (id, job) in &mut self.jobs {
-            if is_theirs(job) {
-                job.is_left = true;
-                if matches!(job.state, State::Later(_)) {
-                    waiting.push(id);
-                }
-            }
-        }
-        for id in waiting {
-            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying)
-                && !Mutant::AbandonedCounted.is_on()
-            {
-                push.abandon();
-            }
-            self.give_up(id);
-        }
-    }
-
-    /// Gives back what was revoked, as soon as nothing of it is open.
-    fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
-        let ledgers = &mut self.ledgers;
-        self.revocations.retain(|Revocation { id, partitions }| {
-            let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));
-            let is_open = is_open && !Mutant::ReleasedTooEarly.is_on() || Mutant::ReleasedForgotten.is_on();
-            if !is_open {
-                partitions.iter().for_each(|partition| ledgers.remove(partition));
-                // As above.
-                let _ = submit(Request::Released { revocation: *id });
-            }
-            is_open
-        });
     }
 
     fn show(&self) {

@@ -23,6 +23,7 @@ use std::{
 #[derive(Default)]
 pub struct Context {
     notes: Mutex<Notes>,
+    heard: AtomicBool,
     closing: AtomicBool,
 }
 
@@ -49,7 +50,14 @@ pub enum Rebalance {
 impl Context {
     /// What was told since the last look.
     pub fn take(&self) -> Notes {
-        std::mem::take(&mut *self.notes())
+        let notes = std::mem::take(&mut *self.notes());
+        self.heard.store(false, Relaxed);
+        notes
+    }
+
+    /// Whether anything at all was told since the last time: then there may be more.
+    pub fn has_heard(&self) -> bool {
+        self.heard.swap(false, Relaxed)
     }
 
     /// From now on rebalances are carried out at once.
@@ -58,12 +66,14 @@ impl Context {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.heard.store(true, Relaxed);
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.heard.store(true, Relaxed);
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -162,11 +172,12 @@ impl Statistics {
         self.brokers.values().any(|broker| broker.state == "UP")
     }
 
-    /// How far a partition is behind its end; None when that is not known.
-    pub fn lag(&self, topic: &str, number: i32) -> Option<u64> {
+    /// How far a partition is behind its end, which may have been seen elsewhere; None when that is not known.
+    pub fn lag(&self, topic: &str, number: i32, end: Option<i64>) -> Option<u64> {
         let offsets = self.topics.get(topic)?.partitions.get(&number)?;
         let done = offsets.committed_offset.max(offsets.stored_offset).max(offsets.lo_offset);
-        (offsets.hi_offset >= 0).then(|| offsets.hi_offset.saturating_sub(done.max(0)).max(0) as u64)
+        let end = offsets.hi_offset.max(end.unwrap_or(-1));
+        (end >= 0).then(|| end.saturating_sub(done.max(0)).max(0) as u64)
     }
 }
 
@@ -184,12 +195,14 @@ mod tests {
             );
             serde_json::from_str::<Statistics>(&text).unwrap()
         };
-        assert_eq!(offsets(10, 15, 0, 40).lag("t", 0), Some(25));
-        assert_eq!(offsets(10, -1001, 0, 40).lag("t", 0), Some(30));
-        assert_eq!(offsets(-1001, -1001, 5, 40).lag("t", 0), Some(35));
-        assert_eq!(offsets(-1001, -1001, -1001, -1001).lag("t", 0), None);
-        assert_eq!(offsets(50, -1001, 0, 40).lag("t", 0), Some(0));
-        assert_eq!(offsets(0, 0, 0, 0).lag("t", 1), None);
+        assert_eq!(offsets(10, 15, 0, 40).lag("t", 0, None), Some(25));
+        assert_eq!(offsets(10, -1001, 0, 40).lag("t", 0, None), Some(30));
+        assert_eq!(offsets(-1001, -1001, 5, 40).lag("t", 0, None), Some(35));
+        assert_eq!(offsets(-1001, -1001, -1001, -1001).lag("t", 0, None), None);
+        assert_eq!(offsets(10, -1001, 0, -1001).lag("t", 0, Some(12)), Some(2));
+        assert_eq!(offsets(10, -1001, 0, 40).lag("t", 0, Some(12)), Some(30));
+        assert_eq!(offsets(50, -1001, 0, 40).lag("t", 0, None), Some(0));
+        assert_eq!(offsets(0, 0, 0, 0).lag("t", 1, None), None);
         assert!(!offsets(0, 0, 0, 0).is_up());
     }
 }

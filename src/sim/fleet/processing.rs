@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     bridge::{
+        Brakes,
         processor::{Intake, Processor, Settings},
         queue::{Full, Output, Request},
         router::Router,
@@ -56,6 +57,7 @@ impl Processing {
             retry_ms: RETRY_MS,
             status_topic: Some(STATUS_TOPIC.to_owned()),
             dead_letter: queue.has_dead_letters.then(|| DEAD_TOPIC.to_owned()),
+            brakes: Arc::new(Brakes::new(&config.lanes)),
             intake: Intake {
                 lanes: config.lanes.clone(),
                 push_bytes: PUSH_BYTES,

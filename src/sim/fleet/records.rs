@@ -197,7 +197,8 @@ impl Records {
     /// At rest: every record has its outcomes, and who was written to has heard it. `device_of` is a member's name for itself.
     pub fn check_all(&self, device_of: impl Fn(usize) -> String) {
         for made in &self.all {
-            let arrived = made.told.iter().any(|told| told.answered.is_some());
+            // Where Kafka refuses reports they are not waited for, and may be lost with their node.
+            let arrived = made.told.iter().any(|told| told.answered.is_some() || !told.is_owed);
             assert!(
                 arrived || made.is_silent,
                 "nothing was told of record {}: {:?} {:?}",
