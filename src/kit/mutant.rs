@@ -86,6 +86,7 @@ mutants! {
         DoneBeforeOutcome
         DoneBeforeReport
         ExpiredStillLookedUp
+        LeftAtOnce
         LeftIsDone
         LineForgotten
         NobodyNotTold
@@ -100,6 +101,7 @@ mutants! {
         RetryWithoutEnd
         RevokedNotLeft
         RoomNotGivenBack
+        StuckForgotten
     }
 }
 

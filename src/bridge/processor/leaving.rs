@@ -53,7 +53,9 @@ impl Leaving {
 
     /// Whether one has.
     pub fn is_stuck(&self, lane: Lane, user: &Bytes) -> bool {
-        !self.stuck.is_empty() && self.stuck.contains(&(lane, user.clone()))
+        !self.stuck.is_empty()
+            && self.stuck.contains(&(lane, user.clone()))
+            && !Mutant::StuckForgotten.is_on()
     }
 
     /// When to look again, ms.
@@ -76,7 +78,8 @@ impl Processor {
                 partitions.iter().for_each(|partition| self.ledgers.remove(partition));
             }
             Some(id) => {
-                self.leave_to_others(&partitions, Claim::Once);
+                let claim = if Mutant::LeftAtOnce.is_on() { Claim::Others } else { Claim::Once };
+                self.leave_to_others(&partitions, claim);
                 let until_ms = now.millis() + REVOKE_MS;
                 self.leaving.revocations.push(Revocation { id, partitions, until_ms });
             }

@@ -42,7 +42,7 @@ pub struct Made {
 }
 
 /// A record was handed to a processor.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Handed {
     pub hold: Hold,
     pub at_us: u64,
@@ -81,6 +81,10 @@ pub struct Records {
     places: BTreeMap<(usize, i64), usize>,
     /// By member, partition and holding: the last offset that was heard of it.
     heard: BTreeMap<(usize, usize, Hold), i64>,
+    /// By member and partition: the highest offset that was heard.
+    highest: BTreeMap<(usize, usize), i64>,
+    /// Reports may be told of late, as there is little room for them.
+    tells_late: bool,
     /// Messages that were heard again, after they had been handed over again.
     pub repeats: u64,
 }
@@ -94,6 +98,11 @@ pub struct Ear<'a> {
 }
 
 impl Records {
+    /// None yet. `tells_late`: there is little room for reports.
+    pub fn new(tells_late: bool) -> Self {
+        Self { tells_late, ..Self::default() }
+    }
+
     /// Makes a record; `place` says where it stands once it is written. `lane_ms` is the life that its lane gives, `unix_ms` the
     /// fleet's own clock.
     pub fn make(
@@ -175,9 +184,25 @@ impl Records {
             "record {number} has an id, and was heard twice by {}",
             ear.member
         );
+        let is_first = *times == 1;
         if !is_doubtful(number) {
             self.advance(number, ear.member);
+            self.look_back(number, ear.member, is_first);
         }
+    }
+
+    /// What is heard for the first time after what follows it was concluded before that.
+    fn look_back(&mut self, number: usize, member: usize, is_first: bool) {
+        let made = &self.all[number];
+        let (log, offset) = made.place;
+        let highest = self.highest.entry((member, log)).or_insert(offset);
+        let is_late = is_first && offset < *highest;
+        *highest = offset.max(*highest);
+        assert!(
+            !is_late || self.tells_late || !made.told.is_empty(),
+            "member {member} heard {number} after what follows it, and never before: {:?}",
+            made.handed
+        );
     }
 
     /// Of each holding a client hears what is for it in its order. Several processors at once have held the partition only where

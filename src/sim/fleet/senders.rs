@@ -26,6 +26,8 @@ const AWAY_MAX_US: u64 = 15_000_000;
 const SETTLE_US: u64 = 45_000_000;
 /// At rest the queue is worked off within this.
 const DRAIN_US: u64 = 60_000_000;
+/// How often everything moves.
+const MOVES: usize = 3;
 /// Users who never come.
 const STRANGERS: usize = 12;
 /// A few answers.
@@ -43,7 +45,8 @@ pub struct Queue {
 impl Queue {
     pub fn new(plan: QueuePlan, slots: usize, random: Random) -> Self {
         let accounts = (0..slots).map(|_| Account::default()).collect();
-        let (kafka, records) = (Kafka::new(plan.kafka, slots, random), Records::default());
+        let kafka = Kafka::new(plan.kafka, slots, random);
+        let records = Records::new(plan.kafka.produce_max < 100);
         Self { plan, kafka, records, accounts, away_us: 0 }
     }
 
@@ -219,6 +222,7 @@ impl Fleet {
         self.work_off();
         self.check_queue();
         self.check_reached_by_queue();
+        self.check_moves();
         self.check_gives_up();
         self.check_leaves();
         self.work_off();
@@ -232,6 +236,29 @@ impl Fleet {
             self.pass_us(500_000);
         }
         self.pass_us(MOMENT_US);
+    }
+
+    /// Partitions move while everybody is sent to: where nothing else goes wrong, nothing is handed over again.
+    fn check_moves(&mut self) {
+        let first = self.queue.as_ref().map_or(0, |queue| queue.records.all.len());
+        for _ in 0..MOVES {
+            let Some(queue) = &mut self.queue else { return };
+            for number in 0..3 * self.plan.users {
+                let (lane, user) = (Lane((number % 3) as u8), format!("u{}", number / 3));
+                for has_id in [true, false] {
+                    let (user, life_ms) = (user.clone(), Some(3_600_000));
+                    queue.send(Wish { lane, user, device: None, life_ms, reason: None, has_id }, self.now_us);
+                }
+            }
+            queue.kafka.reshuffle();
+            let us = self.choices.below(500_000);
+            self.pass_us(us);
+        }
+        self.work_off();
+        let Some(queue) = &self.queue else { return };
+        let again = queue.records.all[first..].iter().find(|made| made.handed.len() > 1);
+        let again = again.map(|made| (made.number, &made.handed));
+        assert_eq!(again, None, "it was handed over again, although nothing was amiss");
     }
 
     /// What waits for the registry is lost and comes back, and is given back at once where the group asks for it.
