@@ -44,6 +44,8 @@ pub struct Account {
     /// Kafka's last answer was a refusal: now, and at any time since the last turn.
     is_refused: bool,
     was_refused: bool,
+    /// When reports last found no room in a turn in which Kafka took reports again: some of them may not be waited for.
+    excused_us: Option<u64>,
 }
 
 /// A processor's turn.
@@ -147,6 +149,7 @@ impl Account {
             Request::Produce(produce) if has_room || self.is_refused => {
                 self.check_report(turn, produce, has_room, records);
             }
+            Request::Produce(_) if self.was_refused => self.excused_us = Some(turn.now_us),
             Request::Produce(_) => {}
             other => panic!("a processor does not ask for {other:?}"),
         }
@@ -169,14 +172,17 @@ impl Account {
             let made = records.at((holding.log, offset));
             let all = &made.told;
             let told: Vec<&Told> = all.iter().filter(is_of_run).collect();
+            let is_excused = |it: &Handed| it.hold == key.0 && Some(it.at_us) <= self.excused_us;
+            let (is_told, is_excused) = (!told.is_empty(), made.handed.iter().any(is_excused));
             assert!(
-                !told.is_empty() || made.is_silent,
+                is_told || is_excused || made.is_silent,
                 "{} has no outcome, and is done: {:?}, told {all:?}",
                 made.number,
                 made.handed
             );
             let owed = told.iter().find(|it| it.hold == key.0 && it.is_owed && it.answered.is_none());
             assert!(owed.is_none(), "{} is done before Kafka has its report: {owed:?}", made.number);
+            made.is_silent |= is_excused && !is_told;
         }
     }
 
@@ -225,6 +231,7 @@ impl Account {
         said.check(turn, made, &candidates);
         // Of several times none can be told from another.
         let is_owed = !self.is_refused && !self.was_refused && candidates.len() == 1;
+        let is_owed = is_owed && Some(handed.at_us) > self.excused_us;
         let answered = (!has_room).then_some(false);
         let told = Told { hold: handed.hold, outcome: said.outcome, device: said.device, answered, is_owed };
         made.told.push(told);

@@ -31,7 +31,7 @@ pub struct Made {
     pub expires_ms: Option<u64>,
     /// Why it cannot be read.
     pub reason: Option<&'static str>,
-    /// It cannot be read, and there is nobody to tell.
+    /// Nobody need be told: it cannot be read, and there is no topic for such, or reports were not waited for.
     pub is_silent: bool,
     pub letter: Letter,
     pub handed: Vec<Handed>,
