@@ -197,9 +197,10 @@ impl Kafka {
         }
     }
 
-    /// Outputs for the processor of a node.
-    pub fn take_outputs(&mut self, slot: usize) -> Vec<Output> {
-        self.clients[slot].as_mut().map(|client| client.inbox.drain(..).collect()).unwrap_or_default()
+    /// Outputs for the processor of a node, the first so many.
+    pub fn take_outputs(&mut self, slot: usize, at_most: usize) -> Vec<Output> {
+        let Some(client) = &mut self.clients[slot] else { return Vec::new() };
+        client.inbox.drain(..at_most.min(client.inbox.len())).collect()
     }
 
     /// What is due is done. Says whether there was anything.

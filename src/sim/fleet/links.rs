@@ -192,12 +192,15 @@ impl Links {
         self.carried.is_empty()
     }
 
-    /// When something is due next.
-    pub fn next_us(&self) -> u64 {
+    /// When something is due next. What has been due for long waits for something else.
+    pub fn next_us(&self, now_us: u64) -> u64 {
         let next_of = |one: &Carried| {
             let waits_us = if one.is_waited_for() { one.until_us } else { u64::MAX };
             match one.state {
-                State::Going { arrives_us } | State::Back { arrives_us, .. } => arrives_us.min(waits_us),
+                State::Going { arrives_us } | State::Back { arrives_us, .. } if arrives_us > now_us => {
+                    arrives_us.min(waits_us)
+                }
+                State::Going { .. } | State::Back { .. } => waits_us,
                 State::There(_) => waits_us,
             }
         };

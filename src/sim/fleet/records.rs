@@ -194,7 +194,7 @@ impl Records {
         self.heard.insert((member, log, hold), offset);
     }
 
-    /// At rest: every record has its outcomes, and who was written to has heard it. `is_device` says whether a member is one.
+    /// At rest: every record has its outcomes, and who was written to has heard it. `device_of` is a member's name for itself.
     pub fn check_all(&self, device_of: impl Fn(usize) -> String) {
         for made in &self.all {
             let arrived = made.told.iter().any(|told| told.answered.is_some());

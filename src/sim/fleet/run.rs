@@ -13,7 +13,7 @@ use super::{
     senders::Queue,
     store::Stores,
 };
-use crate::{kit::random::Random, sim::choices::Choices};
+use crate::{kit::random::Random, model::Outcome, sim::choices::Choices};
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
@@ -215,7 +215,8 @@ impl Fleet {
             2 => self.settle(),
             3 if self.queue.is_some() => {
                 let at = self.choices.below(self.slots.len() as u64) as usize;
-                self.turn_processor(at);
+                let outputs_max = self.choices.below(4) as usize;
+                self.turn_processor(at, outputs_max);
             }
             _ => {
                 let most_us = self.choices.pick(&[5_000, 100_000, 700_000, 2_000_000]);
@@ -253,7 +254,11 @@ impl Fleet {
         let returns_us = self.returning.first().map(|&(at_us, _)| at_us);
         let some = [nodes_us, pauses_us, members_us, returns_us].into_iter().flatten();
         let queue_us = self.queue.as_ref().map_or(u64::MAX, |queue| queue.kafka.next_us(self.now_us));
-        some.min().unwrap_or(u64::MAX).min(self.stores.next_us()).min(self.links.next_us()).min(queue_us)
+        some.min()
+            .unwrap_or(u64::MAX)
+            .min(self.stores.next_us())
+            .min(self.links.next_us(self.now_us))
+            .min(queue_us)
     }
 
     /// All that can be done now is.
@@ -295,7 +300,7 @@ impl Fleet {
                 any = true;
             }
             if self.is_processing_due(at) {
-                self.turn_processor(at);
+                self.turn_processor(at, usize::MAX);
                 any = true;
             }
             self.take_frames(at);
@@ -457,6 +462,10 @@ impl Fleet {
             }
         }
         self.attend();
+        for told in self.queue.iter().flat_map(|queue| &queue.records.all).flat_map(|made| &made.told) {
+            let label = told.outcome.map_or("dead letter", Outcome::label);
+            *self.report.outcomes.entry(label).or_default() += 1;
+        }
         let digest = self.members.iter().fold(0, |sum: u64, member| sum.rotate_left(5) ^ member.digest);
         Report {
             digest,

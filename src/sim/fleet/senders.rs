@@ -167,8 +167,9 @@ impl Fleet {
         has_news || node.processing.as_ref().is_some_and(|it| it.is_due(node.now()))
     }
 
-    /// One turn of a node's processor, with everything that passes between it and the queue shown to the judge.
-    pub(super) fn turn_processor(&mut self, at: usize) {
+    /// One turn of a node's processor, with no more of what the queue has delivered. Whatever passes between the two is shown to
+    /// the judge.
+    pub(super) fn turn_processor(&mut self, at: usize, outputs_max: usize) {
         let now_us = self.now_us;
         if !self.slots[at].is_awake(now_us) {
             return;
@@ -178,7 +179,7 @@ impl Fleet {
         let Some(processing) = &mut node.processing else { return };
         let Queue { kafka, records, accounts, .. } = queue;
         let account = &mut accounts[at];
-        let outputs = kafka.take_outputs(at);
+        let outputs = kafka.take_outputs(at, outputs_max);
         for output in &outputs {
             let turn = judge::Turn { slot: at, run, now_us, unix_ms: now.unix_ms, kafka };
             account.hear(&turn, output, records);

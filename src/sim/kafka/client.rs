@@ -307,10 +307,10 @@ impl Client {
 
     /// When it does something by itself.
     pub fn next_us(&self, now_us: u64) -> u64 {
-        let writes = self.flights.iter().map(|flight| flight.at_us).filter(|&at_us| at_us > now_us).min();
+        let writes = self.flights.iter().map(|flight| flight.at_us);
         let revoke = self.revoking.as_ref().map(|it| it.until_us);
-        let joins = Some(self.joins_us).filter(|&at_us| at_us > now_us);
-        [writes, revoke, joins].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let all = writes.chain(revoke).chain([self.joins_us]);
+        all.filter(|&at_us| at_us > now_us).min().unwrap_or(u64::MAX)
     }
 
     fn assign(&mut self, partitions: &[usize], plan: &Plan) {

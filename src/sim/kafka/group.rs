@@ -112,10 +112,13 @@ impl Group {
                 clients[slot].as_ref().is_some_and(|client| client.run == run && client.is_member)
             };
             match (self.owners[partition], target) {
-                (Some((owner, run)), _) if target != Some(owner) && of(owner) == Some(run) => {
-                    if !self.asked.contains(&partition) && has_joined(owner, run) {
-                        taken.entry(owner).or_default().push(partition);
-                    }
+                (Some((owner, run)), _)
+                    if target != Some(owner)
+                        && of(owner) == Some(run)
+                        && !self.asked.contains(&partition)
+                        && has_joined(owner, run) =>
+                {
+                    taken.entry(owner).or_default().push(partition);
                 }
                 (owner, Some(slot)) => {
                     let is_free = owner.is_none_or(|(held, run)| of(held) != Some(run));
