@@ -12,7 +12,8 @@ mod shards;
 
 use crate::{
     bridge::{
-        Broadcasts, DrainSwitch, Router,
+        Brakes, Broadcasts, DrainSwitch, Router,
+        brakes::Told,
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::Lease,
         thread::BridgeThread,
@@ -24,7 +25,7 @@ use crate::{
         auth::{self, Authenticator, Replaceable},
     },
     control::{self, Control, ControlThread},
-    directory::{Dedup, Directory, Journal},
+    directory::{Dedup, Directory, Journal, PresenceLog},
     model::mail::ToShard,
     shard::{ShardThread, listen},
     stats::{BuildInfo, NodeStats},
@@ -127,6 +128,8 @@ struct Node {
     ready_line: Option<String>,
     /// A later run has this node's name.
     superseded: bool,
+    /// What the lanes were told when it was last carried out.
+    told: Told,
     /// What the last look at the drain has told the registry and the queue.
     was_draining: bool,
 }
@@ -141,12 +144,18 @@ struct Common {
     dedup: Arc<Dedup>,
     stats: Arc<NodeStats>,
     drain: Arc<DrainSwitch>,
+    brakes: Arc<Brakes>,
     clock: Clock,
     incarnation: u64,
 }
 
 impl Common {
-    fn new(mut config: Config, authenticator: Arc<dyn Authenticator>, journal: Option<Journal>) -> Self {
+    fn new(
+        mut config: Config,
+        authenticator: Arc<dyn Authenticator>,
+        journal: Option<Journal>,
+        presence: Option<PresenceLog>,
+    ) -> Self {
         let clock = Clock::start();
         let incarnation = clock.now().unix_ms;
         let capacity = descriptors::raise_and_cap(config.limits.connections);
@@ -166,11 +175,12 @@ impl Common {
         Self {
             settings: Arc::new(Settings::new(&config)),
             authenticator,
-            directory: Arc::new(directory),
+            directory: Arc::new(directory.telling(presence)),
             shared,
             dedup: Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max)),
             stats,
             drain,
+            brakes: Arc::new(Brakes::new(&config.lanes)),
             clock,
             incarnation,
             config: Arc::new(config),
@@ -189,6 +199,7 @@ impl Common {
             connections: self.stats.connections(),
             draining: self.drain.is_draining(),
             version: env!("CARGO_PKG_VERSION").into(),
+            lanes: self.brakes.told(),
         }
     }
 }
@@ -201,7 +212,9 @@ impl Node {
         role: Role,
     ) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
-        let common = Common::new(config, authenticator, journal);
+        let events = queue::event_mail(&config);
+        let presence = events.as_ref().map(|events| events.log.clone());
+        let common = Common::new(config, authenticator, journal, presence);
         let config = &common.config;
         let internal = bind_internal(config.internal.listen)?;
         let (nets, addresses) = match role {
@@ -214,12 +227,13 @@ impl Node {
         let address = fleet::address_of(internal_address, &config.registry.url);
         let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
         let collapse_seed = foldhash::fast::RandomState::default();
-        let queue = queue::start(&common, &router, collapse_seed.clone())?;
+        let queue = queue::start(&common, &router, collapse_seed.clone(), events)?;
         let parts = Control {
             config: config.clone(),
             router: router.clone(),
             broadcasts: Arc::new(Broadcasts::default()),
             drain: common.drain.clone(),
+            brakes: common.brakes.clone(),
             stats: common.stats.clone(),
             blocks: common.shared.blocks.clone(),
             clock: common.clock,
@@ -242,6 +256,7 @@ impl Node {
             address,
             ready_line,
             superseded: false,
+            told: Told::default(),
             was_draining: false,
         })
     }
@@ -276,6 +291,7 @@ impl Node {
             ticks += 1;
             self.step_down();
             self.tell_of_drain();
+            self.apply_brakes();
             if self.advance_drain(ticks) {
                 break;
             }
@@ -365,6 +381,23 @@ impl Node {
         self.renew();
     }
 
+    /// What operators have told the lanes, here or at another node, is told the queue, and what was told here the others.
+    fn apply_brakes(&mut self) {
+        let brakes = &self.common.brakes;
+        for lease in self.router.registry().nodes() {
+            brakes.merge(&lease.lanes);
+        }
+        let told = brakes.told();
+        if told == self.told {
+            return;
+        }
+        if let Some(processor) = &self.queue.processor {
+            processor.obey(&self.common.config.lanes, brakes);
+        }
+        self.told = told;
+        self.renew();
+    }
+
     fn renew(&self) {
         self.router.registry().renew(self.common.lease(self.address.clone()));
     }
@@ -375,11 +408,14 @@ impl Node {
         if let Some(processor) = self.queue.processor {
             processor.stop();
         }
-        drop(self.queue.embedded);
         self.router.post_to_all(|| ToShard::Stop);
         for shard in self.shards {
             shard.join();
         }
+        if let Some(events) = self.queue.events {
+            events.stop();
+        }
+        drop(self.queue.embedded);
         if let Some(bridge) = self.fleet.bridge {
             bridge.stop();
         }

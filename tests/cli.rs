@@ -223,12 +223,16 @@ fn usage_errors_exit_with_two_and_help_with_zero() {
         &["config"],
         &["send"],
         &["send", "--direct", "a", "b", "--ttl", "x"],
+        &["lanes", "pause"],
+        &["lanes", "skip", "low"],
+        &["lanes", "hurry", "low"],
     ] {
         assert_eq!(run(args).code, 2, "{args:?}");
     }
     let help = run(&["--help"]);
     assert_eq!(help.code, 0);
-    for command in ["serve", "process", "send", "devices", "drain", "loadtest", "config", "version"] {
+    for command in ["serve", "process", "send", "devices", "drain", "lanes", "loadtest", "config", "version"]
+    {
         assert!(help.out.contains(&format!("  {command} ")), "{command} in {}", help.out);
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.out.contains("Usage: holdfast"), "{command}: {}", own.out);
@@ -306,7 +310,7 @@ fn send_says_what_became_of_the_message() {
 fn send_asks_the_node_where_its_kafka_is() {
     for (status, body, words) in [
         ("200 OK", r#"{"connections":1}"#, "has no Kafka inside: name the brokers with --kafka"),
-        ("200 OK", r#"{"kafka":null}"#, "has no Kafka inside"),
+        ("200 OK", r#"{"kafka":{"embedded":null}}"#, "has no Kafka inside"),
         ("403 Forbidden", r#"{"message":"role"}"#, "its role is read"),
         ("404 Not Found", "", "name the brokers with --kafka"),
     ] {
@@ -317,7 +321,7 @@ fn send_asks_the_node_where_its_kafka_is() {
     }
     // Nobody is there; but that is where it was sent.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (address, _request) = node("200 OK", format!(r#"{{"kafka":"{nobody}"}}"#).leak());
+    let (address, _request) = node("200 OK", format!(r#"{{"kafka":{{"embedded":"{nobody}"}}}}"#).leak());
     let env = [("HOLDFAST_KAFKA_BROKERS", "embedded"), ("HOLDFAST_INTERNAL_LISTEN", &address)];
     let ran = run_with(&env, &["send", "ann", "hello", "--timeout", "300ms"]);
     assert!(ran.code == 1 && ran.err.contains("Kafka did not take the message"), "{}", ran.err);

@@ -2,9 +2,11 @@
 //!
 //! Never imports `shard` or `conn`: it knows connections by their handles and shards by their mailboxes.
 
+pub mod brakes;
 pub mod broadcasts;
 pub mod core;
 pub mod drain;
+pub mod events;
 pub mod format;
 pub mod peers;
 pub mod processor;
@@ -16,6 +18,7 @@ pub mod router;
 pub mod store;
 pub mod thread;
 
+pub use brakes::Brakes;
 pub use broadcasts::Broadcasts;
 pub use drain::{DrainPhase, DrainStatus, DrainSwitch};
 pub use push::{Delivered, Push};

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod devices;
 mod drain;
+mod lanes;
 mod loadtest;
 mod node_args;
 mod process;
@@ -47,6 +48,7 @@ enum Command {
     Send(send::Args),
     Devices(devices::Args),
     Drain(drain::Args),
+    Lanes(lanes::Args),
     Loadtest(loadtest::Args),
     Config(config::Args),
     /// Prints the version
@@ -69,6 +71,7 @@ pub fn main() -> i32 {
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
         Command::Drain(args) => drain::main(&args),
+        Command::Lanes(args) => lanes::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),

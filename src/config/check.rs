@@ -121,6 +121,7 @@ impl Checker {
             retry_ms: kafka.retry,
             dead_letter: kafka.dead_letter,
             status_topic: kafka.status_topic,
+            events_topic: kafka.events_topic,
         })
     }
 

@@ -365,6 +365,8 @@ pub struct Kafka {
     pub dead_letter: Option<String>,
     /// For outcomes.
     pub status_topic: Option<String>,
+    /// For connects and disconnects.
+    pub events_topic: Option<String>,
 }
 
 /// `kafka.brokers`

@@ -320,6 +320,8 @@ keys! {
             "Topic for records that cannot be read; else they are only counted.";
         status_topic: Option<String> = Or("", Text("the name of a topic", words::is_topic)), "",
             "Topic that gets one record for each outcome.";
+        events_topic: Option<String> = Or("", Text("the name of a topic", words::is_topic)), "",
+            "Topic that gets one record for each connect and each disconnect.";
     }
     log: Log, "log", "What is logged to standard error, and how." {
         format: LogFormat = Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), "text",

@@ -80,7 +80,8 @@ impl Settings {
             deflate_min_bytes: clients.deflate_min_bytes,
             device_header: config.auth.device_header.clone(),
             handshake_timeout_ms: limits.handshake_timeout_ms,
-            opening_max: limits.unauthenticated.div_ceil(config.node.shards).max(1),
+            // A processor has no shard.
+            opening_max: limits.unauthenticated.div_ceil(config.node.shards.max(1)).max(1),
             head_bytes: limits.head_bytes,
             message_bytes: limits.message_bytes,
             inbound_rate: limits.inbound_rate,

@@ -10,6 +10,7 @@ mod connection;
 mod deliver;
 mod fleet;
 mod gate;
+mod lanes;
 mod messages;
 mod node;
 mod push;
@@ -23,7 +24,7 @@ mod users;
 mod tests;
 
 use crate::{
-    bridge::{Broadcasts, DrainSwitch, Router, peers::Peers},
+    bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::{Config, Token},
     directory::Blocks,
@@ -69,6 +70,8 @@ pub struct Control {
     pub router: Arc<Router>,
     /// Broadcasts under way.
     pub broadcasts: Arc<Broadcasts>,
+    /// What the lanes of the queue are told.
+    pub brakes: Arc<Brakes>,
     /// Begins and takes back a drain.
     pub drain: Arc<DrainSwitch>,
     /// What the node counts.

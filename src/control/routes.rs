@@ -6,7 +6,7 @@ use super::{
     connection::Watch,
     deliver,
     gate::Headers,
-    messages, node, push,
+    lanes, messages, node, push,
     reply::{Refusal, Reply},
     users,
 };
@@ -29,6 +29,8 @@ enum Endpoint<'a> {
     Device { user: &'a str, device: &'a str },
     Nodes,
     Drain,
+    Lanes,
+    Lane { lane: &'a str, action: &'a str },
     Stats,
     Deliver,
 }
@@ -58,6 +60,10 @@ impl<'a> Endpoint<'a> {
             }
             [Some("nodes"), None, ..] => Endpoint::Nodes,
             [Some("drain"), None, ..] => Endpoint::Drain,
+            [Some("lanes"), None, ..] => Endpoint::Lanes,
+            [Some("lanes"), Some(lane), Some(action @ ("pause" | "resume" | "skip")), None, _] => {
+                Endpoint::Lane { lane, action }
+            }
             [Some("stats"), None, ..] => Endpoint::Stats,
             [Some("deliver"), None, ..] => Endpoint::Deliver,
             _ => return None,
@@ -68,9 +74,10 @@ impl<'a> Endpoint<'a> {
     fn allow(self) -> &'static str {
         match self {
             Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics => "GET, HEAD",
-            Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Stats => "GET, HEAD",
+            Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Lanes | Endpoint::Stats => "GET, HEAD",
             Endpoint::ZuulPush => "GET, POST",
             Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast | Endpoint::Deliver => "POST",
+            Endpoint::Lane { .. } => "POST",
             Endpoint::StopBroadcast { .. } | Endpoint::User { .. } | Endpoint::Device { .. } => "DELETE",
             Endpoint::Drain => "GET, HEAD, POST, DELETE",
         }
@@ -108,6 +115,8 @@ pub async fn handle(
         }
         Endpoint::Nodes => node::nodes(app, &parts),
         Endpoint::Drain => node::drain(app, &parts),
+        Endpoint::Lanes => lanes::list(app, &parts),
+        Endpoint::Lane { lane, action } => lanes::tell(app, lane, action, &parts),
         Endpoint::Stats => node::statistics(app, &parts),
         Endpoint::Metrics => node::metrics(app, &parts),
         Endpoint::Livez => Ok(node::livez()),
@@ -168,7 +177,9 @@ mod tests {
             ("/v1/events", None),
             ("/v1/deliver", Some(Endpoint::Deliver)),
             ("/v1/deliver/x", None),
-            ("/v1/lanes/low/pause", None),
+            ("/v1/lanes", Some(Endpoint::Lanes)),
+            ("/v1/lanes/low/pause", Some(Endpoint::Lane { lane: "low", action: "pause" })),
+            ("/v1/lanes/low/hurry", None),
             ("/v2/push", Some(Endpoint::ZuulPush)),
             ("/", None),
             ("*", None),

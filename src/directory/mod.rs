@@ -12,12 +12,14 @@ mod blocks;
 mod dedup;
 mod journal;
 mod partition;
+mod presence;
 mod record;
 
 pub use addresses::Addresses;
 pub use blocks::Blocks;
 pub use dedup::Dedup;
 pub use journal::{Change, Changed, JOURNAL_MAX, Journal};
+pub use presence::{PRESENCE_MAX, Presence, PresenceLog};
 pub use record::{Began, Route, TAKEOVER_WINDOW_S, TAKEOVERS_MAX};
 
 use crate::{
@@ -101,6 +103,7 @@ pub struct Directory {
     seed: SeedableRandomState,
     per_user_max: usize,
     journal: Option<Journal>,
+    presence: Option<PresenceLog>,
 }
 
 impl Directory {
@@ -123,7 +126,12 @@ impl Directory {
     fn build(per_user_max: usize, journal: Option<Journal>, seed: SeedableRandomState) -> Self {
         let partition = || Mutex::new(Partition::new(seed.clone(), journal.is_some()));
         let partitions = (0..PARTITIONS).map(|_| partition()).collect();
-        Self { partitions, seed, per_user_max, journal }
+        Self { partitions, seed, per_user_max, journal, presence: None }
+    }
+
+    /// The same, whose every arrival and departure is told.
+    pub fn telling(self, presence: Option<PresenceLog>) -> Self {
+        Self { presence, ..self }
     }
 
     /// Makes a connection findable. The newer connection of a device wins.
@@ -134,20 +142,65 @@ impl Directory {
         let at = self.partition_of(arrival.user);
         let mut partition = self.lock(at);
         let mut changed = |entry| self.post(at, entry);
+        let before = self.routes_of(&partition, arrival.user);
         let (index, displaced) = partition.register(arrival, &mut changed)?;
         let evicted = match self.per_user_max {
             _ if Mutant::UserLimitForgotten.is_on() => None,
             0 => None,
             max => partition.evict_oldest(arrival.user, arrival.handle, arrival.began_ms, max, &mut changed),
         };
+        self.tell_arrival(arrival, before, [displaced, evicted]);
         Ok(Registered { record: RecordRef::new(at, index), displaced, evicted })
+    }
+
+    /// The user's connections as they are told, where anybody is told of them.
+    fn routes_of(&self, partition: &Partition, user: &str) -> Vec<Presence> {
+        let mut routes = Vec::new();
+        if self.presence.is_some() {
+            partition.lookup(user, &mut |route| {
+                routes.push(Presence {
+                    user: user.into(),
+                    device: route.device.map(Into::into),
+                    handle: route.handle,
+                    protocol: route.protocol,
+                    is_online: false,
+                });
+            });
+        }
+        routes
+    }
+
+    /// Under the partition's lock, so that the events of a user come in their order.
+    fn tell_arrival(&self, arrival: &Arrival<'_>, before: Vec<Presence>, gone: [Option<Handle>; 2]) {
+        let Some(presence) = &self.presence else { return };
+        let left = before.into_iter().filter(|one| gone.contains(&Some(one.handle)));
+        left.for_each(|one| presence.post(one));
+        presence.post(Presence {
+            user: arrival.user.into(),
+            device: arrival.device.map(Into::into),
+            handle: arrival.handle,
+            protocol: arrival.protocol,
+            is_online: true,
+        });
     }
 
     /// Forgets a connection, unless its record now belongs to another: compare and delete. Says whether it was there.
     pub fn unregister(&self, record: RecordRef, handle: Handle) -> bool {
+        if record == RecordRef::NONE {
+            return false;
+        }
         let at = record.partition();
-        record != RecordRef::NONE
-            && self.lock(at).unregister(record.index(), handle, &mut |entry| self.post(at, entry))
+        let mut partition = self.lock(at);
+        let user = self
+            .presence
+            .as_ref()
+            .and_then(|_| partition.identity(record.index(), handle, |user, _| Box::<str>::from(user)));
+        let before = user.map_or_else(Vec::new, |user| self.routes_of(&partition, &user));
+        let was_there = partition.unregister(record.index(), handle, &mut |entry| self.post(at, entry));
+        if let Some(presence) = self.presence.as_ref().filter(|_| was_there) {
+            before.into_iter().filter(|one| one.handle == handle).for_each(|one| presence.post(one));
+        }
+        was_there
     }
 
     /// Shows every connection of a user, the newest device first.

@@ -39,6 +39,49 @@ fn the_newer_connection_of_a_device_wins_and_the_older_cannot_remove_it() {
 }
 
 #[test]
+fn every_arrival_and_departure_is_told_once_and_in_order() {
+    struct Unheard;
+    impl crate::kit::mailbox::Wake for Unheard {
+        fn wake(&self) {}
+    }
+    let (events, mut told) = crate::kit::mailbox::mailbox(&[6], std::sync::Arc::new(Unheard));
+    let log = PresenceLog::new(events);
+    let directory = Directory::new(2).telling(Some(log.clone()));
+    let old = directory.register(&arrival("ann", Some("tv"), 1, 1_000)).unwrap();
+    directory.register(&arrival("ann", Some("tv"), 2, 1_001)).unwrap();
+    assert!(!directory.unregister(old.record, handle(1)), "it was told as it was displaced");
+    directory.register(&arrival("ann", None, 3, 1_002)).unwrap();
+    // The third is one too many: the oldest leaves.
+    let pad = directory.register(&arrival("ann", Some("pad"), 4, 1_003)).unwrap();
+    assert_eq!(pad.evicted, Some(handle(2)));
+    let mut events = Vec::new();
+    told.take(100, &mut events);
+    let seen: Vec<_> =
+        events.iter().map(|event| (event.device.as_deref(), event.handle, event.is_online)).collect();
+    let expected = [
+        (Some("tv"), handle(1), true),
+        (Some("tv"), handle(1), false),
+        (Some("tv"), handle(2), true),
+        (None, handle(3), true),
+        (Some("tv"), handle(2), false),
+        (Some("pad"), handle(4), true),
+    ];
+    assert_eq!(seen, expected);
+    assert!(directory.unregister(pad.record, handle(4)));
+    events.clear();
+    told.take(100, &mut events);
+    assert_eq!(
+        (&*events[0].user, events[0].protocol, events[0].is_online),
+        ("ann", Protocol::Websocket, false)
+    );
+    // What finds no room is lost, and counted.
+    for number in 10..20 {
+        directory.register(&arrival("bob", Some("tv"), number, 2_000 + 100 * number)).unwrap();
+    }
+    assert_eq!(log.lost(), 19 - 6);
+}
+
+#[test]
 fn when_a_connection_began_is_seen_also_from_a_moment_before() {
     const WRAP_MS: u64 = 1 << 32;
     for began_ms in [0, 5, 70_000, WRAP_MS - 1, WRAP_MS, 3 * WRAP_MS + 7] {

@@ -88,13 +88,13 @@ impl Direct {
     }
 
     /// Takes a message that was checked; it comes back when there is no room.
-    pub fn send(&self, message: Message) -> Result<(), Message> {
+    pub fn send(&self, message: Message) -> Result<(), Box<Message>> {
         let place = self.placing.hash_one(&message.user) as usize % self.waiting.len();
         let queue = &self.waiting[place];
         let bytes = message.body.bytes().len();
         let mut state = queue.state();
         if state.messages.len() >= WAITING_MAX || state.bytes.saturating_add(bytes) > WAITING_BYTES_MAX {
-            return Err(message);
+            return Err(message.into());
         }
         let ttl_us = message.ttl.map(|ttl| u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX));
         let entered_us = self.clock.micros();

@@ -134,7 +134,7 @@ impl Kafka {
     }
 
     /// Takes a message that was checked; it comes back when there is no room.
-    pub fn send(&self, message: Message) -> Result<(), Message> {
+    pub fn send(&self, message: Message) -> Result<(), Box<Message>> {
         let shared = &self.shared;
         shared.ledger.enter();
         let record = self.record(&message);
@@ -143,7 +143,7 @@ impl Kafka {
         } else {
             COUNTED
         };
-        self.submit(&Produce { id: Some(id), ..record }).map_err(|Full| message)
+        self.submit(&Produce { id: Some(id), ..record }).map_err(|Full| message.into())
     }
 
     /// Waits until Kafka has it.

@@ -113,12 +113,12 @@ impl Sender {
     /// # Errors
     /// The message, when there is no room for it or no node could read it: nothing more comes of it.
     pub fn send(&self, message: Message) -> Result<(), Dropped> {
-        let refused = |message: Message, why| {
+        let refused = |message: Box<Message>, why| {
             self.ledger.refuse();
-            Err(Dropped { message: message.into(), why })
+            Err(Dropped { message, why })
         };
         if let Err(why) = message.check() {
-            return refused(message, why);
+            return refused(message.into(), why);
         }
         let sent = match &self.way {
             Way::Kafka(kafka) => kafka.send(message),

@@ -6,6 +6,7 @@ use super::Common;
 use crate::{
     bridge::{
         Router,
+        events::{About, EventMail, EventsThread},
         processor::{Intake, ProcessorThread, Settings, ThreadSettings},
         queue::{self, Bounds, Embedded, Invalid},
     },
@@ -22,8 +23,16 @@ const EMBEDDED_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct QueuePart {
     /// None: this node takes no messages from it.
     pub processor: Option<ProcessorThread>,
-    /// After its consumer, which ends first.
+    /// None: nobody is told who comes and goes.
+    pub events: Option<EventsThread>,
+    /// After its clients, which end first.
     pub embedded: Option<Embedded>,
+}
+
+/// The mailbox for who comes and goes, where that is to be told.
+pub(super) fn event_mail(config: &Config) -> Option<EventMail> {
+    let is_told = config.kafka.events_topic.is_some() && config.kafka.brokers != KafkaBrokers::None;
+    is_told.then(EventMail::default)
 }
 
 /// Starts what the configuration asks for.
@@ -34,6 +43,7 @@ pub(super) fn start(
     common: &Common,
     router: &Arc<Router>,
     collapse_seed: RandomState,
+    events: Option<EventMail>,
 ) -> Result<QueuePart, Invalid> {
     let config = &common.config;
     let (brokers, embedded) = match &config.kafka.brokers {
@@ -46,16 +56,19 @@ pub(super) fn start(
             (embedded.address().to_owned(), Some(embedded))
         }
     };
+    let queue = settings(config, brokers, embedded.is_some());
+    let events = events.map(|mail| start_events(common, &queue, router, mail)).transpose()?;
     if !config.kafka.process {
-        return Ok(QueuePart { processor: None, embedded });
+        return Ok(QueuePart { processor: None, events, embedded });
     }
     let settings = ThreadSettings {
-        queue: settings(config, brokers, embedded.is_some()),
+        queue,
         core: Settings {
             node: config.node.id.clone(),
             region: config.node.region.clone(),
             retry_ms: config.kafka.retry_ms,
             status_topic: config.kafka.status_topic.clone(),
+            brakes: common.brakes.clone(),
             dead_letter: config.kafka.dead_letter.clone(),
             intake: Intake {
                 lanes: config.lanes.clone(),
@@ -76,7 +89,22 @@ pub(super) fn start(
              last 5 MiB of each partition, in memory, and is gone with the process"
         );
     }
-    Ok(QueuePart { processor: Some(processor), embedded })
+    Ok(QueuePart { processor: Some(processor), events, embedded })
+}
+
+fn start_events(
+    common: &Common,
+    queue: &queue::Settings,
+    router: &Arc<Router>,
+    mail: EventMail,
+) -> Result<EventsThread, Invalid> {
+    let config = &common.config;
+    let about = About {
+        topic: config.kafka.events_topic.clone().unwrap_or_default(),
+        node: config.node.id.clone(),
+        region: config.node.region.clone(),
+    };
+    EventsThread::spawn(mail, queue, about, router.clone(), common.stats.clone(), common.clock)
 }
 
 impl QueuePart {
@@ -94,7 +122,7 @@ impl QueuePart {
 /// The topics of an embedded broker: those to which senders write by default, and those which this node writes.
 fn topics(config: &Config) -> Vec<String> {
     let lanes = config.lanes.iter().map(|(_, lane)| format!("push.{}", lane.name));
-    let told = [&config.kafka.status_topic, &config.kafka.dead_letter];
+    let told = [&config.kafka.status_topic, &config.kafka.dead_letter, &config.kafka.events_topic];
     lanes.chain(told.into_iter().flatten().cloned()).collect()
 }
 

@@ -164,6 +164,8 @@ catalogue! {
     KAFKA_RETRIES = counter("holdfast_kafka_retries_total", "attempts", &[], "Attempts to deliver a message whose node could not be reached before.");
     /// `holdfast_kafka_reports_total`
     KAFKA_REPORTS = counter("holdfast_kafka_reports_total", "records", &["result"], "Statuses and dead letters: written, or lost.");
+    /// `holdfast_kafka_events_total`
+    KAFKA_EVENTS = counter("holdfast_kafka_events_total", "records", &["result"], "Connects and disconnects for kafka.events_topic: written, or lost.");
     /// `holdfast_kafka_paused`
     KAFKA_PAUSED = gauge("holdfast_kafka_paused", "lanes", &["lane"], "1 while the lane is paused.");
     /// `holdfast_kafka_skipped_total`

@@ -110,6 +110,7 @@ fn messages(node: &NodeStats) -> Vec<Family> {
 fn queue(node: &NodeStats) -> Vec<Family> {
     let kafka = &node.kafka;
     let (written, lost) = kafka.reports();
+    let (told, untold) = kafka.events();
     let wait = |lane: Lane| Times::of(kafka.wait.get(usize::from(lane.0)));
     vec![
         Family::whole(names::KAFKA_UP, u64::from(kafka.is_up())),
@@ -127,6 +128,10 @@ fn queue(node: &NodeStats) -> Vec<Family> {
         Family::labelled(
             names::KAFKA_REPORTS,
             [("written", Value::Whole(written)), ("lost", Value::Whole(lost))],
+        ),
+        Family::labelled(
+            names::KAFKA_EVENTS,
+            [("written", Value::Whole(told)), ("lost", Value::Whole(untold))],
         ),
         Family::whole(names::KAFKA_SKIPPED, kafka.skips()),
     ]

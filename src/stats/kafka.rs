@@ -29,6 +29,8 @@ pub struct KafkaStats {
     skipped: AtomicU64,
     reports_written: AtomicU64,
     reports_lost: AtomicU64,
+    events_written: AtomicU64,
+    events_lost: AtomicU64,
 }
 
 impl Default for KafkaStats {
@@ -47,6 +49,8 @@ impl Default for KafkaStats {
             skipped: AtomicU64::new(0),
             reports_written: AtomicU64::new(0),
             reports_lost: AtomicU64::new(0),
+            events_written: AtomicU64::new(0),
+            events_lost: AtomicU64::new(0),
         }
     }
 }
@@ -110,6 +114,12 @@ impl KafkaStats {
         count.fetch_add(1, Relaxed);
     }
 
+    /// A connect or a disconnect was written, or never will be.
+    pub fn event(&self, written: bool) {
+        let count = if written { &self.events_written } else { &self.events_lost };
+        count.fetch_add(1, Relaxed);
+    }
+
     /// Messages of a lane that wait for the registry.
     pub fn set_parked(&self, lane: Lane, messages: u64) {
         if let Some(parked) = self.parked.get(usize::from(lane.0)) {
@@ -167,6 +177,11 @@ impl KafkaStats {
     /// Offsets that skips have left out.
     pub fn skips(&self) -> u64 {
         self.skipped.load(Relaxed)
+    }
+
+    /// Connects and disconnects that were written, and that were lost.
+    pub fn events(&self) -> (u64, u64) {
+        (self.events_written.load(Relaxed), self.events_lost.load(Relaxed))
     }
 
     /// Statuses and dead letters that have arrived, and that were lost.

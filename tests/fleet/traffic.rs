@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(40);
 /// busy, so that it takes over from itself only now and then.
 const AWAY: Duration = Duration::from_millis(250);
 /// How long a node believes where other nodes hold connections.
-const ROUTES_LIVE: Duration = Duration::from_millis(1_100);
+pub const ROUTES_LIVE: Duration = Duration::from_millis(1_100);
 /// Messages that are sent when all is well again.
 const CALM: u64 = 100;
 const NOWHERE: usize = usize::MAX;
@@ -120,8 +120,21 @@ pub struct Record {
 }
 
 impl Traffic {
-    /// Begins with so many users, of whom one in four has two devices, and waits until each device has heard something.
+    /// Begins with so many users, and waits until each device has heard something.
     pub fn start(fleet: &Fleet, users: usize) -> Self {
+        let mut traffic = Self::listen(fleet, users);
+        let senders = (0..SENDERS).map(|_| {
+            let shared = traffic.shared.clone();
+            thread::spawn(move || send(&shared, users))
+        });
+        traffic.senders = senders.collect();
+        traffic.wait_heard();
+        traffic
+    }
+
+    /// Begins with the devices of so many users, of whom one in four has two, and without senders: whoever sends says with
+    /// the last word of each message its number.
+    pub fn listen(fleet: &Fleet, users: usize) -> Self {
         let device = |user: usize, name: &str| Device {
             user: format!("load-{user}"),
             name: name.to_owned(),
@@ -143,14 +156,7 @@ impl Traffic {
             thread::spawn(move || live(&shared, number))
         });
         let clients = clients.collect();
-        let senders = (0..SENDERS).map(|_| {
-            let shared = shared.clone();
-            thread::spawn(move || send(&shared, users))
-        });
-        let senders = senders.collect();
-        let traffic = Self { shared, senders, clients };
-        traffic.wait_heard();
-        traffic
+        Self { shared, senders: Vec::new(), clients }
     }
 
     /// From now on nobody goes to this node; who is there stays. Waits for what senders have asked it.
@@ -188,7 +194,11 @@ impl Traffic {
 
     /// Waits until every device has heard a message that was sent from now on.
     pub fn wait_heard(&self) {
-        let mark = self.shared.next.load(Relaxed);
+        self.wait_heard_since(self.shared.next.load(Relaxed));
+    }
+
+    /// Waits until every device has heard a message of this number or a later one.
+    pub fn wait_heard_since(&self, mark: u64) {
         let deadline = Instant::now() + LONG;
         let is_deaf = |device: &&Device| device.heard.load(Relaxed) < mark;
         while let Some(device) = self.shared.devices.iter().find(is_deaf) {
@@ -230,12 +240,22 @@ impl Traffic {
         self.shared.devices.iter().map(row).collect()
     }
 
-    /// When all is well again: sends on for a while, ends the senders, lets the last messages come, then ends the clients.
+    /// When all is well again: sends on for a while, and stops.
     pub fn end(self) -> Record {
         // What was read of the registry before is believed for so long.
         thread::sleep(ROUTES_LIVE);
         let calm_from = self.shared.next.load(Relaxed);
         until("messages in the calm", || (self.shared.next.load(Relaxed) > calm_from + CALM).then_some(()));
+        self.stop(calm_from)
+    }
+
+    /// Waits until all devices are connected.
+    pub fn wait_connected(&self) {
+        until("all devices to be connected", || self.at(NOWHERE).is_empty().then_some(()));
+    }
+
+    /// Ends the senders, lets the last messages come, then ends the clients.
+    pub fn stop(self, calm_from: u64) -> Record {
         self.shared.senders_end.store(true, Relaxed);
         let sent = self.senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
         self.shared.clients_end.store(true, Relaxed);

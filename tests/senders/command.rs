@@ -1,6 +1,10 @@
 //! `holdfast send` through Kafka.
 
-use crate::records::{Reader, broker, headers};
+use crate::{
+    client::Sse,
+    node::Plan,
+    records::{Reader, broker, headers},
+};
 use std::{
     io::Write,
     process::{Command, Stdio},
@@ -65,6 +69,15 @@ fn one_message_is_acked() {
     let bobs = [("id", "m-1"), ("device", "tv"), ("collapse", "c"), ("content-type", "application/json")];
     assert_eq!(seen[1].headers, headers(&bobs));
     assert_eq!((seen[2].key.as_str(), &seen[2].value[..]), ("ann", &b"hello"[..]));
+}
+
+#[test]
+fn the_broker_inside_a_node_is_found() {
+    let node = Plan::new(&[]).kafka("embedded").start();
+    let mut stream = Sse::user(&node, "ann", "phone");
+    let ran = send(&["ann", "hello", "--internal", &node.internal.to_string()], "");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "acked: in push.normal\n"), "{}", ran.err);
+    assert_eq!(stream.event().data, "hello");
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! service.
 
 use crate::{
+    client::Sse,
+    node::Plan,
     pages::snippet,
     python::Helper,
-    records::{PATIENCE, Reader, broker, produce},
+    records::{PATIENCE, Reader, Seen, broker, headers, produce},
 };
+use holdfast::sender::{KafkaSettings, Message, Sender};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -14,6 +17,7 @@ use std::{
     thread,
     time::{Duration, SystemTime},
 };
+use tempfile::TempDir;
 
 const TOPIC: &str = "holdfast.status";
 
@@ -53,6 +57,62 @@ fn push_service() -> (String, Receiver<(u16, Value)>) {
     (url, sent)
 }
 
+/// The page's consumer; it ends with this.
+struct Consumer {
+    _tokens: TempDir,
+    _helper: Helper,
+}
+
+impl Consumer {
+    fn start(kafka: &str, url: &str, phones: &Value) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = folder.path().join("tokens.json");
+        std::fs::write(&tokens, phones.to_string()).unwrap();
+        let environment = json!({"KAFKA": kafka, "PUSH_URL": url, "TOKENS": tokens});
+        let script =
+            format!("import os\nos.environ.update({environment})\n{}", snippet("offline.md", "python"));
+        Self { _tokens: folder, _helper: Helper::start(&[], &script, &[]) }
+    }
+}
+
+#[test]
+fn what_a_node_says_wakes_a_phone() {
+    let node = Plan::new(&["kafka.status_topic=holdfast.status"]).kafka("embedded").start();
+    let kafka = node.kafka.as_deref().unwrap();
+    let mut stream = Sse::user(&node, "bob", "tv");
+    let sender = Sender::kafka(KafkaSettings::new(kafka)).unwrap();
+    let message = Message::json("ann", "[1]").lane("high").id("m-1").ttl(Duration::from_secs(60));
+    sender.deliver(&message).unwrap();
+    sender.deliver(&Message::text("bob", "hello")).unwrap();
+    assert_eq!(stream.event().data, "hello");
+    let mut statuses = Reader::of_topics(kafka, "^holdfast\\.status$").next_sorted(2);
+    let [anns, bobs] = &mut statuses[..] else { panic!("{statuses:?}") };
+    let value = |seen: &Seen| {
+        let mut value: Value = serde_json::from_slice(&seen.value).unwrap();
+        // Where a key stands is not ours to say.
+        assert!(value["partition"].take().is_u64() && value["offset"].take() == json!(0));
+        value
+    };
+    let expected = json!({
+        "id": "m-1", "user": "ann", "device": null, "outcome": "offline", "node": null, "region": null,
+        "lane": "high", "topic": "push.high", "partition": null, "offset": null,
+    });
+    assert_eq!((anns.key.as_str(), value(anns)), ("ann", expected));
+    assert!(anns.take_life() <= Duration::from_secs(60));
+    assert_eq!(anns.headers, headers(&[("id", "m-1"), ("content-type", "application/json")]));
+    let expected = json!({
+        "id": null, "user": "bob", "device": "tv", "outcome": "written", "node": "node-1", "region": null,
+        "lane": "normal", "topic": "push.normal", "partition": null, "offset": null,
+    });
+    assert_eq!((bobs.key.as_str(), value(bobs)), ("bob", expected));
+
+    let (url, sent) = push_service();
+    let _consumer = Consumer::start(kafka, &url, &json!({"ann": ["ann-1"], "bob": ["bob-1"]}));
+    let (_, body) = sent.recv_timeout(PATIENCE).expect("a notification");
+    assert_eq!(body["message"]["token"], "ann-1");
+    assert_eq!(body["message"]["data"], json!({"id": "m-1", "body": "[1]"}));
+}
+
 #[test]
 fn phones_are_notified_of_what_their_users_missed() {
     let broker = broker();
@@ -78,15 +138,10 @@ fn phones_are_notified_of_what_their_users_missed() {
     produce(kafka, TOPIC, "ann", "no status", &[]);
 
     let (url, sent) = push_service();
-    let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens.json");
     let phones = json!({
         "ann": ["ann-1", "busy-ann-2"], "bob": ["bob-1"], "eve": ["eve-1"], "carl": ["carl-1"], "gina": ["gone-gina-1"],
     });
-    std::fs::write(&tokens, phones.to_string()).unwrap();
-    let environment = json!({"KAFKA": kafka, "PUSH_URL": url, "TOKENS": tokens});
-    let script = format!("import os\nos.environ.update({environment})\n{}", snippet("offline.md", "python"));
-    let _consumer = Helper::start(&[], &script, &[]);
+    let _consumer = Consumer::start(kafka, &url, &phones);
 
     let mut notified = Vec::new();
     while notified.len() < 5 {

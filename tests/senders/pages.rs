@@ -77,3 +77,31 @@ fn node_sends() {
     assert_eq!(check(reader.next_sorted(3)), places());
     reader.assert_silent();
 }
+
+#[test]
+fn offline_is_believed_when_every_region_says_so() {
+    let checks = r#"
+clock = [0]
+offline = Offline(["us", "eu"], patience=30, now=lambda: clock[0])
+said = lambda id, region, outcome="offline": offline.hear({"user": "ann", "id": id, "region": region, "outcome": outcome})
+assert said("1", "us") is None
+assert said("1", "us") is None, "twice by one"
+assert said("1", "eu")["region"] == "us"
+assert said("1", "eu") is None, "told once"
+assert said("2", "us") is None
+assert said("2", "eu", "written") is None
+assert said("2", "us") is None
+assert said("3", "eu", "written") is None
+assert said("3", "us") is None
+clock[0] = 20
+assert said("4", "us") is None
+assert offline.late() == []
+clock[0] = 49
+assert offline.late() == []
+assert len(offline.heard) == 1
+clock[0] = 50
+assert [status["id"] for status in offline.late()] == ["4"]
+assert offline.heard == {}
+"#;
+    python::run(&format!("{}\n{checks}", snippet("regions.md", "python")), &[]);
+}

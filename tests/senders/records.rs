@@ -64,8 +64,19 @@ pub struct Reader {
 
 impl Reader {
     pub fn of(broker: &str) -> Self {
+        Self::with(Settings::embedded(broker, "reader", "reader"))
+    }
+
+    /// Reads other topics than the lanes'.
+    pub fn of_topics(broker: &str, pattern: &str) -> Self {
+        Self::with(Settings {
+            topics: vec![pattern.to_owned()],
+            ..Settings::embedded(broker, "reader", "reader")
+        })
+    }
+
+    fn with(mut settings: Settings) -> Self {
         let (found, records) = mpsc::channel();
-        let mut settings = Settings::embedded(broker, "reader", "reader");
         // It says of nothing that it is done.
         settings.bounds = Bounds { in_flight_max: 1 << 20, uncommitted_max: 1 << 20, ..settings.bounds };
         let queue = Queue::start(&settings, move |output| {

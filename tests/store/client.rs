@@ -162,6 +162,7 @@ pub fn lease(node: &str, incarnation: u64) -> Lease {
         connections: 7,
         draining: false,
         version: "0.1.0".into(),
+        lanes: Default::default(),
     }
 }
 

@@ -24,6 +24,7 @@ pub use intake::{Intake, Unreadable};
 pub use thread::{ProcessorThread, Settings as ThreadSettings};
 
 use super::{
+    brakes::Brakes,
     push::{Delivered, Obstacle, Push},
     queue::{Event, Full, Header, Output, Partition, Record, Request},
     registry::Health,
@@ -35,6 +36,7 @@ use crate::{
     stats::NodeStats,
 };
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use futures_util::stream::{FuturesUnordered, Stream};
 use intake::Parcel;
 use ledger::{Ledgers, Place};
@@ -42,7 +44,7 @@ use order::Order;
 use reports::{About, At, Reports};
 use slab::Slab;
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -61,6 +63,8 @@ pub struct Settings {
     pub status_topic: Option<String>,
     /// The topic of dead letters.
     pub dead_letter: Option<String>,
+    /// What is to be left out.
+    pub brakes: Arc<Brakes>,
     /// How records are read.
     pub intake: Intake,
 }
@@ -88,6 +92,8 @@ pub struct Processor {
     ready: VecDeque<usize>,
     due: VecDeque<Waiter>,
     revocations: Vec<Revocation>,
+    /// Users of whom a message in what is given back has found an obstacle: those behind it are another's, too.
+    stuck: HashSet<(Lane, Bytes), RandomState>,
 }
 
 /// One message under way.
@@ -106,8 +112,18 @@ struct Job {
     tries: u32,
     /// When it was first tried, monotonic ms.
     since_ms: u64,
-    /// Its partition is another's: where it has no outcome yet, the other gives it one.
-    is_left: bool,
+    claim: Claim,
+}
+
+/// Whose a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Claim {
+    /// Its partition is held here.
+    Ours,
+    /// Its partition is given back: it has its turn, and where that does not end at once it is another's.
+    Once,
+    /// Its partition is another's: where it has not been posted yet, the other gives it its outcome.
+    Others,
 }
 
 enum State {
@@ -123,7 +139,14 @@ enum State {
 struct Revocation {
     id: u64,
     partitions: Vec<Partition>,
+    /// From then on what has not been posted is another's, monotonic ms.
+    until_ms: u64,
 }
+
+/// How long messages in line have their turns in what is given back: less than the queue waits for it
+/// ([`super::queue::Bounds::revoke_ms`]), and short, as higher lanes wait meanwhile for what others get. At 20,000 a second a
+/// whole lane under way takes half of it.
+const REVOKE_MS: u64 = 1_000;
 
 /// A push until it is settled.
 struct Attempt {
@@ -166,6 +189,7 @@ impl Processor {
             ready: VecDeque::new(),
             due: VecDeque::new(),
             revocations: Vec::new(),
+            stuck: HashSet::default(),
         }
     }
 
@@ -182,6 +206,7 @@ impl Processor {
             self.hear(now, output);
         }
         self.try_waiting(now);
+        self.hurry(now);
         loop {
             while let Some(job) = self.ready.pop_front() {
                 self.begin(now, job);
@@ -202,7 +227,8 @@ impl Processor {
         self.show();
         let waiting = self.waiting.next_ms();
         let report = self.reports.is_waiting().then(|| now.millis() + waiting::PARK_LOOK_MS);
-        Turn { next_ms: [waiting, report].into_iter().flatten().min() }
+        let revoke = self.revocations.iter().map(|revocation| revocation.until_ms).min();
+        Turn { next_ms: [waiting, report, revoke].into_iter().flatten().min() }
     }
 
     /// Messages without an outcome.
@@ -230,11 +256,13 @@ impl Processor {
                 }
             }
             Output::Revoked { revocation, partitions, lost } => {
-                self.leave_to_others(&partitions);
                 if lost {
+                    self.leave_to_others(&partitions, Claim::Others);
                     partitions.iter().for_each(|partition| self.ledgers.remove(partition));
                 } else {
-                    self.revocations.push(Revocation { id: revocation, partitions });
+                    self.leave_to_others(&partitions, Claim::Once);
+                    let until_ms = now.millis() + REVOKE_MS;
+                    self.revocations.push(Revocation { id: revocation, partitions, until_ms });
                 }
             }
             Output::Produced { id, result } => self.reports.answered(&mut self.ledgers, id, result),
@@ -271,6 +299,11 @@ impl Processor {
         // One of a partition that is not held any more comes to another.
         let Some(place) = self.ledgers.begin(&record.partition, record.offset) else { return };
         if let Some(made_ms) = record.timestamp_ms.and_then(|at| u64::try_from(at).ok()) {
+            // The queue goes on behind what is to be left out in what it holds; this is what it held back, or has come to hold since.
+            if made_ms < self.settings.brakes.skip_before_ms(lane) {
+                self.stats.kafka.skipped(1);
+                return self.ledgers.decide(place);
+            }
             self.stats.kafka.waited(lane, now.unix_ms.saturating_sub(made_ms) * 1_000);
         }
         match self.settings.intake.read(lane, &record, now) {
@@ -321,7 +354,7 @@ impl Processor {
             state: State::InLine,
             tries: 0,
             since_ms: now.millis(),
-            is_left: false,
+            claim: Claim::Ours,
         });
         if self.order.enter(lane, &user, job) {
             self.ready.push_back(job);
@@ -331,7 +364,12 @@ impl Processor {
     /// It is a message's turn.
     fn begin(&mut self, now: Now, id: usize) {
         let job = &mut self.jobs[id];
-        if job.is_left {
+        let is_anothers = match job.claim {
+            Claim::Ours => false,
+            Claim::Once => self.stuck.contains(&(job.lane, job.user.clone())),
+            Claim::Others => true,
+        };
+        if is_anothers {
             return self.give_up(id);
         }
         if job.message.is_expired(now.unix_ms) {
@@ -357,8 +395,9 @@ impl Processor {
             let delivered = push.finish();
             return self.conclude(id, &delivered);
         };
-        if job.is_left {
+        if job.claim != Claim::Ours {
             push.abandon();
+            self.stuck.insert((job.lane, job.user.clone()));
             return self.give_up(id);
         }
         let waiter = Waiter { job: id, number: job.number };
@@ -445,15 +484,17 @@ impl Processor {
         self.ready.extend(self.order.leave(job.lane, &job.user));
     }
 
-    /// What is under way in these partitions gets its outcome here if it has been posted; the rest is another's.
-    fn leave_to_others(&mut self, partitions: &[Partition]) {
+    /// What is under way in these partitions gets its outcome here if it has been posted. What waits to be tried again is
+    /// another's, and of the rest what the claim says.
+    fn leave_to_others(&mut self, partitions: &[Partition], claim: Claim) {
         let ledgers = &self.ledgers;
         let is_theirs = |job: &Job| partitions.iter().any(|partition| ledgers.is_of(job.place, partition));
         let mut waiting = Vec::new();
         for (id, job) in &mut self.jobs {
             if is_theirs(job) {
-                job.is_left = true;
+                job.claim = claim;
                 if matches!(job.state, State::Later(_)) {
+                    self.stuck.insert((job.lane, job.user.clone()));
                     waiting.push(id);
                 }
             }
@@ -466,10 +507,23 @@ impl Processor {
         }
     }
 
+    /// Leaves to others what has had no turn in time.
+    fn hurry(&mut self, now: Now) {
+        let late: Vec<Partition> = self
+            .revocations
+            .iter()
+            .filter(|revocation| revocation.until_ms <= now.millis())
+            .flat_map(|revocation| revocation.partitions.iter().cloned())
+            .collect();
+        if !late.is_empty() {
+            self.leave_to_others(&late, Claim::Others);
+        }
+    }
+
     /// Gives back what was revoked, as soon as nothing of it is open.
     fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
         let ledgers = &mut self.ledgers;
-        self.revocations.retain(|Revocation { id, partitions }| {
+        self.revocations.retain(|Revocation { id, partitions, .. }| {
             let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));
             if !is_open {
                 partitions.iter().for_each(|partition| ledgers.remove(partition));
@@ -478,6 +532,9 @@ impl Processor {
             }
             is_open
         });
+        if self.revocations.is_empty() {
+            self.stuck.clear();
+        }
     }
 
     fn show(&self) {

@@ -68,6 +68,7 @@ impl Wake for Unheard {
 
 struct Bench {
     core: Processor,
+    brakes: Arc<Brakes>,
     registry: Arc<Nobody>,
     directory: Arc<Directory>,
     stats: Arc<NodeStats>,
@@ -101,18 +102,21 @@ impl Bench {
             node: 7,
             number: 7,
         }));
+        let brakes = Arc::new(Brakes::new(&lanes));
         let settings = Settings {
             node: "n1".into(),
             region: "eu".into(),
             retry_ms: 500,
             status_topic: Some("status".into()),
             dead_letter: Some("dead".into()),
+            brakes: brakes.clone(),
             intake: Intake { lanes, push_bytes: 100, collapse_seed: Default::default() },
         };
         let core = Processor::new(settings, router, stats.clone());
         let (requests, has_room) = (Vec::new(), true);
         let mut bench = Self {
             core,
+            brakes,
             registry,
             directory,
             stats,
@@ -176,12 +180,18 @@ impl Bench {
 
     /// What the shard has got, answered with this outcome.
     fn answer(&mut self, outcome: Outcome) -> Vec<String> {
+        self.answer_each(|_| outcome)
+    }
+
+    /// The same with an outcome for each payload.
+    fn answer_each(&mut self, outcome: impl Fn(&str) -> Outcome) -> Vec<String> {
         let (mut letters, mut heard) = (Vec::new(), Vec::new());
         self.mail.take(100, &mut letters);
         for letter in letters {
             let mail::ToShard::Deliver { message, ticket, .. } = letter else { panic!("{letter:?}") };
-            heard.push(String::from_utf8_lossy(message.body.bytes()).into_owned());
-            ticket.answer(outcome);
+            let body = String::from_utf8_lossy(message.body.bytes()).into_owned();
+            ticket.answer(outcome(&body));
+            heard.push(body);
         }
         self.turn([]);
         heard
@@ -289,6 +299,19 @@ fn what_is_too_late_is_not_looked_up() {
     assert_eq!(bench.statuses(), [is("ann", None, "expired")]);
     assert!(bench.registry.asked.lock().unwrap().is_empty());
     assert_eq!((bench.done(), bench.counted(Outcome::Expired)), ((Some(0), 1), 1));
+}
+
+#[test]
+fn what_an_operator_skips_has_no_outcome_but_is_counted() {
+    let mut bench = Bench::new(10);
+    bench.connect("ann", "phone", 1);
+    bench.brakes.skip(LANE, 1_001);
+    bench.send("ann", "old", &[]);
+    bench.now_ms = 1_001;
+    bench.send("ann", "new", &[]);
+    assert_eq!(bench.answer(Outcome::Written), ["new"]);
+    assert_eq!(bench.statuses(), [is("ann", Some("phone"), "written")]);
+    assert_eq!((bench.stats.kafka.skips(), bench.done()), (1, (Some(1), 2)));
 }
 
 #[test]
@@ -423,16 +446,57 @@ fn what_is_revoked_is_given_back_when_what_was_posted_has_its_outcome() {
     bench.turn([Output::Revoked { revocation: 5, partitions: vec![partition()], lost: false }]);
     assert_eq!(bench.done(), (None, 1));
     assert_eq!(bench.answer(Outcome::Written), ["a1"]);
-    assert_eq!(bench.answer(Outcome::Written), [""; 0], "the second is another's");
-    assert_eq!(bench.statuses(), [is("ann", Some("phone"), "written")]);
-    let partition = partition();
-    let expected = [
-        Request::Finished { partition: partition.clone(), records: 2 },
-        Request::Done { partition, offset: 0 },
-        Request::Released { revocation: 5 },
-    ];
-    assert_eq!(bench.requests, expected);
+    assert_eq!(bench.answer(Outcome::Written), ["a2"], "who was in line has a turn");
+    let written = is("ann", Some("phone"), "written");
+    assert_eq!(bench.statuses(), [written.clone(), written]);
+    assert!(bench.requests.contains(&Request::Done { partition: partition(), offset: 2 }));
+    assert_eq!(bench.requests.last(), Some(&Request::Released { revocation: 5 }));
+    assert_eq!((bench.counted(Outcome::Written), bench.core.under_way()), (2, 0));
+}
+
+#[test]
+fn what_has_no_turn_in_time_is_anothers() {
+    let mut bench = Bench::new(10);
+    bench.connect("ann", "phone", 1);
+    let records = ["a1", "a2", "a3"].map(|value| bench.record("ann", value, &[]));
+    bench.turn([Output::Batch { lane: LANE, records: records.into() }]);
+    let turn = bench.turn([Output::Revoked { revocation: 5, partitions: vec![partition()], lost: false }]);
+    assert_eq!(turn.next_ms, Some(bench.now_ms + REVOKE_MS));
+    bench.now_ms += REVOKE_MS;
+    bench.turn([]);
+    assert_eq!(bench.core.under_way(), 3, "the first was posted");
+    assert_eq!(bench.answer(Outcome::Written), ["a1"]);
+    assert_eq!(bench.answer(Outcome::Written), [""; 0]);
+    bench.statuses();
+    assert!(bench.requests.contains(&Request::Done { partition: partition(), offset: 0 }));
+    assert_eq!(bench.requests.last(), Some(&Request::Released { revocation: 5 }));
     assert_eq!((bench.counted(Outcome::Written), bench.core.under_way()), (1, 0));
+}
+
+#[test]
+fn who_is_behind_an_obstacle_in_what_is_given_back_is_anothers() {
+    for at_once in [false, true] {
+        let mut bench = Bench::new(10);
+        for (user, index) in [("ann", 1), ("bob", 2)] {
+            bench.connect(user, "phone", index);
+        }
+        let records = [("ann", "a1"), ("ann", "a2"), ("bob", "b1"), ("bob", "b2")]
+            .map(|(user, value)| bench.record(user, value, &[]));
+        bench.turn([Output::Batch { lane: LANE, records: records.into() }]);
+        let fails = |body: &str| if body == "a1" { Outcome::Failed } else { Outcome::Written };
+        if at_once {
+            bench.answer_each(fails);
+        }
+        bench.turn([Output::Revoked { revocation: 5, partitions: vec![partition()], lost: false }]);
+        if !at_once {
+            bench.answer_each(fails);
+        }
+        assert_eq!(bench.answer(Outcome::Written), ["b2"]);
+        bench.statuses();
+        assert_eq!(bench.requests.last(), Some(&Request::Released { revocation: 5 }));
+        assert!(!bench.requests.iter().any(|request| matches!(request, Request::Done { .. })));
+        assert_eq!((bench.counted(Outcome::Written), bench.core.under_way()), (2, 0), "{at_once}");
+    }
 }
 
 #[test]

@@ -5,11 +5,12 @@
 use super::{Processor, Settings as CoreSettings};
 use crate::{
     bridge::{
+        brakes::{Brake, Brakes},
         queue::{self, Event, Invalid, Output, Queue, Request},
         router::Router,
     },
     clock::Clock,
-    model::Lane,
+    model::{Lanes, lane::LANES_MAX},
     stats::NodeStats,
 };
 use std::{
@@ -46,6 +47,7 @@ pub struct ProcessorThread {
     stats: Arc<NodeStats>,
     bell: Arc<Bell>,
     membership: Arc<Membership>,
+    obeyed: Mutex<[Brake; LANES_MAX]>,
     ends: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -87,7 +89,7 @@ impl ProcessorThread {
         };
         let thread = std::thread::Builder::new().name("processor".into()).spawn(move || runner.run());
         let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
-        Ok(Self { queue, stats, bell, membership, ends, thread })
+        Ok(Self { queue, stats, bell, membership, obeyed: Mutex::default(), ends, thread })
     }
 
     /// Hands everything to the other members of the group, once it has its outcomes.
@@ -110,16 +112,29 @@ impl ProcessorThread {
         self.membership.wait(at_most)
     }
 
-    /// Reads a lane no further, or goes on with it.
-    pub fn pause(&self, lane: Lane, is_paused: bool) {
-        let scope = queue::Scope::Lane(lane);
-        self.submit(if is_paused { Request::Pause(scope) } else { Request::Resume(scope) });
-        self.stats.kafka.set_paused(lane, is_paused);
-    }
-
-    /// Goes on behind what is older, in the partitions that this node holds.
-    pub fn skip(&self, lane: Lane, before_ms: i64) {
-        self.submit(Request::Skip { lane, before_ms });
+    /// Carries out what has changed in what the lanes are told.
+    pub fn obey(&self, lanes: &Lanes, brakes: &Brakes) {
+        let mut obeyed = self.obeyed.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((lane, config), before) in lanes.iter().zip(obeyed.iter_mut()) {
+            let brake = brakes.of(lane);
+            // First, so that a lane which goes on goes on behind it.
+            if brake.skip_before_ms > before.skip_before_ms {
+                let before_ms = i64::try_from(brake.skip_before_ms).unwrap_or(i64::MAX);
+                self.submit(Request::Skip { lane, before_ms });
+                tracing::warn!(lane = config.name, before_ms, "a lane was told to leave out what is older");
+            }
+            if brake.paused != before.paused {
+                let scope = queue::Scope::Lane(lane);
+                self.submit(if brake.paused { Request::Pause(scope) } else { Request::Resume(scope) });
+                self.stats.kafka.set_paused(lane, brake.paused);
+                tracing::warn!(
+                    lane = config.name,
+                    paused = brake.paused,
+                    "a lane was told to pause, or to go on"
+                );
+            }
+            *before = brake;
+        }
     }
 
     /// Lets what is under way end, within two seconds, commits what is done, and waits for the thread.

@@ -38,6 +38,8 @@ pub struct LaneQueue {
 
 /// A copy's share of an allocation, B.
 const ARENA: usize = 64 * 1024;
+/// Names of headers that are common enough not to be copied.
+const NAMES: [&str; 5] = ["id", "device", "expires", "collapse", "content-type"];
 
 impl LaneQueue {
     /// Empty, until partitions are forwarded to it. The signal is raised when there is something on it.
@@ -193,13 +195,14 @@ impl Message {
     }
 
     fn headers(&self, arena: &mut BytesMut) -> Vec<Header> {
-        let mut found = Vec::new();
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive. The headers are its own, and live as long.
         let fault = unsafe { kafka::rd_kafka_message_headers(self.0, &raw mut headers) };
         if fault != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return found;
+            return Vec::new();
         }
+        // SAFETY: the headers are alive.
+        let mut found = Vec::with_capacity(unsafe { kafka::rd_kafka_header_cnt(headers) });
         let (mut name, mut value, mut length) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0usize);
         // SAFETY: the headers are alive; what is written is read only when there was a header at this place.
         while unsafe {
@@ -210,7 +213,9 @@ impl Message {
             // SAFETY: a name ends with a zero byte; value and length belong together.
             let (name, value) = unsafe { (CStr::from_ptr(name).to_bytes(), bytes(value, length)) };
             let value = value.map(|value| keep(value, arena));
-            found.push(Header { name: keep(name, arena), value });
+            let known = NAMES.iter().find(|known| known.as_bytes() == name);
+            let name = known.map_or_else(|| keep(name, arena), |known| Bytes::from_static(known.as_bytes()));
+            found.push(Header { name, value });
         }
         found
     }

@@ -2,6 +2,7 @@
 //!
 //! Never waits for those above, but for a revoke's outcomes, and then goes on with the other partitions meanwhile.
 
+mod client;
 mod rebalance;
 
 use super::{
@@ -15,8 +16,9 @@ use super::{
     skip::{self, Jump},
 };
 use crate::{clock::Clock, model::Lane};
+use client::{connect, list};
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
 };
@@ -32,6 +34,8 @@ use std::{
 const REST: Duration = Duration::from_millis(50);
 /// How often offsets are given to librdkafka, which commits them. Each costs a microsecond.
 const STORE_US: u64 = 50_000;
+/// Events of librdkafka's that are heard in one turn.
+const POLLS_MAX: usize = 64;
 /// How long a brake may ask Kafka where to go on.
 const ASK: Duration = Duration::from_secs(5);
 /// How long the end waits for the last commit.
@@ -42,6 +46,7 @@ pub struct Consumer {
     // Before the consumer: they are queues of it.
     lanes: Vec<LaneQueue>,
     kafka: Arc<BaseConsumer<Context>>,
+    config: ClientConfig,
     topics: Vec<String>,
     patterns: Vec<Regex>,
     paused: HashSet<Lane>,
@@ -50,6 +55,10 @@ pub struct Consumer {
     rebalances: VecDeque<Rebalance>,
     revoking: Option<Revoking>,
     revocations: u64,
+    /// When partitions were last lost.
+    lost_us: Option<u64>,
+    /// Another member has this node's id, as the group says.
+    fenced: bool,
     state: State,
     is_up: bool,
     stored_us: u64,
@@ -85,27 +94,24 @@ impl Consumer {
             let readable = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^'));
             patterns.push(readable.ok_or_else(|| Invalid::Pattern(pattern.clone()))?);
         }
-        let refused = |fault: KafkaError| config::refused(&fault);
         let config = config::of_consumer(settings)?;
-        let mut kafka: BaseConsumer<Context> =
-            config.create_with_context(Context::default()).map_err(refused)?;
-        let signal = inbox.signal.clone();
-        kafka.set_nonempty_callback(move || signal.raise());
-        let kafka = Arc::new(kafka);
         let batch_max = settings.bounds.batch_max.max(1);
-        let lanes: Vec<_> =
-            patterns.iter().map(|_| LaneQueue::new(&kafka, batch_max, &inbox.signal)).collect();
+        let refused = |fault: KafkaError| config::refused(&fault);
+        let (kafka, lanes) = connect(&config, patterns.len(), batch_max, &inbox).map_err(refused)?;
         let consumer = Self {
             shares: Shares::new(lanes.len(), settings.bounds.share.min(50) as usize, batch_max),
             held: Held::new(lanes.len()),
             lanes,
             kafka,
+            config,
             topics: settings.topics.clone(),
             patterns,
             paused: HashSet::new(),
             rebalances: VecDeque::new(),
             revoking: None,
             revocations: 0,
+            lost_us: None,
+            fenced: false,
             state: State::Member,
             is_up: false,
             stored_us: 0,
@@ -135,6 +141,9 @@ impl Consumer {
                 self.handle(request);
             }
             self.poll();
+            if self.fenced {
+                self.answer_fence();
+            }
             self.go_on_with_rebalances();
             if self.clock.micros().saturating_sub(self.stored_us) > STORE_US {
                 self.store();
@@ -189,14 +198,18 @@ impl Consumer {
 
     /// Hears what librdkafka has to say.
     fn poll(&mut self) {
-        match self.kafka.poll(Duration::ZERO) {
-            None => {}
-            Some(Err(fault)) => self.error(&fault),
-            Some(Ok(message)) => {
-                // Every partition is forwarded before it is assigned. If one were not, its record would come again.
-                let (topic, number, offset) = (message.topic(), message.partition(), message.offset());
-                let back = self.kafka.seek(topic, number, Offset::Offset(offset), Duration::ZERO);
-                self.complain(back);
+        // One event each time.
+        for _ in 0..POLLS_MAX {
+            match self.kafka.poll(Duration::ZERO) {
+                None if !self.kafka.context().has_heard() => break,
+                None => {}
+                Some(Err(fault)) => self.error(&fault),
+                Some(Ok(message)) => {
+                    // Every partition is forwarded before it is assigned. If one were not, its record would come again.
+                    let (topic, number, offset) = (message.topic(), message.partition(), message.offset());
+                    let back = self.kafka.seek(topic, number, Offset::Offset(offset), Duration::ZERO);
+                    self.complain(back);
+                }
             }
         }
         let Notes { rebalances, statistics, commits, errors } = self.kafka.context().take();
@@ -346,26 +359,22 @@ impl Consumer {
         self.kafka.context().close();
     }
 
-    fn complain(&self, result: Result<(), KafkaError>) {
+    fn complain(&mut self, result: Result<(), KafkaError>) {
         if let Err(fault) = result {
             self.error(&fault);
         }
     }
 
-    fn error(&self, fault: &KafkaError) {
+    fn error(&mut self, fault: &KafkaError) {
         let fatal = matches!(fault, KafkaError::MessageConsumptionFatal(_));
+        if fatal && fault.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) {
+            self.fenced = true;
+            return;
+        }
         self.say(Event::Error { cause: fault.to_string(), fatal });
     }
 
     fn say(&self, event: Event) {
         (self.deliver)(Output::Event(event));
     }
-}
-
-fn list(partitions: &[Partition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(&partition.topic, partition.number);
-    }
-    list
 }

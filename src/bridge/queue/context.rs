@@ -23,6 +23,7 @@ use std::{
 #[derive(Default)]
 pub struct Context {
     notes: Mutex<Notes>,
+    heard: AtomicBool,
     closing: AtomicBool,
 }
 
@@ -49,7 +50,14 @@ pub enum Rebalance {
 impl Context {
     /// What was told since the last look.
     pub fn take(&self) -> Notes {
-        std::mem::take(&mut *self.notes())
+        let notes = std::mem::take(&mut *self.notes());
+        self.heard.store(false, Relaxed);
+        notes
+    }
+
+    /// Whether anything at all was told since the last time: then there may be more.
+    pub fn has_heard(&self) -> bool {
+        self.heard.swap(false, Relaxed)
     }
 
     /// From now on rebalances are carried out at once.
@@ -58,12 +66,14 @@ impl Context {
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.heard.store(true, Relaxed);
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.heard.store(true, Relaxed);
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert

@@ -195,6 +195,7 @@ mod tests {
             connections: 0,
             draining: false,
             version: "1".into(),
+            lanes: Default::default(),
         };
         LiveLease { lease, format: 1, left_ms }
     }

@@ -161,6 +161,7 @@ mod tests {
             connections: 0,
             draining: false,
             version: "1".into(),
+            lanes: Default::default(),
         };
         let registry = FleetRegistry::new(mail, lease.clone(), || 0);
         let connection = Handle { shard: 0, key: Key { index: 1, generation: 1 } };

@@ -12,7 +12,10 @@ pub use fleet::{FleetRegistry, View};
 pub use memory::MemoryRegistry;
 pub use routes::{Cache, Found, Route};
 
-use super::store::{Failure, Place};
+use super::{
+    brakes::Told,
+    store::{Failure, Place},
+};
 use futures_channel::oneshot;
 use std::{
     pin::Pin,
@@ -39,6 +42,8 @@ pub struct Lease {
     pub draining: bool,
     /// Its release.
     pub version: String,
+    /// What its lanes were told.
+    pub lanes: Told,
 }
 
 /// Whether a registry can be asked.

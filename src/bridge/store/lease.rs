@@ -6,13 +6,13 @@
 //! | 1..9 | incarnation, big-endian |
 //! | 9..17 | end, ms since 1970 by the registry's clock, big-endian; the script that renews fills it in |
 //! | 17..25 | when this run's lease was made, in the same way; the script fills it in, and keeps it at each renewal |
-//! | 25.. | JSON: node, address, region, capacity, connections, draining, version; format 2: oldest, the lowest format that the node reads |
+//! | 25.. | JSON: node, address, region, capacity, connections, draining, version, lanes (what each was told: paused, said_ms, skip_before_ms); format 2: oldest, the lowest format that the node reads |
 //!
 //! A lease tells others what they may write for its node, so it is written in the node's own format, whoever reads it: a later
 //! format only adds fields to the JSON. A field that is not known is ignored, one that is missing is empty.
 
 use super::record::{Unreadable, take};
-use crate::bridge::{format, registry::Lease};
+use crate::bridge::{brakes::Told, format, registry::Lease};
 use std::borrow::Cow;
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -31,6 +31,8 @@ struct Body<'a> {
     draining: bool,
     #[serde(borrow, default)]
     version: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Told::is_empty")]
+    lanes: Told,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oldest: Option<u8>,
 }
@@ -45,6 +47,7 @@ pub(super) fn bytes(lease: &Lease, format: u8) -> Vec<u8> {
         connections: lease.connections,
         draining: lease.draining,
         version: Cow::Borrowed(&lease.version),
+        lanes: lease.lanes.clone(),
         oldest: (format >= 2).then(|| format::oldest(format)),
     };
     let mut out = Vec::with_capacity(256);
@@ -73,6 +76,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Lease, u8, u64), Unreadable> {
         connections: body.connections,
         draining: body.draining,
         version: body.version.into_owned(),
+        lanes: body.lanes,
     };
     Ok((lease, format, ends_ms))
 }
@@ -80,6 +84,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Lease, u8, u64), Unreadable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge::brakes::Brake;
 
     fn lease() -> Lease {
         Lease {
@@ -91,6 +96,7 @@ mod tests {
             connections: 3,
             draining: true,
             version: "0.1.0".into(),
+            lanes: [("low".to_owned(), Brake { paused: true, said_ms: 7, skip_before_ms: 9 })].into(),
         }
     }
 

@@ -49,7 +49,8 @@ fn of_node(node: &NodeAddress) -> Result<String, String> {
         Err(failure) => return Err(format!("{}; or {OTHERWISE}", failure.text())),
     };
     let address = node.address();
-    let broker = answer.get("kafka").and_then(Value::as_str).filter(|broker| !broker.is_empty());
+    let broker =
+        answer.pointer("/kafka/embedded").and_then(Value::as_str).filter(|broker| !broker.is_empty());
     let broker = broker.ok_or_else(|| format!("{address} has no Kafka inside: {OTHERWISE}"))?;
     if is_loopback(broker) && !is_loopback(&address) {
         return Err(format!(

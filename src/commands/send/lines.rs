@@ -25,6 +25,8 @@ use std::{
 const TOLD_MAX: u64 = 10;
 /// How long a sender without room is left alone.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How often one may be without room that has nothing on its way: what is told as done frees its room a moment later.
+const IDLE_MAX: u32 = 10;
 /// How often the bar shows what has become of the last ones.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -82,17 +84,17 @@ fn message(args: &Args, line: &[u8]) -> Result<Message, String> {
     Ok(message)
 }
 
-/// A sender without room slows the reading down.
+/// A sender without room slows the reading down. One that is idle, and still has none, never will have.
 fn push(sender: &Sender, mut message: Message) -> Result<(), String> {
+    let mut idle = 0;
     loop {
         match sender.send(message) {
             Ok(()) => return Ok(()),
-            Err(Dropped { message: again, why: SendError::Full }) if sender.counters().in_flight > 0 => {
-                message = *again;
-                sleep(PAUSE);
-            }
+            Err(Dropped { message: again, why: SendError::Full }) if idle < IDLE_MAX => message = *again,
             Err(Dropped { why, .. }) => return Err(why.to_string()),
         }
+        idle += u32::from(sender.counters().in_flight == 0);
+        sleep(PAUSE);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::harness::{Node, eventually, token};
 use crate::{
     bridge::drain::DrainOrigin,
-    config::Role,
+    config::{KafkaBrokers, Role},
     control::timestamp::Timestamp,
     kit::time::Now,
     model::{Outcome, Reason},
@@ -75,6 +75,36 @@ fn devices_are_shown_and_asked_to_leave() {
 }
 
 #[test]
+fn lanes_pause_and_go_on_and_leave_out_what_is_old() {
+    let node = Node::with(|config| config.kafka.brokers = KafkaBrokers::Embedded);
+    assert_eq!(node.status(&["GET /readyz"], ""), 503, "Kafka has not answered");
+    let paused = node.ask(&["POST /v1/lanes/low/pause"], "");
+    assert_eq!(
+        (paused.status, &paused.json()["paused"], &paused.json()["lane"]),
+        (202, &json!(true), &json!("low"))
+    );
+    assert_eq!(node.ask(&["POST /v1/lanes/low/skip?before=1700000000000"], "").status, 202);
+    let lanes = node.ask(&["GET /v1/lanes"], "").json()["lanes"].clone();
+    let shown = |at: usize| {
+        (lanes[at]["lane"].clone(), lanes[at]["paused"].clone(), lanes[at]["skip_before_ms"].clone())
+    };
+    assert_eq!(shown(0), (json!("high"), json!(false), json!(0)));
+    assert_eq!(shown(2), (json!("low"), json!(true), json!(1_700_000_000_000u64)));
+    assert_eq!(node.ask(&["POST /v1/lanes/low/resume"], "").json()["paused"], false);
+    for (line, expected) in [
+        ("POST /v1/lanes/urgent/pause", (404, "unknown_lane")),
+        ("POST /v1/lanes/low/skip", (400, "bad_parameter")),
+        ("POST /v1/lanes/low/skip?before=soon", (400, "bad_parameter")),
+        ("POST /v1/lanes/low/pause?before=1", (400, "unknown_parameter")),
+        ("GET /v1/lanes/low/pause", (405, "method_not_allowed")),
+    ] {
+        assert_eq!(node.ask(&[line], "").error(), (expected.0, expected.1.to_owned()), "{line}");
+    }
+    let alone = Node::start();
+    assert_eq!(alone.ask(&["POST /v1/lanes/low/pause"], "").error(), (409, "no_queue".into()));
+}
+
+#[test]
 fn the_drain_begins_shows_and_is_taken_back() {
     let node = Node::start();
     assert_eq!(node.ask(&["DELETE /v1/drain"], "").error(), (409, "not_draining".into()));
@@ -136,6 +166,9 @@ fn every_endpoint_asks_for_its_role() {
         ("GET /v1/nodes", read),
         ("GET /v1/stats", read),
         ("GET /v1/drain", read),
+        ("GET /v1/lanes", read),
+        ("POST /v1/lanes/low/pause", admin),
+        ("POST /v1/lanes/low/skip?before=0", admin),
         ("GET /metrics", read),
         ("POST /v1/broadcast", admin),
         ("DELETE /v1/broadcasts/x", admin),

@@ -2,7 +2,7 @@
 
 use super::elsewhere::Others;
 use crate::{
-    bridge::{Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
+    bridge::{Brakes, Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
     config::{Config, KafkaBrokers, Role, Secret, Token},
     control::{Control, ControlThread, spawn},
@@ -84,6 +84,7 @@ impl Node {
             connections: 0,
             draining: false,
             version: "0".into(),
+            lanes: Default::default(),
         };
         let others = Others::new(lease);
         let stats = Arc::new(NodeStats::new(1, &config.lanes, BuildInfo::current()));
@@ -106,6 +107,7 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let control = Control {
+            brakes: Arc::new(Brakes::new(&config.lanes)),
             config: Arc::new(config),
             router,
             broadcasts: Arc::new(Broadcasts::default()),

@@ -143,7 +143,7 @@ fn what_finds_no_room_comes_back() {
 
 #[test]
 fn outcomes_are_waited_for() {
-    let (url, bodies) = node(vec![
+    let (url, _bodies) = node(vec![
         ("200 OK", WRITTEN),
         ("404 Not Found", r#"{"id":"2","outcomes":[]}"#),
         ("404 Not Found", ""),

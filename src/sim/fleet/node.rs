@@ -185,5 +185,6 @@ fn lease_of(name: &str, incarnation: u64) -> Lease {
         connections: 0,
         draining: false,
         version: "1".into(),
+        lanes: Default::default(),
     }
 }

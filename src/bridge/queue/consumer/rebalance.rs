@@ -2,7 +2,10 @@
 //!
 //! One rebalance at a time: the next begins when the last one's outcomes are in.
 
-use super::{Consumer, State, list};
+use super::{
+    Consumer, State,
+    client::{connect, each, list},
+};
 use crate::{
     bridge::queue::{
         context::Rebalance,
@@ -11,8 +14,8 @@ use crate::{
     },
     model::Lane,
 };
-use rdkafka::{TopicPartitionList, consumer::Consumer as _};
-use std::sync::atomic::Ordering::Relaxed;
+use rdkafka::{TopicPartitionList, consumer::Consumer as _, error::KafkaError};
+use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed};
 
 /// A revoke that waits for its outcomes.
 pub(super) struct Revoking {
@@ -21,6 +24,9 @@ pub(super) struct Revoking {
     until_us: u64,
     pub released: bool,
 }
+
+/// For so long after a loss a fence is taken for this member's own doing.
+const OWN_FENCE_US: u64 = 90_000_000;
 
 impl Consumer {
     /// Begins what the group wants next, or ends what waited for its outcomes.
@@ -78,11 +84,50 @@ impl Consumer {
         }
         self.revocations += 1;
         let (id, until_us) = (self.revocations, self.clock.micros().saturating_add(self.revoke_us));
+        if lost {
+            self.lost_us = Some(self.clock.micros());
+        }
         self.revoking = Some(Revoking { id, partitions, until_us, released: lost });
         (self.deliver)(Output::Revoked { revocation: id, partitions: revoked, lost });
         if lost {
             self.end_revoke();
         }
+    }
+
+    /// Another member has this node's id, says the group, and librdkafka has ended its client for good. It also comes to
+    /// that when there is no other: a member that has lost its partitions, as the group was out of reach for too long, joins
+    /// as a new one, but first librdkafka commits their offsets, or does so belatedly, as what it was before. So that after
+    /// a loss a new client takes the old one's place, once.
+    pub(super) fn answer_fence(&mut self) {
+        self.fenced = false;
+        let held: Vec<_> = self.held.iter().map(|holding| holding.partition.clone()).collect();
+        for partition in &held {
+            self.held.remove(&partition.topic, partition.number);
+        }
+        if !held.is_empty() {
+            self.revocations += 1;
+            let revocation = self.revocations;
+            (self.deliver)(Output::Revoked { revocation, partitions: held, lost: true });
+        }
+        (self.revoking, self.rebalances) = (None, VecDeque::new());
+        let now_us = self.clock.micros();
+        if self.lost_us.take().is_none_or(|lost_us| now_us - lost_us > OWN_FENCE_US) {
+            let cause = "another member of the group has come with this node's id".to_owned();
+            return self.say(Event::Error { cause, fatal: true });
+        }
+        tracing::warn!("joining the group anew, as it was out of reach for too long");
+        if let Err(fault) = self.begin_again() {
+            self.say(Event::Error { cause: fault.to_string(), fatal: true });
+        }
+    }
+
+    fn begin_again(&mut self) -> Result<(), KafkaError> {
+        let (kafka, lanes) = connect(&self.config, self.lanes.len(), self.batch_max, &self.inbox)?;
+        self.kafka.context().close();
+        // The old queues and their client end in this order.
+        self.lanes = lanes;
+        self.kafka = kafka;
+        if self.state == State::Member { self.subscribe() } else { Ok(()) }
     }
 
     /// A partition has begun anew: to those above that is a loss and another assignment.
@@ -108,8 +153,4 @@ impl Consumer {
         let result = self.kafka.incremental_unassign(&revoking.partitions);
         self.complain(result);
     }
-}
-
-fn each(partitions: &TopicPartitionList) -> Vec<(String, i32)> {
-    partitions.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect()
 }

@@ -127,6 +127,7 @@ impl World {
             connections: 0,
             draining: false,
             version: "1".into(),
+            lanes: Default::default(),
         };
         let settings = Settings { window: 4, ..Settings::default() };
         let registrar = Registrar::new(settings, node_number(&name_of(at)), lease, 1, self.now_ms);

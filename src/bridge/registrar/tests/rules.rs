@@ -26,6 +26,7 @@ fn lease(node: &str, incarnation: u64) -> Lease {
         connections: 0,
         draining: false,
         version: "1".into(),
+        lanes: Default::default(),
     }
 }
 

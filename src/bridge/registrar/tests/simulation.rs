@@ -102,6 +102,7 @@ impl World {
             connections: 0,
             draining: false,
             version: "1".into(),
+            lanes: Default::default(),
         };
         let settings = Settings { heal_rate: 100, window: 8, ..Settings::default() };
         Node {

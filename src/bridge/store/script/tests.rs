@@ -21,6 +21,7 @@ fn requests() -> Vec<Request> {
         connections: 0,
         draining: false,
         version: String::new(),
+        lanes: Default::default(),
     };
     let protocol = Protocol::Sse;
     vec![

@@ -1,0 +1,68 @@
+//! A topic that is deleted and made again, and a lane that floods.
+
+use crate::{
+    fleet::{LONG, expect},
+    lanes::{lane_of, topics},
+    reader::committed,
+    site::{Site, shared},
+};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_topic_is_deleted_and_made_again() {
+    let brokers = shared();
+    let mut site = Site::start(&brokers, "made-again", &[&[], &[]], 16);
+    let topic = &topics("made-again")[lane_of("normal")];
+    site.load.flow(300);
+    site.wait_heard();
+    site.settle();
+    // What is to be committed when the topic goes may be committed when another of its name has come.
+    let made = site.load.produced().iter().filter(|it| it.lane == lane_of("normal")).count();
+    expect("what is committed", LONG, &made, || committed(&brokers.addresses(), site.test, topic));
+    brokers.delete_topic(topic);
+    // The other lanes go on.
+    site.load.renew();
+    for lane in ["high", "low"] {
+        site.load.burst_in(lane_of(lane), 200);
+    }
+    site.settle();
+    brokers.create_topic(topic, 4, 1);
+    site.load.renew();
+    // Fewer than there were, so that what was done before is not what is there now.
+    site.load.burst_in(lane_of("normal"), 32);
+    site.settle();
+    site.load.flow(300);
+    site.wait_heard();
+    let (_, _, counts) = site.end();
+    assert_eq!(counts.outcomes.keys().collect::<Vec<_>>(), ["written"], "{counts:?}");
+    assert_eq!(counts.twice + counts.lost + counts.dead + counts.unknown, 0, "{counts:?}");
+}
+
+#[test]
+fn a_lane_that_floods_delays_no_higher_one() {
+    const FLOOD: usize = 40_000;
+    const ABOVE: usize = 160;
+    let brokers = shared();
+    let site = Site::start(&brokers, "flood", &[&[], &[]], 16);
+    site.load.burst_in(lane_of("low"), FLOOD);
+    site.wait_reports(500);
+    let (began, from) = (Instant::now(), site.load.next_number());
+    for lane in ["high", "normal"] {
+        site.load.burst_in(lane_of(lane), ABOVE);
+    }
+    let mut low = 0;
+    expect("the higher lanes", LONG, &true, || {
+        let numbers: Vec<u64> = site.reports.records().iter().map(|it| it.number()).collect();
+        let above = numbers.iter().filter(|&&number| number >= from).count();
+        low = numbers.len() - above;
+        // One in four users has two devices.
+        above >= 2 * ABOVE * 5 / 4
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(low < FLOOD * 5 / 4, "the flood was over when the higher lanes were done: {took:?}");
+    let (_, _, counts) = site.end();
+    println!("the higher lanes took {took:?}; {low} of the flood were done by then");
+    assert_eq!(counts.outcomes.keys().collect::<Vec<_>>(), ["written"], "{counts:?}");
+    assert_eq!(counts.twice + counts.lost + counts.dead + counts.unknown, 0, "{counts:?}");
+}
