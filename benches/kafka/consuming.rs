@@ -88,8 +88,10 @@ pub fn run(brokers: &str, topic: &str, count: &str) -> Outcome<()> {
 
 fn hear(output: Output, count: u64) {
     let queue = QUEUE.wait();
-    // Only records to be produced may find no room.
-    let submit = |request| drop(queue.submit(request));
+    let submit = |request| {
+        // Only records to be produced may find no room.
+        let _ = queue.submit(request);
+    };
     match output {
         Output::Assigned { .. } => println!("assigned"),
         Output::Revoked { revocation, .. } => submit(Request::Released { revocation }),

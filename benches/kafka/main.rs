@@ -25,6 +25,7 @@ mod throughput;
 #[allow(dead_code, reason = "here clients read what comes")]
 mod connecting;
 #[path = "../cluster/http.rs"]
+#[allow(dead_code, reason = "here a status is not looked at")]
 mod http;
 #[path = "../cluster/outcome.rs"]
 #[allow(dead_code, reason = "here a histogram has the quantiles")]

@@ -74,7 +74,8 @@ fn null_server(stage: &Stage) -> Outcome<Cost> {
 }
 
 fn alone(stage: &mut Stage) -> Outcome<Consumed> {
-    let stream = stage.stream(&stage.name(), "low");
+    let run = stage.name();
+    let stream = stage.stream(&run, "low");
     consuming::measure(&stage.broker.address, &stream.topic, stream.hide(stage.scale.messages)?)
 }
 
