@@ -45,10 +45,11 @@ run:
 	@echo
 	@exec $(TARGET)/release/holdfast serve --clients $(CLIENTS) --internal $(INTERNAL)
 
-# The tests of a fleet of two releases build the later one where it is missing; here its time shows.
+# The tests of a fleet of two releases take the later one from here. Built in the same folder, it has its dependencies from there.
 test: $(VENV)/ready
-	$(CARGO) build --features next-format --bin holdfast --target-dir '$(TARGET)/next-format'
-	TEST_PYTHON='$(abspath $(VENV))/bin/python' TEST_NODE='$(abspath $(MODULES))' \
+	$(CARGO) build --features next-format --bin holdfast
+	cp '$(TARGET)/debug/holdfast' '$(TARGET)/holdfast-next-format'
+	TEST_NEXT_FORMAT='$(abspath $(TARGET))/holdfast-next-format' TEST_PYTHON='$(abspath $(VENV))/bin/python' TEST_NODE='$(abspath $(MODULES))' \
 		$(CARGO) test --workspace --no-fail-fast
 	scripts/autobahn quick '$(TARGET)/debug/holdfast' '$(TARGET)/autobahn'
 

@@ -75,7 +75,7 @@ enum Role {
     Process,
 }
 
-/// Runs a processor until it is told to stop. The configuration was checked by [`config::check_processor`].
+/// Runs a processor until it is told to stop. The configuration was checked by [`crate::config::check_processor`].
 ///
 /// # Errors
 /// When it cannot start.

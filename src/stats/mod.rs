@@ -16,7 +16,7 @@ mod shard;
 mod timing;
 
 pub use fleet::{FleetStats, PeersState, RegistryState};
-pub use kafka::KafkaStats;
+pub use kafka::{KafkaStats, REJECTED};
 pub use memory::Memory;
 pub use node::{BuildInfo, DrainPhase, NodeStats, Pressure, REGISTRY_OPERATIONS};
 pub use render::CONTENT_TYPE;

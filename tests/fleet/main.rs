@@ -31,6 +31,8 @@ mod nodes;
 mod outages;
 mod partition;
 mod registry;
+// The tests with Kafka use more of it.
+#[allow(dead_code)]
 mod traffic;
 mod verdict;
 mod versions;

