@@ -5,13 +5,14 @@
 
 /// Names each defect once.
 macro_rules! mutants {
-    (node { $($name:ident)* } fleet { $($of_fleet:ident)* }) => {
+    (node { $($name:ident)* } fleet { $($of_fleet:ident)* } queue { $($of_queue:ident)* }) => {
         /// A defect that somebody could make. Each is one condition in the code.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the names say it, and the places where they stand")]
         pub enum Mutant {
             $($name,)*
             $($of_fleet,)*
+            $($of_queue,)*
         }
 
         impl Mutant {
@@ -19,6 +20,8 @@ macro_rules! mutants {
             pub const OF_NODE: &[Mutant] = &[$(Mutant::$name),*];
             /// Every defect that it takes several nodes to notice.
             pub const OF_FLEET: &[Mutant] = &[$(Mutant::$of_fleet),*];
+            /// Every defect of those who take messages from the queue.
+            pub const OF_QUEUE: &[Mutant] = &[$(Mutant::$of_queue),*];
         }
     };
 }
@@ -76,6 +79,27 @@ mutants! {
         LossNotHealed
         RouteKeptThoughWrong
         UserOfPeerNotChecked
+    }
+    queue {
+        AbandonedCounted
+        DeadLetterForgotten
+        DoneBeforeOutcome
+        DoneBeforeReport
+        ExpiredStillLookedUp
+        LeftIsDone
+        LineForgotten
+        NobodyNotTold
+        OrderIgnored
+        OtherTermCounts
+        ParkForgotten
+        RefusedReportStillOwed
+        ReleasedForgotten
+        ReleasedTooEarly
+        ReportLostWhenFull
+        RetryForgotten
+        RetryWithoutEnd
+        RevokedNotLeft
+        RoomNotGivenBack
     }
 }
 

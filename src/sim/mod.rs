@@ -6,13 +6,15 @@
 //! [`net`] is the kernel, with [`faults`]; [`rig`] a node of shards on it that is stepped by hand and checked after each turn;
 //! [`wire`] a client's side of the protocols, [`reader`] a strict judge of the server's, [`peer`] a client that has both;
 //! [`ledger`] knows what was sent and who heard it; [`plan`] draws what a run is like, [`actions`] what happens in it, and
-//! [`run`] puts them together. [`fleet`] is several such nodes with what connects them, and [`redis`] their registry.
+//! [`run`] puts them together. [`fleet`] is several such nodes with what connects them, [`redis`] their registry
+//! and [`kafka`] their queue.
 
 pub mod actions;
 mod checks;
 pub mod choices;
 pub mod faults;
 pub mod fleet;
+pub mod kafka;
 pub mod ledger;
 pub mod net;
 pub mod peer;

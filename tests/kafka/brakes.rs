@@ -4,7 +4,7 @@ use crate::{
     client::Ws,
     fleet::{LONG, expect},
     load::{Source, now_ms},
-    node::{Node, Plan},
+    node::{Node, Plan, until},
     servers::Server,
 };
 use std::process::Command;
@@ -33,6 +33,7 @@ fn a_lane_pauses_goes_on_and_leaves_out_what_is_old() {
     send(1, "low");
     send(2, "high");
     assert_eq!(ann.text(), "2");
+    until("the paused lane's lag", || (node.metric("holdfast_kafka_lag{lane=\"low\"}") == 1.0).then_some(()));
     // What is there now is left out; what comes later is not.
     assert!(lanes(&node, &["skip", "low", "--before", "0"]).contains("low"));
     // The broker inside knows no times: it leaves out what there is when the node hears of it.

@@ -14,6 +14,7 @@
 //! - What cannot be read is counted, told, and done. Nothing stalls a lane but a full one.
 
 mod intake;
+mod leaving;
 mod ledger;
 mod order;
 mod reports;
@@ -31,20 +32,20 @@ use super::{
     router::Router,
 };
 use crate::{
-    kit::time::Now,
+    kit::{mutant::Mutant, time::Now},
     model::{Lane, Message, Outcome},
     stats::NodeStats,
 };
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use futures_util::stream::{FuturesUnordered, Stream};
 use intake::Parcel;
+use leaving::{Claim, Leaving};
 use ledger::{Ledgers, Place};
 use order::Order;
 use reports::{About, At, Reports};
 use slab::Slab;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -91,9 +92,7 @@ pub struct Processor {
     /// Whose turn it is.
     ready: VecDeque<usize>,
     due: VecDeque<Waiter>,
-    revocations: Vec<Revocation>,
-    /// Users of whom a message in what is given back has found an obstacle: those behind it are another's, too.
-    stuck: HashSet<(Lane, Bytes), RandomState>,
+    leaving: Leaving,
 }
 
 /// One message under way.
@@ -115,17 +114,6 @@ struct Job {
     claim: Claim,
 }
 
-/// Whose a message is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Claim {
-    /// Its partition is held here.
-    Ours,
-    /// Its partition is given back: it has its turn, and where that does not end at once it is another's.
-    Once,
-    /// Its partition is another's: where it has not been posted yet, the other gives it its outcome.
-    Others,
-}
-
 enum State {
     /// Behind another of its user.
     InLine,
@@ -134,19 +122,6 @@ enum State {
     /// To be tried again.
     Later(Push),
 }
-
-/// What is given back, and waits for its last outcomes.
-struct Revocation {
-    id: u64,
-    partitions: Vec<Partition>,
-    /// From then on what has not been posted is another's, monotonic ms.
-    until_ms: u64,
-}
-
-/// How long messages in line have their turns in what is given back: less than the queue waits for it
-/// ([`super::queue::Bounds::revoke_ms`]), and short, as higher lanes wait meanwhile for what others get. At 20,000 a second a
-/// whole lane under way takes half of it.
-const REVOKE_MS: u64 = 1_000;
 
 /// A push until it is settled.
 struct Attempt {
@@ -188,8 +163,7 @@ impl Processor {
             attempts: FuturesUnordered::new(),
             ready: VecDeque::new(),
             due: VecDeque::new(),
-            revocations: Vec::new(),
-            stuck: HashSet::default(),
+            leaving: Leaving::default(),
         }
     }
 
@@ -227,8 +201,8 @@ impl Processor {
         self.show();
         let waiting = self.waiting.next_ms();
         let report = self.reports.is_waiting().then(|| now.millis() + waiting::PARK_LOOK_MS);
-        let revoke = self.revocations.iter().map(|revocation| revocation.until_ms).min();
-        Turn { next_ms: [waiting, report, revoke].into_iter().flatten().min() }
+        let leaving = self.leaving.next_ms(now.millis());
+        Turn { next_ms: [waiting, report, leaving].into_iter().flatten().min() }
     }
 
     /// Messages without an outcome.
@@ -256,14 +230,8 @@ impl Processor {
                 }
             }
             Output::Revoked { revocation, partitions, lost } => {
-                if lost {
-                    self.leave_to_others(&partitions, Claim::Others);
-                    partitions.iter().for_each(|partition| self.ledgers.remove(partition));
-                } else {
-                    self.leave_to_others(&partitions, Claim::Once);
-                    let until_ms = now.millis() + REVOKE_MS;
-                    self.revocations.push(Revocation { id: revocation, partitions, until_ms });
-                }
+                let waits = (!lost).then_some(revocation);
+                self.give_back(now, partitions, waits);
             }
             Output::Produced { id, result } => self.reports.answered(&mut self.ledgers, id, result),
             Output::Lag { lane, messages } => self.stats.set_kafka_lag(lane, messages),
@@ -366,13 +334,13 @@ impl Processor {
         let job = &mut self.jobs[id];
         let is_anothers = match job.claim {
             Claim::Ours => false,
-            Claim::Once => self.stuck.contains(&(job.lane, job.user.clone())),
+            Claim::Once => self.leaving.is_stuck(job.lane, &job.user),
             Claim::Others => true,
         };
         if is_anothers {
             return self.give_up(id);
         }
-        if job.message.is_expired(now.unix_ms) {
+        if job.message.is_expired(now.unix_ms) && !Mutant::ExpiredStillLookedUp.is_on() {
             return self.expire(id);
         }
         job.since_ms = now.millis();
@@ -388,7 +356,9 @@ impl Processor {
         let job = &mut self.jobs[id];
         let now_ms = now.millis();
         let obstacle = push.obstacle().filter(|obstacle| match obstacle {
-            Obstacle::Registry => true,
+            Obstacle::Registry => !Mutant::ParkForgotten.is_on(),
+            Obstacle::Node if Mutant::RetryForgotten.is_on() => false,
+            Obstacle::Node if Mutant::RetryWithoutEnd.is_on() => true,
             Obstacle::Node => now_ms < job.since_ms + self.settings.retry_ms,
         });
         let Some(obstacle) = obstacle else {
@@ -397,7 +367,7 @@ impl Processor {
         };
         if job.claim != Claim::Ours {
             push.abandon();
-            self.stuck.insert((job.lane, job.user.clone()));
+            self.leaving.stick(job.lane, &job.user);
             return self.give_up(id);
         }
         let waiter = Waiter { job: id, number: job.number };
@@ -458,7 +428,7 @@ impl Processor {
                 };
                 reports.status(ledgers, &about, Some(device), outcome, at);
             });
-            if delivered.is_empty() {
+            if delivered.is_empty() && !Mutant::NobodyNotTold.is_on() {
                 let nobody = if delivered.unknown().is_some() { Outcome::Failed } else { Outcome::Offline };
                 reports.status(ledgers, &about, None, nobody, At::Nowhere);
             }
@@ -476,65 +446,18 @@ impl Processor {
     /// Another gives it its outcome.
     fn give_up(&mut self, id: usize) {
         let job = self.jobs.remove(id);
-        self.ledgers.give_up(job.place);
-        self.next_in_line(&job);
+        if Mutant::LeftIsDone.is_on() {
+            self.ledgers.decide(job.place);
+        } else {
+            self.ledgers.give_up(job.place);
+        }
+        if !Mutant::LineForgotten.is_on() {
+            self.next_in_line(&job);
+        }
     }
 
     fn next_in_line(&mut self, job: &Job) {
         self.ready.extend(self.order.leave(job.lane, &job.user));
-    }
-
-    /// What is under way in these partitions gets its outcome here if it has been posted. What waits to be tried again is
-    /// another's, and of the rest what the claim says.
-    fn leave_to_others(&mut self, partitions: &[Partition], claim: Claim) {
-        let ledgers = &self.ledgers;
-        let is_theirs = |job: &Job| partitions.iter().any(|partition| ledgers.is_of(job.place, partition));
-        let mut waiting = Vec::new();
-        for (id, job) in &mut self.jobs {
-            if is_theirs(job) {
-                job.claim = claim;
-                if matches!(job.state, State::Later(_)) {
-                    self.stuck.insert((job.lane, job.user.clone()));
-                    waiting.push(id);
-                }
-            }
-        }
-        for id in waiting {
-            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying) {
-                push.abandon();
-            }
-            self.give_up(id);
-        }
-    }
-
-    /// Leaves to others what has had no turn in time.
-    fn hurry(&mut self, now: Now) {
-        let late: Vec<Partition> = self
-            .revocations
-            .iter()
-            .filter(|revocation| revocation.until_ms <= now.millis())
-            .flat_map(|revocation| revocation.partitions.iter().cloned())
-            .collect();
-        if !late.is_empty() {
-            self.leave_to_others(&late, Claim::Others);
-        }
-    }
-
-    /// Gives back what was revoked, as soon as nothing of it is open.
-    fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
-        let ledgers = &mut self.ledgers;
-        self.revocations.retain(|Revocation { id, partitions, .. }| {
-            let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));
-            if !is_open {
-                partitions.iter().for_each(|partition| ledgers.remove(partition));
-                // As above.
-                let _ = submit(Request::Released { revocation: *id });
-            }
-            is_open
-        });
-        if self.revocations.is_empty() {
-            self.stuck.clear();
-        }
     }
 
     fn show(&self) {

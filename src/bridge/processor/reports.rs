@@ -7,6 +7,7 @@
 use super::ledger::{Ledgers, Place};
 use crate::{
     bridge::queue::{Full, Header, Partition, Produce, Record, Request},
+    kit::mutant::Mutant,
     model::Outcome,
     stats::NodeStats,
 };
@@ -137,7 +138,8 @@ impl Reports {
 
     /// A record that cannot be read.
     pub fn dead_letter(&mut self, ledgers: &mut Ledgers, place: Place, record: &Record, why: &str) {
-        let Some(topic) = self.dead_letter.clone() else { return };
+        let topic = self.dead_letter.clone().filter(|_| !Mutant::DeadLetterForgotten.is_on());
+        let Some(topic) = topic else { return };
         let mut headers = record.headers.clone();
         let Partition { topic: from, number, .. } = &record.partition;
         for (name, value) in [
@@ -174,7 +176,7 @@ impl Reports {
     pub fn flush(&mut self, ledgers: &mut Ledgers, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
         while let Some(produce) = self.unsent.front() {
             if submit(Request::Produce(produce.clone())).is_err() {
-                if !self.is_refused {
+                if !self.is_refused && !Mutant::ReportLostWhenFull.is_on() {
                     return;
                 }
                 let id = produce.id;
@@ -203,7 +205,7 @@ impl Reports {
         if !self.is_refused {
             tracing::warn!(cause, "Kafka refuses reports; deliveries go on without them");
         }
-        self.is_refused = true;
+        self.is_refused = !Mutant::RefusedReportStillOwed.is_on();
     }
 
     fn lose(&mut self, ledgers: &mut Ledgers, id: Option<u64>) {

@@ -1,6 +1,6 @@
 //! The core on a queue and a registry that say what a test has written down.
 
-use super::*;
+use super::{leaving::REVOKE_MS, *};
 use crate::{
     bridge::{
         queue::Produce,

@@ -19,7 +19,6 @@ use rdkafka::{
 };
 use std::{
     ffi::{CStr, CString, c_char, c_void},
-    marker::PhantomData,
     ptr::{self, NonNull},
     slice,
     sync::Arc,
@@ -37,7 +36,7 @@ pub struct LaneQueue {
     consumer: Arc<BaseConsumer<Context>>,
 }
 
-/// An allocation for copies, B, and the next one when it is full.
+/// A copy's share of an allocation, B.
 const ARENA: usize = 64 * 1024;
 /// Names of headers that are common enough not to be copied.
 const NAMES: [&str; 5] = ["id", "device", "expires", "collapse", "content-type"];
@@ -51,7 +50,7 @@ impl LaneQueue {
         let lane = Self {
             queue,
             messages: Vec::with_capacity(batch_max),
-            arena: BytesMut::with_capacity(ARENA),
+            arena: BytesMut::new(),
             signal: signal.clone(),
             consumer: consumer.clone(),
         };
@@ -178,90 +177,48 @@ impl Message {
         name.to_str().unwrap_or("")
     }
 
-    /// The fields of a record lie side by side in one piece of the arena, which is then cut up: that is cheaper than taking a
-    /// piece of the arena for each.
     fn copy(&self, partition: &Partition, arena: &mut BytesMut) -> Record {
         let raw = self.raw();
         let mut kind = kafka::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: both are alive.
         let timestamp = unsafe { kafka::rd_kafka_message_timestamp(self.0, &raw mut kind) };
-        // SAFETY: pointer and length of a message belong together.
-        let (key, value) = unsafe { (bytes(raw.key, raw.key_len), bytes(raw.payload, raw.len)) };
-        let headers = self.headers();
-        let of_headers = headers.clone().flat_map(|(name, value)| [unknown(name), value]);
-        for field in [key, value].into_iter().chain(of_headers).flatten() {
-            arena.extend_from_slice(field);
-        }
-        let mut whole = arena.split().freeze();
-        let mut cut = |field: &[u8]| whole.split_to(field.len());
-        let (key, value) = (key.map(&mut cut), value.map(&mut cut));
-        let mut copies = Vec::with_capacity(headers.count);
-        for (name, value) in headers {
-            let name = known(name).unwrap_or_else(|| cut(name));
-            copies.push(Header { name, value: value.map(&mut cut) });
-        }
         Record {
             partition: partition.clone(),
             offset: raw.offset,
             timestamp_ms: (timestamp >= 0).then_some(timestamp),
-            key,
-            value,
-            headers: copies,
+            // SAFETY: pointer and length of a message belong together.
+            key: unsafe { bytes(raw.key, raw.key_len) }.map(|key| keep(key, arena)),
+            // SAFETY: as above.
+            value: unsafe { bytes(raw.payload, raw.len) }.map(|value| keep(value, arena)),
+            headers: self.headers(arena),
         }
     }
 
-    fn headers(&self) -> Headers<'_> {
+    fn headers(&self, arena: &mut BytesMut) -> Vec<Header> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive. The headers are its own, and live as long.
         let fault = unsafe { kafka::rd_kafka_message_headers(self.0, &raw mut headers) };
-        let count = match fault {
-            // SAFETY: the headers are alive.
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => unsafe { kafka::rd_kafka_header_cnt(headers) },
-            _ => 0,
-        };
-        Headers { headers, at: 0, count, message: PhantomData }
-    }
-}
-
-/// The headers of a message, with their names.
-#[derive(Clone)]
-struct Headers<'a> {
-    /// Alive if there is one.
-    headers: *const kafka::rd_kafka_headers_t,
-    at: usize,
-    count: usize,
-    message: PhantomData<&'a Message>,
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a [u8], Option<&'a [u8]>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.at == self.count {
-            return None;
-        }
-        let (mut name, mut value, mut length) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0usize);
-        // SAFETY: the headers are alive, and this is one of them.
-        let fault = unsafe {
-            let (headers, at) = (self.headers, self.at);
-            kafka::rd_kafka_header_get_all(headers, at, &raw mut name, &raw mut value, &raw mut length)
-        };
         if fault != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return None;
+            return Vec::new();
         }
-        self.at += 1;
-        // SAFETY: a name ends with a zero byte; value and length belong together.
-        Some(unsafe { (CStr::from_ptr(name).to_bytes(), bytes(value, length)) })
+        // SAFETY: the headers are alive.
+        let mut found = Vec::with_capacity(unsafe { kafka::rd_kafka_header_cnt(headers) });
+        let (mut name, mut value, mut length) = (ptr::null::<c_char>(), ptr::null::<c_void>(), 0usize);
+        // SAFETY: the headers are alive; what is written is read only when there was a header at this place.
+        while unsafe {
+            let at = found.len();
+            kafka::rd_kafka_header_get_all(headers, at, &raw mut name, &raw mut value, &raw mut length)
+        } == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            // SAFETY: a name ends with a zero byte; value and length belong together.
+            let (name, value) = unsafe { (CStr::from_ptr(name).to_bytes(), bytes(value, length)) };
+            let value = value.map(|value| keep(value, arena));
+            let known = NAMES.iter().find(|known| known.as_bytes() == name);
+            let name = known.map_or_else(|| keep(name, arena), |known| Bytes::from_static(known.as_bytes()));
+            found.push(Header { name, value });
+        }
+        found
     }
-}
-
-fn known(name: &[u8]) -> Option<Bytes> {
-    let known = NAMES.iter().find(|known| known.as_bytes() == name)?;
-    Some(Bytes::from_static(known.as_bytes()))
-}
-
-fn unknown(name: &[u8]) -> Option<&[u8]> {
-    NAMES.iter().all(|known| known.as_bytes() != name).then_some(name)
 }
 
 impl Drop for Message {
@@ -276,4 +233,12 @@ impl Drop for Message {
 unsafe fn bytes<'a>(pointer: *const c_void, length: usize) -> Option<&'a [u8]> {
     // SAFETY: the caller's.
     (!pointer.is_null()).then(|| unsafe { slice::from_raw_parts(pointer.cast::<u8>(), length) })
+}
+
+fn keep(bytes: &[u8], arena: &mut BytesMut) -> Bytes {
+    if arena.capacity() < bytes.len() {
+        arena.reserve(bytes.len().max(ARENA));
+    }
+    arena.extend_from_slice(bytes);
+    arena.split().freeze()
 }

@@ -3,13 +3,14 @@
 //! Never waits for those above, but for a revoke's outcomes, and then goes on with the other partitions meanwhile.
 
 mod client;
+mod lag;
 mod rebalance;
 
 use super::{
     Deliver, Inbox, Tallies,
     batch::LaneQueue,
     config,
-    context::{Context, Notes, Rebalance, Statistics},
+    context::{Context, Notes, Rebalance},
     held::{Held, Run},
     seam::{Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
     shares::Shares,
@@ -50,6 +51,8 @@ pub struct Consumer {
     topics: Vec<String>,
     patterns: Vec<Regex>,
     paused: HashSet<Lane>,
+    /// Which of the paused partitions is asked for its end next.
+    asked: usize,
     shares: Shares,
     held: Held,
     rebalances: VecDeque<Rebalance>,
@@ -107,6 +110,7 @@ impl Consumer {
             topics: settings.topics.clone(),
             patterns,
             paused: HashSet::new(),
+            asked: 0,
             rebalances: VecDeque::new(),
             revoking: None,
             revocations: 0,
@@ -231,17 +235,6 @@ impl Consumer {
     fn set_up(&mut self, up: bool) {
         if std::mem::replace(&mut self.is_up, up) != up {
             self.say(if up { Event::Up } else { Event::Down });
-        }
-    }
-
-    fn tell_lag(&self, statistics: &Statistics) {
-        let mut lags = vec![0; self.lanes.len()];
-        for holding in self.held.iter() {
-            let lag = statistics.lag(&holding.partition.topic, holding.partition.number);
-            lags[usize::from(holding.lane.0)] += lag.unwrap_or(0);
-        }
-        for (lane, messages) in lags.into_iter().enumerate() {
-            (self.deliver)(Output::Lag { lane: Lane(lane as u8), messages });
         }
     }
 

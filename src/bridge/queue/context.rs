@@ -172,11 +172,12 @@ impl Statistics {
         self.brokers.values().any(|broker| broker.state == "UP")
     }
 
-    /// How far a partition is behind its end; None when that is not known.
-    pub fn lag(&self, topic: &str, number: i32) -> Option<u64> {
+    /// How far a partition is behind its end, which may have been seen elsewhere; None when that is not known.
+    pub fn lag(&self, topic: &str, number: i32, end: Option<i64>) -> Option<u64> {
         let offsets = self.topics.get(topic)?.partitions.get(&number)?;
         let done = offsets.committed_offset.max(offsets.stored_offset).max(offsets.lo_offset);
-        (offsets.hi_offset >= 0).then(|| offsets.hi_offset.saturating_sub(done.max(0)).max(0) as u64)
+        let end = offsets.hi_offset.max(end.unwrap_or(-1));
+        (end >= 0).then(|| end.saturating_sub(done.max(0)).max(0) as u64)
     }
 }
 
@@ -194,12 +195,14 @@ mod tests {
             );
             serde_json::from_str::<Statistics>(&text).unwrap()
         };
-        assert_eq!(offsets(10, 15, 0, 40).lag("t", 0), Some(25));
-        assert_eq!(offsets(10, -1001, 0, 40).lag("t", 0), Some(30));
-        assert_eq!(offsets(-1001, -1001, 5, 40).lag("t", 0), Some(35));
-        assert_eq!(offsets(-1001, -1001, -1001, -1001).lag("t", 0), None);
-        assert_eq!(offsets(50, -1001, 0, 40).lag("t", 0), Some(0));
-        assert_eq!(offsets(0, 0, 0, 0).lag("t", 1), None);
+        assert_eq!(offsets(10, 15, 0, 40).lag("t", 0, None), Some(25));
+        assert_eq!(offsets(10, -1001, 0, 40).lag("t", 0, None), Some(30));
+        assert_eq!(offsets(-1001, -1001, 5, 40).lag("t", 0, None), Some(35));
+        assert_eq!(offsets(-1001, -1001, -1001, -1001).lag("t", 0, None), None);
+        assert_eq!(offsets(10, -1001, 0, -1001).lag("t", 0, Some(12)), Some(2));
+        assert_eq!(offsets(10, -1001, 0, 40).lag("t", 0, Some(12)), Some(30));
+        assert_eq!(offsets(50, -1001, 0, 40).lag("t", 0, None), Some(0));
+        assert_eq!(offsets(0, 0, 0, 0).lag("t", 1, None), None);
         assert!(!offsets(0, 0, 0, 0).is_up());
     }
 }

@@ -25,6 +25,8 @@ pub struct Holding {
     skipped_to: Option<i64>,
     /// The offset to be stored, when there is a new one.
     store: Option<i64>,
+    /// Where it was seen to end, while it was paused.
+    pub end: Option<i64>,
 }
 
 /// Records of one partition that follow each other.
@@ -105,6 +107,7 @@ impl Held {
             in_flight: 0,
             skipped_to: None,
             store: None,
+            end: None,
         };
         self.topics.entry(topic).or_default().insert(number, holding);
         partition

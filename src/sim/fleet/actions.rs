@@ -1,7 +1,7 @@
 //! What happens in a run: clients come, move, leave and fall silent; senders send; nodes die, pause and lose their way; Redis
 //! forgets, fails over, is away or slow.
 
-use super::{plan::Plan, run::Fleet};
+use super::{plan::Plan, run::Fleet, senders};
 
 /// The longest that Redis is away or slow, and that a node pauses.
 const REDIS_AWAY_MAX_US: u64 = 20_000_000;
@@ -28,7 +28,9 @@ pub fn act(fleet: &mut Fleet) {
     if loss {
         lose_writes(fleet);
     }
+    senders::disturb(fleet);
     match fleet.choices.below(100) {
+        28..65 if fleet.queue.is_some() => senders::send(fleet),
         0..18 => connect(fleet),
         18..20 => rush(fleet),
         20..28 => depart(fleet),
@@ -38,11 +40,16 @@ pub fn act(fleet: &mut Fleet) {
     }
 }
 
-fn any_node(fleet: &mut Fleet) -> usize {
+pub fn any_node(fleet: &mut Fleet) -> usize {
     fleet.choices.below(fleet.slots.len() as u64) as usize
 }
 
-fn any_device(fleet: &mut Fleet) -> (String, String) {
+/// One that clients come to.
+fn any_home(fleet: &mut Fleet) -> usize {
+    fleet.choices.below(fleet.plan.nodes as u64) as usize
+}
+
+pub fn any_device(fleet: &mut Fleet) -> (String, String) {
     let user = fleet.choices.below(fleet.plan.users);
     let device = fleet.choices.below(fleet.plan.devices);
     (format!("u{user}"), format!("d{device}"))
@@ -54,7 +61,7 @@ fn connect(fleet: &mut Fleet) {
         return depart(fleet);
     }
     let (user, device) = any_device(fleet);
-    let at = any_node(fleet);
+    let at = any_home(fleet);
     let held = fleet.active.iter().copied().filter(|&number| fleet.members[number].is_of(&user, &device));
     for number in held.collect::<Vec<_>>() {
         match fleet.choices.below(4) {
@@ -69,7 +76,7 @@ fn connect(fleet: &mut Fleet) {
 
 /// Many come to one node at once.
 pub fn rush(fleet: &mut Fleet) {
-    let at = any_node(fleet);
+    let at = any_home(fleet);
     for _ in 0..6 {
         let who = any_device(fleet);
         let held = fleet.active.iter().any(|&number| fleet.members[number].is_of(&who.0, &who.1));

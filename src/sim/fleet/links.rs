@@ -110,8 +110,16 @@ impl Peering for Outbox {
 }
 
 enum What {
-    Delivery { device: Box<str>, message: Arc<Message>, ticket: Option<Ticket<Outcome>> },
-    Displaced { answered: Option<Box<dyn FnOnce(bool) + Send>> },
+    Delivery {
+        device: Box<str>,
+        message: Arc<Message>,
+        /// Of its life, ms.
+        left_ms: Option<u64>,
+        ticket: Option<Ticket<Outcome>>,
+    },
+    Displaced {
+        answered: Option<Box<dyn FnOnce(bool) + Send>>,
+    },
 }
 
 enum State {
@@ -184,12 +192,15 @@ impl Links {
         self.carried.is_empty()
     }
 
-    /// When something is due next.
-    pub fn next_us(&self) -> u64 {
+    /// When something is due next. What has been due for long waits for something else.
+    pub fn next_us(&self, now_us: u64) -> u64 {
         let next_of = |one: &Carried| {
             let waits_us = if one.is_waited_for() { one.until_us } else { u64::MAX };
             match one.state {
-                State::Going { arrives_us } | State::Back { arrives_us, .. } => arrives_us.min(waits_us),
+                State::Going { arrives_us } | State::Back { arrives_us, .. } if arrives_us > now_us => {
+                    arrives_us.min(waits_us)
+                }
+                State::Going { .. } | State::Back { .. } => waits_us,
                 State::There(_) => waits_us,
             }
         };
@@ -203,7 +214,9 @@ impl Links {
                 Wanted::Deliver { route, user, message, ticket } => {
                     check(&route);
                     let device = route.device.clone();
-                    let what = What::Delivery { device, message, ticket: Some(ticket) };
+                    let left = |at_ms: u64| at_ms.saturating_sub(node.now().unix_ms);
+                    let left_ms = message.expires_unix_ms.map(left);
+                    let what = What::Delivery { device, message, left_ms, ticket: Some(ticket) };
                     self.send(from, route.place, user, what, now_us);
                 }
                 Wanted::Displaced { place, user, answered } => {
@@ -307,10 +320,11 @@ impl Links {
             place.connection = handles.get(at).copied().unwrap_or(place.connection);
         }
         match &one.what {
-            What::Delivery { device, message, .. } => {
+            What::Delivery { device, message, left_ms, .. } => {
                 let batch = Batch::new(1);
                 let mut copy = Message::new(message.lane, message.body.clone(), node.now().micros);
                 copy.id = message.id.clone();
+                copy.expires_unix_ms = left_ms.map(|left_ms| node.now().unix_ms + left_ms);
                 node.router.deliver_of_peer(place, &one.user, device, Arc::new(copy), batch.ticket(0));
                 State::There(batch)
             }

@@ -2,7 +2,7 @@
 //!
 //! Owns how its parts are put together, as `server` does, and when its bridge takes a turn, as the bridge's thread does.
 
-use super::{links::Outbox, plan::Plan};
+use super::{links::Outbox, plan::Plan, processing::Processing};
 use crate::{
     bridge::{
         core::{Bridge, Parts, ToBridge},
@@ -55,6 +55,8 @@ pub struct Node {
     pub router: Arc<Router>,
     pub registry: Arc<FleetRegistry>,
     pub outbox: Arc<Outbox>,
+    /// Where there is a queue.
+    pub processing: Option<Processing>,
     /// What its store has delivered.
     pub inbox: VecDeque<Output>,
     bridge: Bridge,
@@ -114,12 +116,15 @@ impl Node {
             stats: rig.stats.clone(),
         };
         let now = rig.world.borrow().now();
+        let processing =
+            plan.queue.map(|queue| Processing::new(&plan.config, &queue, name, &router, &rig.stats));
         Self {
             run: start.run,
             rig,
             router,
             registry,
             outbox,
+            processing,
             inbox: VecDeque::new(),
             bridge: Bridge::new(parts, now),
             clock,
@@ -148,7 +153,9 @@ impl Node {
 
     /// When it wants to be woken, by the fleet's clock.
     pub fn wakes_us(&self) -> u64 {
-        self.rig.wakes_us().min(self.next_ms.saturating_mul(1_000)).saturating_sub(self.ahead_us)
+        let processing_ms = self.processing.as_ref().map_or(u64::MAX, |it| it.next_ms);
+        let next_ms = self.next_ms.min(processing_ms);
+        self.rig.wakes_us().min(next_ms.saturating_mul(1_000)).saturating_sub(self.ahead_us)
     }
 
     /// Whether its bridge has something to do.

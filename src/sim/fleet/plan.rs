@@ -4,7 +4,8 @@ use super::{links::LinkFaults, store::StoreFaults};
 use crate::{
     config::{Config, Distribution},
     directory::JOURNAL_MAX,
-    sim::{choices::Choices, faults::Odds},
+    model::{Lanes, lane::LaneConfig},
+    sim::{choices::Choices, faults::Odds, kafka},
 };
 
 /// See the module.
@@ -29,6 +30,57 @@ pub struct Plan {
     pub nodes_die: bool,
     pub store: StoreFaults,
     pub links: LinkFaults,
+    /// None: senders push by the nodes' ports, and there is no Kafka.
+    pub queue: Option<QueuePlan>,
+}
+
+/// What its queue is like.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuePlan {
+    pub kafka: kafka::Plan,
+    /// Nodes without clients.
+    pub processors: usize,
+    /// The life that the lowest lane gives, ms.
+    pub low_ttl_ms: Option<u64>,
+    pub has_dead_letters: bool,
+    /// One in so many steps the brokers or a node's way to them, the topics of reports, or the group are not as they should be;
+    /// 0: never.
+    pub away: u64,
+    pub refusals: u64,
+    pub rebalances: u64,
+}
+
+impl QueuePlan {
+    fn draw(choices: &mut Choices) -> Self {
+        let in_flight_max = choices.pick(&[3, 16, 64]);
+        let mut odds = |some: &[u16]| Odds(choices.pick(some));
+        let [commit_lost, gap] = [odds(&[0, 3]), odds(&[0, 5])];
+        let [late, refused, unknown] = [odds(&[0, 10, 2]), odds(&[0, 0, 30]), odds(&[0, 0, 60])];
+        let kafka = kafka::Plan {
+            partitions: choices.between(1, 3) as usize,
+            in_flight_max,
+            uncommitted_max: choices.pick(&[in_flight_max, 4 * in_flight_max]),
+            batch_max: choices.pick(&[2, 20]),
+            revoke_us: choices.pick(&[1_000_000, 5_000_000]),
+            commit_us: 1_000_000,
+            session_us: choices.pick(&[4_000_000, 10_000_000]),
+            produce_max: choices.pick(&[1_000, 1_000, 2]),
+            commit_lost,
+            gap,
+            late,
+            refused,
+            unknown,
+        };
+        Self {
+            kafka,
+            processors: choices.between(1, 2) as usize,
+            has_dead_letters: !choices.once_in(4),
+            low_ttl_ms: choices.once_in(2).then_some(20_000),
+            away: choices.pick(&[60, 200, 0]),
+            refusals: choices.pick(&[100, 0]),
+            rebalances: choices.pick(&[10, 60, 0]),
+        }
+    }
 }
 
 impl Plan {
@@ -66,6 +118,23 @@ impl Plan {
             nodes_die: choices.once_in(2),
             store,
             links,
+            queue: None,
         }
+    }
+
+    /// The same with a queue, from which all messages come.
+    pub fn draw_with_queue(choices: &mut Choices) -> Self {
+        let mut plan = Self::draw(choices);
+        let queue = QueuePlan::draw(choices);
+        let mut lanes: Vec<LaneConfig> = plan.config.lanes.iter().map(|(_, lane)| lane.clone()).collect();
+        lanes.iter_mut().for_each(|lane| lane.ttl_ms = None);
+        lanes.last_mut().into_iter().for_each(|lane| lane.ttl_ms = queue.low_ttl_ms);
+        plan.config.lanes = Lanes::new(lanes);
+        Self { queue: Some(queue), ..plan }
+    }
+
+    /// Nodes at all.
+    pub fn slots(&self) -> usize {
+        self.nodes + self.queue.map_or(0, |queue| queue.processors)
     }
 }

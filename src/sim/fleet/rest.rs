@@ -26,7 +26,7 @@ const MOMENT_US: u64 = 3_000_000;
 const MOVES: usize = 4;
 
 /// User, device, node and connection.
-type There = (String, String, usize, (u16, u32, u32));
+pub(super) type There = (String, String, usize, (u16, u32, u32));
 
 impl Fleet {
     /// No more faults: everything settles.
@@ -98,7 +98,7 @@ impl Fleet {
     }
 
     /// Who is connected, as the registry says. Records of runs that are over count for nothing.
-    fn known(&self) -> BTreeSet<There> {
+    pub(super) fn known(&self) -> BTreeSet<There> {
         let mut known = BTreeSet::new();
         for (user, devices) in &self.stores.redis.users {
             for (device, (Record { place, .. }, _)) in devices {

@@ -10,9 +10,10 @@ use super::{
     member::{Member, News},
     node::{Node, Start},
     plan::Plan,
+    senders::Queue,
     store::Stores,
 };
-use crate::{kit::random::Random, sim::choices::Choices};
+use crate::{kit::random::Random, model::Outcome, sim::choices::Choices};
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +64,8 @@ pub struct Report {
     pub displaced: u64,
     /// Messages that were given to another node.
     pub routed: u64,
+    /// Messages of the queue that a connection has heard again.
+    pub repeats: u64,
     /// How often each outcome of a message came.
     pub outcomes: BTreeMap<&'static str, u64>,
 }
@@ -85,6 +88,8 @@ pub struct Fleet {
     pub returning: BTreeSet<(u64, usize)>,
     /// Since when Redis is away or slow.
     pub redis_since_us: u64,
+    /// Where messages come from, if not from the nodes' ports.
+    pub queue: Option<Queue>,
     seed: u64,
 }
 
@@ -93,7 +98,18 @@ pub struct Fleet {
 /// # Panics
 /// When something is not as it must be.
 pub fn run_seed(seed: u64, steps: u64) -> Report {
-    let mut fleet = Fleet::new(seed);
+    run(Fleet::new(seed), steps)
+}
+
+/// The same with a queue.
+///
+/// # Panics
+/// As above.
+pub fn run_seed_with_queue(seed: u64, steps: u64) -> Report {
+    run(Fleet::with_queue(seed), steps)
+}
+
+fn run(mut fleet: Fleet, steps: u64) -> Report {
     for _ in 0..steps {
         fleet.step();
     }
@@ -104,11 +120,22 @@ impl Fleet {
     pub fn new(seed: u64) -> Self {
         let mut choices = Choices::seeded(seed);
         let plan = Plan::draw(&mut choices);
+        Self::with(seed, choices, plan)
+    }
+
+    pub fn with_queue(seed: u64) -> Self {
+        let mut choices = Choices::seeded(seed);
+        let plan = Plan::draw_with_queue(&mut choices);
+        Self::with(seed, choices, plan)
+    }
+
+    fn with(seed: u64, choices: Choices, plan: Plan) -> Self {
         let mut random = Random::seeded(seed ^ 0xf1ee7);
         let mut fleet = Self {
-            stores: Stores::new(plan.nodes, plan.store, random.fork()),
+            stores: Stores::new(plan.slots(), plan.store, random.fork()),
             links: Links::new(plan.links, random.fork()),
-            slots: (0..plan.nodes).map(|_| Slot::default()).collect(),
+            slots: (0..plan.slots()).map(|_| Slot::default()).collect(),
+            queue: plan.queue.map(|queue| Queue::new(queue, plan.slots(), random.fork())),
             choices,
             plan,
             ledger: Ledger::default(),
@@ -120,7 +147,7 @@ impl Fleet {
             redis_since_us: 0,
             seed,
         };
-        (0..fleet.plan.nodes).for_each(|at| fleet.start(at));
+        (0..fleet.slots.len()).for_each(|at| fleet.start(at));
         fleet
     }
 
@@ -140,6 +167,9 @@ impl Fleet {
         slot.paused_until_us = 0;
         slot.troubled_us = self.now_us;
         self.stores.join(at);
+        if let Some(queue) = &mut self.queue {
+            queue.start(at, start.run, self.now_us);
+        }
     }
 
     /// A node is gone from one moment to the next, with all its connections.
@@ -147,6 +177,9 @@ impl Fleet {
         self.attend();
         let Some(node) = self.slots[at].node.take() else { return };
         self.slots[at].ended.push((node.incarnation(), self.now_us));
+        if let Some(queue) = &mut self.queue {
+            queue.kafka.kill(at);
+        }
         let members = &mut self.members;
         self.active.retain(|&number| {
             let member = &mut members[number];
@@ -180,6 +213,11 @@ impl Fleet {
                 self.turn_bridge(at);
             }
             2 => self.settle(),
+            3 if self.queue.is_some() => {
+                let at = self.choices.below(self.slots.len() as u64) as usize;
+                let outputs_max = self.choices.below(4) as usize;
+                self.turn_processor(at, outputs_max);
+            }
             _ => {
                 let most_us = self.choices.pick(&[5_000, 100_000, 700_000, 2_000_000]);
                 let us = self.choices.below(most_us);
@@ -215,7 +253,12 @@ impl Fleet {
         let members_us = self.active.iter().map(|&number| self.members[number].wakes_us()).min();
         let returns_us = self.returning.first().map(|&(at_us, _)| at_us);
         let some = [nodes_us, pauses_us, members_us, returns_us].into_iter().flatten();
-        some.min().unwrap_or(u64::MAX).min(self.stores.next_us()).min(self.links.next_us())
+        let queue_us = self.queue.as_ref().map_or(u64::MAX, |queue| queue.kafka.next_us(self.now_us));
+        some.min()
+            .unwrap_or(u64::MAX)
+            .min(self.stores.next_us())
+            .min(self.links.next_us(self.now_us))
+            .min(queue_us)
     }
 
     /// All that can be done now is.
@@ -245,12 +288,19 @@ impl Fleet {
             },
         );
         any |= self.links.advance(now_us, slots);
+        if let Some(queue) = &mut self.queue {
+            any |= queue.kafka.advance(now_us, |at| awake[at]);
+        }
         for at in (0..awake.len()).filter(|&at| awake[at]) {
             if let Some(node) = &mut self.slots[at].node {
                 any |= node.rig.settle();
             }
             if self.slots[at].node.as_ref().is_some_and(Node::is_due) {
                 self.turn_bridge(at);
+                any = true;
+            }
+            if self.is_processing_due(at) {
+                self.turn_processor(at, usize::MAX);
                 any = true;
             }
             self.take_frames(at);
@@ -313,6 +363,7 @@ impl Fleet {
     fn take_news(&mut self, number: usize, news: News) {
         match news {
             News::Opened | News::Displaced => {}
+            News::Message { body, binary } if self.queue.is_some() => self.hear_record(number, &body, binary),
             News::Message { body, binary } => {
                 let member = &self.members[number];
                 let ear = super::ledger::Ear {
@@ -337,7 +388,7 @@ impl Fleet {
             self.returning.remove(&(at_us, number));
             let member = &self.members[number];
             let who = (member.user.clone(), member.device.clone());
-            let at = self.choices.below(self.slots.len() as u64) as usize;
+            let at = self.choices.below(self.plan.nodes as u64) as usize;
             any |= self.connect(at, who).is_some();
         }
         any
@@ -400,18 +451,27 @@ impl Fleet {
 
     /// No more faults: everything settles, and what must be so at rest is.
     pub fn finish(mut self) -> Report {
-        self.rest();
+        if self.queue.is_some() {
+            self.rest_with_queue();
+        } else {
+            self.rest();
+        }
         for slot in &mut self.slots {
             if let Some(node) = &mut slot.node {
                 node.rig.stop();
             }
         }
         self.attend();
+        for told in self.queue.iter().flat_map(|queue| &queue.records.all).flat_map(|made| &made.told) {
+            let label = told.outcome.map_or("dead letter", Outcome::label);
+            *self.report.outcomes.entry(label).or_default() += 1;
+        }
         let digest = self.members.iter().fold(0, |sum: u64, member| sum.rotate_left(5) ^ member.digest);
         Report {
             digest,
             connections: self.members.len(),
-            messages: self.ledger.sent.len(),
+            messages: self.ledger.sent.len() + self.queue.as_ref().map_or(0, |queue| queue.records.all.len()),
+            repeats: self.queue.as_ref().map_or(0, |queue| queue.records.repeats),
             ms: (self.now_us - START_US) / 1_000,
             ..self.report
         }
