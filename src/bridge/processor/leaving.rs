@@ -102,10 +102,10 @@ impl Processor {
             }
         }
         for id in waiting {
-            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying) {
-                if !Mutant::AbandonedCounted.is_on() {
-                    push.abandon();
-                }
+            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying)
+                && !Mutant::AbandonedCounted.is_on()
+            {
+                push.abandon();
             }
             self.give_up(id);
         }
