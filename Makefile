@@ -16,7 +16,7 @@ SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
 FLEET_STEPS ?= 1000
 
-.PHONY: help run test autobahn check bench bench-cluster leak soak sim fuzz
+.PHONY: help run test autobahn check bench bench-cluster bench-kafka leak soak sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -25,6 +25,7 @@ help:
 	@echo 'make check     formatting, lints, documentation, house rules, licences'
 	@echo 'make bench     measure'
 	@echo 'make bench-cluster  what nodes, Redis and the way between nodes cost (three minutes)'
+	@echo 'make bench-kafka    what messages from Kafka to 10,000 clients cost, and how long they are under way (seven minutes)'
 	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
 	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
 	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults, and as many fleets; make sim SEED=n repeats one of each'
@@ -69,6 +70,9 @@ bench:
 
 bench-cluster:
 	$(CARGO) bench --bench cluster
+
+bench-kafka:
+	$(CARGO) bench --bench kafka
 
 # The tests of the same names, which `make test` runs for some seconds on a debug build, at length on a release build.
 leak:

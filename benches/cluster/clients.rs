@@ -43,16 +43,7 @@ pub struct Clients {
 impl Clients {
     /// Connects users of these numbers, and returns when the last has its answer.
     pub fn open(target: SocketAddr, numbers: Range<u32>) -> Outcome<Self> {
-        let mut streams = Vec::with_capacity(numbers.len());
-        for first in numbers.clone().step_by(AT_ONCE) {
-            let from = streams.len();
-            for number in first..numbers.end.min(first + AT_ONCE as u32) {
-                streams.push(begin(target, number)?);
-            }
-            for stream in &mut streams[from..] {
-                finish(stream)?;
-            }
-        }
+        let streams = connect(target, numbers)?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), Token(usize::MAX))?;
         let mut polled = Vec::with_capacity(streams.len());
@@ -82,6 +73,21 @@ impl Drop for Clients {
             let _ = thread.join();
         }
     }
+}
+
+/// Connects users of these numbers, in their order.
+pub fn connect(target: SocketAddr, numbers: Range<u32>) -> Outcome<Vec<TcpStream>> {
+    let mut streams = Vec::with_capacity(numbers.len());
+    for first in numbers.clone().step_by(AT_ONCE) {
+        let from = streams.len();
+        for number in first..numbers.end.min(first + AT_ONCE as u32) {
+            streams.push(begin(target, number)?);
+        }
+        for stream in &mut streams[from..] {
+            finish(stream)?;
+        }
+    }
+    Ok(streams)
 }
 
 fn begin(target: SocketAddr, number: u32) -> Outcome<TcpStream> {

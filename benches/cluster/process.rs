@@ -124,8 +124,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one, and waits until it takes clients. `registry` is what is behind `--registry`.
+    /// Starts one without a queue, and waits until it takes clients. `registry` is what is behind `--registry`.
     pub fn start(name: &str, registry: &str) -> Outcome<Self> {
+        Self::start_with(name, registry, &["--kafka", "none"])
+    }
+
+    /// The same with these arguments besides.
+    pub fn start_with(name: &str, registry: &str, arguments: &[&str]) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let ready = folder.path().join("ready.json");
         let log = fs::File::create(folder.path().join("log"))?;
@@ -138,7 +143,7 @@ impl Node {
         }
         command.args(["serve", "--clients", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--shards", "1"]);
         command.args(["--node-id", name, "--registry", registry, "--set", "auth.mode=header"]);
-        command.args(["--set", "limits.memory=off"]).arg("--ready-file").arg(&ready);
+        command.args(["--set", "limits.memory=off"]).args(arguments).arg("--ready-file").arg(&ready);
         let mut process = Process(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
         until("the node's ready file", || match process.0.try_wait()? {
             Some(status) => {

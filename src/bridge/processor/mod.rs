@@ -52,6 +52,9 @@ use std::{
 };
 use waiting::{Waiter, Waiting};
 
+/// Deliveries under way that are not worth a common look at their outcomes.
+const FEW: usize = 64;
+
 /// What a processor must know.
 pub struct Settings {
     /// This node's id, for statuses.
@@ -213,6 +216,12 @@ impl Processor {
     /// Whether some message waits for another of its user.
     pub fn has_lines(&self) -> bool {
         self.order.waiting() > 0
+    }
+
+    /// Whether outcomes should be looked at as they come: some message waits for another of its user, and so few are being
+    /// delivered that there is nothing to gather.
+    pub fn is_in_haste(&self) -> bool {
+        self.has_lines() && self.attempts.len() < FEW
     }
 
     fn hear(&mut self, now: Now, output: Output) {

@@ -178,7 +178,7 @@ impl Runner {
             }
             let left_ms = turn.next_ms.map(|at_ms| at_ms.saturating_sub(self.clock.micros() / 1_000));
             let at_most = left_ms.map_or(REST, Duration::from_millis).min(REST);
-            let gather = if self.core.has_lines() { Duration::ZERO } else { GATHER };
+            let gather = if self.core.is_in_haste() { Duration::ZERO } else { GATHER };
             self.bell.wait(at_most, gather);
         }
     }
@@ -199,8 +199,17 @@ struct Rung {
 
 impl Bell {
     fn ring(&self) {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).at_once = true;
-        self.changed.notify_one();
+        self.set(|rung| &mut rung.at_once);
+    }
+
+    /// Who waits is told once: each further time would be a system call for nothing.
+    fn set(&self, which: impl FnOnce(&mut Rung) -> &mut bool) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_set = std::mem::replace(which(&mut rung), true);
+        drop(rung);
+        if !was_set {
+            self.changed.notify_one();
+        }
     }
 
     fn wait(&self, at_most: Duration, gather: Duration) {
@@ -221,8 +230,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).soon = true;
-        self.changed.notify_one();
+        self.set(|rung| &mut rung.soon);
     }
 }
 

@@ -68,6 +68,10 @@ pub struct Consumer {
     commit_answers: usize,
     in_flight_max: usize,
     uncommitted_max: usize,
+    /// See [`Self::room`].
+    room_least: usize,
+    /// Lanes that were full, and have no room to speak of yet.
+    full: Vec<bool>,
     revoke_us: u64,
     batch_max: usize,
     clock: Clock,
@@ -104,6 +108,7 @@ impl Consumer {
         let consumer = Self {
             shares: Shares::new(lanes.len(), settings.bounds.share.min(50) as usize, batch_max),
             held: Held::new(lanes.len()),
+            full: vec![false; lanes.len()],
             lanes,
             kafka,
             config,
@@ -122,6 +127,7 @@ impl Consumer {
             commit_answers: 0,
             in_flight_max: settings.bounds.in_flight_max.max(1),
             uncommitted_max: settings.bounds.uncommitted_max.max(1),
+            room_least: (settings.bounds.in_flight_max / 16).min(batch_max / 2).max(1),
             revoke_us: u64::from(settings.bounds.revoke_ms) * 1000,
             batch_max,
             clock: Clock::start(),
@@ -269,11 +275,15 @@ impl Consumer {
         false
     }
 
-    /// How many records of a lane may be handed over.
-    fn room(&self, lane: Lane) -> usize {
+    /// How many records of a lane may be handed over. One that was full takes none until a good part of it is free: else every
+    /// few outcomes would bring as few records, and wake each thread on their way.
+    fn room(&mut self, lane: Lane) -> usize {
         let in_flight = self.in_flight_max.saturating_sub(self.held.in_flight(lane));
         let uncommitted = self.uncommitted_max.saturating_sub(self.held.uncommitted(lane));
-        in_flight.min(uncommitted).min(self.batch_max)
+        let room = in_flight.min(uncommitted);
+        let full = &mut self.full[usize::from(lane.0)];
+        *full = room == 0 || *full && room < self.room_least;
+        if *full { 0 } else { room.min(self.batch_max) }
     }
 
     fn hand_over(&self, lane: Lane, records: Vec<Record>) {

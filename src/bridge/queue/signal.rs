@@ -13,10 +13,13 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Wakes who waits, or who waits next.
+    /// Wakes who waits, or who waits next. Once: each further time would be a system call for nothing.
     pub fn raise(&self) {
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_one();
+        let was_raised =
+            std::mem::replace(&mut *self.raised.lock().unwrap_or_else(PoisonError::into_inner), true);
+        if !was_raised {
+            self.changed.notify_one();
+        }
     }
 
     /// Until it is raised, at most so long. Lowers it.
