@@ -1,9 +1,11 @@
-//! Nodes and processors that are killed in the middle of their work, and nodes that leave in order.
+//! Nodes and processors that are killed or stand still in the middle of their work, and nodes that leave in order.
 
 use crate::{
+    fleet::{LONG, expect},
     load::now_ms,
     site::{Site, plan, shared},
 };
+
 /// After the middle of the work not all of it was done.
 fn assert_was_in_the_middle(site: &Site, killed_ms: i64) {
     let after = site.reports.records().iter().filter(|it| it.at_ms > killed_ms).count();
@@ -64,6 +66,31 @@ fn a_processor_is_killed_in_mid_batch() {
     assert_eq!(counts.dead + counts.unknown + counts.lost, 0, "{counts:?}");
     let others = counts.outcomes.keys().filter(|it| *it != "written" && *it != "duplicate").count();
     assert_eq!(others, 0, "nobody was away: {counts:?}");
+}
+
+#[test]
+fn a_processor_stands_still_for_longer_than_its_session() {
+    let brokers = shared();
+    let nodes: [&[&str]; 2] = [&["kafka.process=false"]; 2];
+    let mut site = Site::start(&brokers, "stood-still", &nodes, 24);
+    site.process(&brokers, "processor-1");
+    site.process(&brokers, "processor-2");
+    site.wait_shares(2);
+    site.load.flow(200);
+    site.wait_heard();
+    site.in_mid_batch();
+    site.processors[0].signal("STOP");
+    // Its share goes to the other, from what it has committed on.
+    site.repeats += 1;
+    let partitions = || site.processors[1].metric("holdfast_kafka_partitions");
+    expect("all partitions at the other", LONG, &12.0, partitions);
+    site.processors[0].signal("CONT");
+    // What it had begun it may go on with, until it hears.
+    site.repeats += 1;
+    site.wait_shares(2);
+    site.wait_heard();
+    let (_, _, counts) = site.end();
+    assert_eq!(counts.dead + counts.unknown + counts.lost, 0, "{counts:?}");
 }
 
 #[test]

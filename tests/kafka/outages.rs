@@ -6,6 +6,7 @@ use crate::{
     lanes::{LANES, topics},
     load::Load,
     node::Node,
+    reader::uncommitted,
     site::{Site, make_topics, shared, start_fleet},
     traffic::Traffic,
 };
@@ -129,6 +130,9 @@ fn a_status_topic_that_takes_nothing_stops_nobody() {
     expect("messages written", LONG, &due, || written(fleet.node(0)));
     let failed = || fleet.node(0).metric("holdfast_kafka_reports_total{result=\"lost\"}") as usize;
     expect("reports that failed", LONG, &due, failed);
+    // What nobody can be told of is done all the same.
+    let left = || uncommitted(&brokers.addresses(), "mute", &topics("mute"));
+    expect("messages that are not committed", LONG, &0, left);
     let record = traffic.stop(load.next_number());
     assert_eq!(record.sessions.iter().map(|it| it.heard.len()).sum::<usize>(), due);
     assert_eq!(record.sessions.len(), record.devices.len(), "nobody was cut off");

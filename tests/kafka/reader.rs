@@ -141,21 +141,26 @@ pub fn consumer(brokers: &str, topics: &[String]) -> BaseConsumer<Quiet> {
     consumer
 }
 
-/// How many records of a topic, from its beginning on, a group has committed.
-pub fn committed(brokers: &str, group: &str, topic: &str) -> usize {
+/// How many records of these topics a group has yet to commit.
+pub fn uncommitted(brokers: &str, group: &str, topics: &[String]) -> i64 {
     let consumer: BaseConsumer<Quiet> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", group)
         .create_with_context(Quiet)
         .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let mut list = TopicPartitionList::new();
-    for partition in metadata.topics()[0].partitions() {
-        list.add_partition(topic, partition.id());
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        for partition in metadata.topics()[0].partitions() {
+            list.add_partition(topic, partition.id());
+        }
     }
+    let left = |topic: &str, partition: i32, committed: Offset| {
+        let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+        if let Offset::Offset(at) = committed { end - at } else { end }
+    };
     let list = consumer.committed_offsets(list, PATIENCE).unwrap();
-    let offsets = list.elements().iter().map(|it| it.offset()).collect::<Vec<_>>();
-    offsets.iter().map(|it| if let Offset::Offset(at) = it { *at as usize } else { 0 }).sum()
+    list.elements().iter().map(|it| left(it.topic(), it.partition(), it.offset())).sum()
 }
 
 impl Reader {

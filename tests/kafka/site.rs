@@ -6,7 +6,7 @@ use crate::{
     lanes::{LANES, topics},
     load::{FOREIGN, Load, now_ms},
     node::{Node, Plan},
-    reader::{Read, Reader},
+    reader::{Read, Reader, uncommitted},
     registry::Registry,
     traffic::{ROUTES_LIVE, Traffic},
     verdict::{Amiss, Counts, Evidence},
@@ -51,6 +51,7 @@ pub struct Site {
     pub dead: Reader,
     /// How often partitions have moved in a way that may repeat something.
     pub repeats: usize,
+    addresses: String,
     users: usize,
     moment: (Instant, i64),
 }
@@ -125,6 +126,7 @@ impl Site {
             reports: Reader::start(&addresses, &format!("{test}.status")),
             dead: Reader::start(&addresses, &format!("{test}.dead")),
             repeats: 0,
+            addresses,
             users,
             moment: (Instant::now(), now_ms()),
         }
@@ -191,6 +193,12 @@ impl Site {
         expect("messages without outcome", LONG, &Vec::new(), open);
     }
 
+    /// Waits until all that there is has been committed: what has its outcome does not come again.
+    pub fn wait_committed(&self) {
+        let left = || uncommitted(&self.addresses, self.test, &topics(self.test));
+        expect("messages that are not committed", LONG, &0, left);
+    }
+
     /// When all is well again: a calm, the end, and the verdict.
     pub fn end(mut self) -> (Fleet, Vec<Node>, Counts) {
         self.settle();
@@ -200,6 +208,7 @@ impl Site {
         self.load.burst(CALM * self.users);
         self.settle();
         self.traffic.wait_heard_since(calm_from);
+        self.wait_committed();
         thread::sleep(ECHO);
         let record = self.traffic.stop(calm_from);
         let evidence = Evidence {

@@ -3,7 +3,6 @@
 use crate::{
     fleet::{LONG, expect},
     lanes::{lane_of, topics},
-    reader::committed,
     site::{Site, shared},
 };
 use std::time::{Duration, Instant};
@@ -17,8 +16,7 @@ fn a_topic_is_deleted_and_made_again() {
     site.wait_heard();
     site.settle();
     // What is to be committed when the topic goes may be committed when another of its name has come.
-    let made = site.load.produced().iter().filter(|it| it.lane == lane_of("normal")).count();
-    expect("what is committed", LONG, &made, || committed(&brokers.addresses(), site.test, topic));
+    site.wait_committed();
     brokers.delete_topic(topic);
     // Kafka has no way to tell a consumer of a topic that it has been replaced by another one meanwhile.
     site.wait_shares_of(2, 2);

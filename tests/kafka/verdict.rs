@@ -187,12 +187,19 @@ impl Evidence {
                     let told = told.filter(|report| report.device.as_ref() == Some(name)).count();
                     assert!(told > 0, "{user} {name} has heard {}, and nobody was told", it.number);
                 }
-                self.check_order(device, heard, amiss, counts);
+                self.check_order(device, heard, reports, amiss, counts);
             }
         }
     }
 
-    fn check_order(&self, device: usize, heard: &[Heard], amiss: Amiss, counts: &mut Counts) {
+    fn check_order(
+        &self,
+        device: usize,
+        heard: &[Heard],
+        reports: &HashMap<u64, Vec<&Report>>,
+        amiss: Amiss,
+        counts: &mut Counts,
+    ) {
         let (mut highest, mut seen) = (0, HashSet::new());
         let back = heard.windows(2).filter(|pair| pair[1].sequence <= pair[0].sequence).count();
         counts.went_back = counts.went_back.max(back);
@@ -207,11 +214,12 @@ impl Evidence {
             if !seen.insert(it.number) {
                 counts.twice += 1;
             } else if it.sequence < highest {
-                // Its first time may have got lost with the connection before.
+                // The first time it may have got lost with the connection before, or this device was not known.
                 let was_cut = self.sessions[..it.session].iter().any(|it| it.device == device && it.was_cut);
+                let told = &reports[&it.number];
                 assert!(
-                    was_cut,
-                    "{:?} heard {} behind its successor: {:?}",
+                    was_cut || came_twice(told),
+                    "{:?} heard {} behind its successor: {:?}; {told:?}",
                     self.devices[device],
                     it.number,
                     order()
@@ -244,4 +252,10 @@ impl Evidence {
             }
         }
     }
+}
+
+/// Whether these reports of one message are of more than one time that it was delivered.
+fn came_twice(reports: &[&Report]) -> bool {
+    let devices: HashSet<Option<&str>> = reports.iter().map(|it| it.device.as_deref()).collect();
+    devices.len() < reports.len() || devices.len() > 1 && devices.contains(&None)
 }
