@@ -14,7 +14,7 @@ use crate::{
     },
     model::Lane,
 };
-use rdkafka::{TopicPartitionList, consumer::Consumer as _, error::KafkaError};
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
 use std::{collections::VecDeque, sync::atomic::Ordering::Relaxed};
 
 /// A revoke that waits for its outcomes.
@@ -23,6 +23,7 @@ pub(super) struct Revoking {
     partitions: TopicPartitionList,
     until_us: u64,
     pub released: bool,
+    lost: bool,
 }
 
 /// For so long after a loss a fence is taken for this member's own doing.
@@ -87,7 +88,7 @@ impl Consumer {
         if lost {
             self.lost_us = Some(self.clock.micros());
         }
-        self.revoking = Some(Revoking { id, partitions, until_us, released: lost });
+        self.revoking = Some(Revoking { id, partitions, until_us, released: lost, lost });
         (self.deliver)(Output::Revoked { revocation: id, partitions: revoked, lost });
         if lost {
             self.end_revoke();
@@ -150,7 +151,19 @@ impl Consumer {
             }
             self.held.remove(&topic, number);
         }
+        if revoking.lost {
+            self.forget_stored(&revoking.partitions);
+        }
         let result = self.kafka.incremental_unassign(&revoking.partitions);
+        self.complain(result);
+    }
+
+    /// Else librdkafka commits what is stored when it lets go of a partition, also of one that is lost, and tries again until it
+    /// is taken: by a topic that was made anew, which is then read from where the old one was.
+    fn forget_stored(&mut self, partitions: &TopicPartitionList) {
+        let mut nothing = partitions.clone();
+        let result = nothing.set_all_offsets(Offset::Invalid);
+        let result = result.and_then(|()| self.kafka.store_offsets(&nothing));
         self.complain(result);
     }
 }
