@@ -66,16 +66,22 @@ fn measure(words: &[&str]) -> Outcome<()> {
     let wants = |name: &str| wanted.is_empty() || wanted.contains(&name);
     rlimit::increase_nofile_limit(u64::MAX)?;
     let mut stage = Stage::set(is_quick)?;
+    let result = perform(&mut stage, wants);
+    // What was found is worth reading, whatever came after it.
+    println!("{}", stage.table);
+    result
+}
+
+fn perform(stage: &mut Stage, wants: impl Fn(&str) -> bool) -> Outcome<()> {
     let mut top = None;
     if wants("throughput") {
-        top = Some(throughput::measure(&mut stage)?);
+        top = Some(throughput::measure(stage)?);
     }
     if wants("latency") {
-        latency::measure(&mut stage, top)?;
+        latency::measure(stage, top)?;
     }
     if wants("lanes") {
-        lanes::measure(&mut stage)?;
+        lanes::measure(stage)?;
     }
-    println!("{}", stage.table);
     Ok(())
 }

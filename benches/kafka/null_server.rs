@@ -49,9 +49,10 @@ impl NullServer {
         self.child.id()
     }
 
-    /// Writes so many messages to each connection, and returns when all are written.
-    pub fn broadcast(&mut self, messages: u64) -> Outcome<()> {
-        writeln!(self.orders, "{messages}")?;
+    /// Writes so many messages to each connection, and returns when all are written. `step`: after a connection comes not the
+    /// next one but the one so far behind it; it must have no divisor in common with their number.
+    pub fn broadcast(&mut self, messages: u64, step: usize) -> Outcome<()> {
+        writeln!(self.orders, "{messages} {step}")?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         if line.is_empty() { Err("the null server has ended".into()) } else { Ok(()) }
@@ -84,7 +85,8 @@ pub fn run() -> Outcome<()> {
                     if std::io::stdin().read_line(&mut line)? == 0 {
                         return Ok(());
                     }
-                    broadcast(&mut streams, line.trim().parse()?)?;
+                    let (messages, step) = line.trim().split_once(' ').ok_or("no order")?;
+                    broadcast(&mut streams, messages.parse()?, step.parse()?)?;
                     println!("done");
                 }
                 Token(at) => {
@@ -113,13 +115,15 @@ fn accept(listener: &TcpListener, poll: &Poll, streams: &mut Vec<TcpStream>) -> 
     }
 }
 
-fn broadcast(streams: &mut [TcpStream], messages: u64) -> Outcome<()> {
+fn broadcast(streams: &mut [TcpStream], messages: u64, step: usize) -> Outcome<()> {
     let (mut frame, mut text) = ([0; FRAME], [0; LENGTH]);
     message::write(Said { user: ANYBODY, number: 0, sent_us: 0, lane: b'n' }, &mut text);
     frame[..HEAD.len()].copy_from_slice(&HEAD);
     frame[HEAD.len()..].copy_from_slice(&text);
     for _ in 0..messages {
-        for stream in &mut *streams {
+        for at in 0..streams.len() {
+            let at = at * step % streams.len();
+            let stream = &mut streams[at];
             // A client that is far behind is waited for: what is not read is no throughput.
             while stream.write(&frame).is_err_and(|fault| fault.kind() == ErrorKind::WouldBlock) {
                 thread::sleep(Duration::from_millis(1));

@@ -48,7 +48,7 @@ impl Stage {
         let scale = match is_quick {
             true => Scale { turns: 1, messages: 100_000, latency: Duration::from_secs(3), backlog: 100_000 },
             false => {
-                Scale { turns: 3, messages: 1_000_000, latency: Duration::from_secs(20), backlog: 1_000_000 }
+                Scale { turns: 3, messages: 500_000, latency: Duration::from_secs(10), backlog: 1_000_000 }
             }
         };
         let (broker, redis) = (Broker::start()?, Redis::start()?);
@@ -77,7 +77,9 @@ impl Stage {
         let group = format!("kafka.group={run}");
         let lanes =
             ["high", "normal", "low"].map(|lane| format!("lanes.{lane}.topics=^{run}\\.push\\.{lane}$"));
-        let mut arguments = vec!["--kafka", &self.broker.address, "--set", &group];
+        // Clients here know no pings.
+        let mut arguments =
+            vec!["--kafka", &self.broker.address, "--set", &group, "--set", "clients.ping=1h"];
         for lane in &lanes {
             arguments.extend(["--set", lane]);
         }
