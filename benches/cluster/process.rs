@@ -124,12 +124,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one without a queue, and waits until it takes clients. `registry` is what is behind `--registry`.
+    /// Starts one of one shard without a queue, and waits until it takes clients. `registry` is what is behind `--registry`.
     pub fn start(name: &str, registry: &str) -> Outcome<Self> {
-        Self::start_with(name, registry, &["--kafka", "none"])
+        Self::start_with(name, registry, &["--kafka", "none", "--shards", "1"])
     }
 
-    /// The same with these arguments besides.
+    /// Starts one with these arguments besides: with a shard for each core, unless they say otherwise.
     pub fn start_with(name: &str, registry: &str, arguments: &[&str]) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let ready = folder.path().join("ready.json");
@@ -141,7 +141,7 @@ impl Node {
         {
             command.env_remove(name);
         }
-        command.args(["serve", "--clients", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--shards", "1"]);
+        command.args(["serve", "--clients", "127.0.0.1:0", "--internal", "127.0.0.1:0"]);
         command.args(["--node-id", name, "--registry", registry, "--set", "auth.mode=header"]);
         command.args(["--set", "limits.memory=off"]).args(arguments).arg("--ready-file").arg(&ready);
         let mut process = Process(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);

@@ -79,7 +79,9 @@ impl Stream {
         began: Instant,
         mut goes_on: impl FnMut() -> bool,
     ) -> Outcome<u64> {
-        let producer = PushProducer::start(&Settings::new(&self.brokers, "none", "sender"), |_| {})?;
+        let mut settings = Settings::new(&self.brokers, "none", "sender");
+        settings.properties.push(("linger.ms".to_owned(), "20".to_owned()));
+        let producer = PushProducer::start(&settings, |_| {})?;
         let (first, mut sent) = (Instant::now(), 0);
         while goes_on() {
             let due = (first.elapsed().as_secs_f64() * rate) as u64;
