@@ -39,6 +39,7 @@ run:
 	@echo 'Clients connect to $(CLIENTS), senders to $(INTERNAL). In other terminals:'
 	@echo '  curl -N -H "X-CUSTOMER_ID: ada" http://$(CLIENTS)/sse'
 	@echo '  curl -d "hello" http://$(INTERNAL)/v1/users/ada/push'
+	@echo '  $(TARGET)/release/holdfast send --internal $(INTERNAL) ada "by way of the queue"'
 	@echo '  curl http://$(INTERNAL)/v1/users/ada/devices'
 	@echo '  curl http://$(INTERNAL)/metrics'
 	@echo 'Ctrl-C drains the node and stops it; a second one stops it at once.'
