@@ -45,7 +45,7 @@ use order::Order;
 use reports::{About, At, Reports};
 use slab::Slab;
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -54,6 +54,8 @@ use waiting::{Waiter, Waiting};
 
 /// Deliveries under way that are not worth a common look at their outcomes.
 const FEW: usize = 64;
+/// Complaints of Kafka's that are logged once; more kinds are logged each time.
+const COMPLAINTS_MAX: usize = 64;
 
 /// What a processor must know.
 pub struct Settings {
@@ -96,6 +98,8 @@ pub struct Processor {
     ready: VecDeque<usize>,
     due: VecDeque<Waiter>,
     leaving: Leaving,
+    /// What Kafka was heard to complain of since it answered last.
+    complaints: HashSet<String>,
 }
 
 /// One message under way.
@@ -167,6 +171,7 @@ impl Processor {
             ready: VecDeque::new(),
             due: VecDeque::new(),
             leaving: Leaving::default(),
+            complaints: HashSet::new(),
         }
     }
 
@@ -252,13 +257,23 @@ impl Processor {
         match event {
             Event::Up => {
                 self.stats.kafka.set_up(true);
+                self.complaints.clear();
                 tracing::info!("Kafka answers");
             }
             Event::Down => {
                 self.stats.kafka.set_up(false);
                 tracing::warn!("Kafka does not answer");
             }
-            Event::Error { cause, fatal: false } => tracing::warn!(cause, "Kafka"),
+            // It is said again and again while it lasts.
+            Event::Error { cause, fatal: false } if self.complaints.contains(&cause) => {
+                tracing::debug!(cause, "Kafka");
+            }
+            Event::Error { cause, fatal: false } => {
+                tracing::warn!(cause, "Kafka");
+                if self.complaints.len() < COMPLAINTS_MAX {
+                    self.complaints.insert(cause);
+                }
+            }
             Event::Error { cause, fatal: true } => {
                 self.stats.kafka.set_up(false);
                 tracing::error!(cause, "Kafka: this node takes no more messages from the queue");
