@@ -84,11 +84,7 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
     config.drain.delay_ms = 0;
     config.limits.connections = 0;
     config.node.shards = 0;
-    let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
-    let signals = signals()?;
-    let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
-    let node = Node::start(config, authenticator, secrets, Role::Process)?;
-    Ok(node.run(&signals))
+    run_as(config, Role::Process)
 }
 
 /// Runs a node until it is told to stop and has drained.
@@ -96,10 +92,14 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
+    run_as(config, Role::Serve)
+}
+
+fn run_as(config: Config, role: Role) -> Result<Ended, Box<dyn Error>> {
     let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
-    let node = Node::start(config, authenticator, secrets, Role::Serve)?;
+    let node = Node::start(config, authenticator, secrets, role)?;
     Ok(node.run(&signals))
 }
 

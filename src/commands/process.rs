@@ -1,7 +1,7 @@
 //! `holdfast process`: takes messages from the queue to the nodes of a fleet.
 
-use super::{fail, node_args::NodeArgs, serve::exit_code};
-use crate::config::{self, logging};
+use super::{node_args::NodeArgs, serve};
+use crate::config;
 
 /// Runs a processor: it takes messages from Kafka, finds their users in the registry, and hands them to the nodes that hold the
 /// connections.
@@ -27,13 +27,5 @@ pub fn main(args: &Args) -> i32 {
         config::check_processor(&config)?;
         Ok((config, warnings))
     });
-    let (config, warnings) = match checked {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(error),
-    };
-    logging::start(&config.log);
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    exit_code(crate::server::run_processor(config))
+    serve::run(checked, crate::server::run_processor)
 }

@@ -2,9 +2,10 @@
 
 use super::{DONE, FAILED, fail, node_args::NodeArgs};
 use crate::{
-    config::{self, logging},
+    config::{self, Config, ConfigError, Warning, logging},
     server::Ended,
 };
+use std::error::Error;
 
 /// Runs a node: it holds the connections of clients and delivers what senders push.
 ///
@@ -26,7 +27,15 @@ Examples:
   HOLDFAST_LIMITS_CONNECTIONS=200000 holdfast serve --shards 4";
 
 pub fn main(args: &Args) -> i32 {
-    let (config, warnings) = match config::load(&args.node.sources()) {
+    run(config::load(&args.node.sources()), crate::server::run)
+}
+
+/// Starts logging, runs what is to be run with the configuration, and says what its end means.
+pub fn run(
+    loaded: Result<(Config, Vec<Warning>), ConfigError>,
+    run: impl FnOnce(Config) -> Result<Ended, Box<dyn Error>>,
+) -> i32 {
+    let (config, warnings) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return fail(error),
     };
@@ -34,12 +43,7 @@ pub fn main(args: &Args) -> i32 {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    exit_code(crate::server::run(config))
-}
-
-/// What a node's end means to whoever has started it.
-pub fn exit_code(ended: Result<Ended, Box<dyn std::error::Error>>) -> i32 {
-    match ended {
+    match run(config) {
         Ok(Ended::Drained) => DONE,
         Ok(Ended::CutShort | Ended::Superseded) => FAILED,
         Err(error) => {

@@ -124,7 +124,8 @@ impl App {
         out.push(b'}');
     }
 
-    fn unknown_lane(&self, name: &str) -> Refusal {
+    /// A lane that there is not: 400 where a message names it.
+    pub fn unknown_lane(&self, name: &str) -> Refusal {
         let lanes: Vec<&str> = self.control.config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
         let message = format!("{name:?} is not a lane; the lanes are {}", lanes.join(", "));
         Refusal::bad_request("unknown_lane", message)

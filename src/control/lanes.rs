@@ -37,11 +37,8 @@ pub fn tell(app: &App, lane: &str, action: &str, parts: &Parts) -> Result<Respon
     let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Admin)?;
     let config = &app.control.config;
     let name = name_part(lane, "lane")?;
-    let lane = config.lanes.by_name(&name).ok_or_else(|| {
-        let lanes: Vec<&str> = config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
-        let message = format!("{name:?} is not a lane; the lanes are {}", lanes.join(", "));
-        Refusal::new(StatusCode::NOT_FOUND, "unknown_lane", message)
-    })?;
+    let lane = config.lanes.by_name(&name);
+    let lane = lane.ok_or_else(|| Refusal { status: StatusCode::NOT_FOUND, ..app.unknown_lane(&name) })?;
     let known: &[&str] = if action == "skip" { &["before"] } else { &[] };
     let query = Query::parse(parts.uri.query(), known)?;
     if config.kafka.brokers == KafkaBrokers::None && config.registry.url == RegistryUrl::Memory {

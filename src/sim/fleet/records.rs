@@ -2,6 +2,7 @@
 //!
 //! Owns what must be so of each of them at every moment. What must be so of a processor's requests is [`super::judge`]'s.
 
+use super::ledger::Ear;
 use crate::{
     bridge::queue::Header,
     kit::random::Random,
@@ -87,14 +88,6 @@ pub struct Records {
     tells_late: bool,
     /// Messages that were heard again, after they had been handed over again.
     pub repeats: u64,
-}
-
-/// Who hears a message.
-pub struct Ear<'a> {
-    pub member: usize,
-    pub user: &'a str,
-    pub device: &'a str,
-    pub stream: bool,
 }
 
 impl Records {

@@ -29,8 +29,8 @@ const MOVES: usize = 4;
 pub(super) type There = (String, String, usize, (u16, u32, u32));
 
 impl Fleet {
-    /// No more faults: everything settles.
-    pub(super) fn rest(&mut self) {
+    /// Everything works from now on, and every node runs.
+    pub(super) fn end_faults(&mut self) {
         self.stores.faults = StoreFaults::NONE;
         self.links.faults = LinkFaults::NONE;
         (self.stores.is_up, self.stores.is_slow) = (true, false);
@@ -40,6 +40,11 @@ impl Fleet {
             self.slots[at].paused_until_us = 0;
             actions::revive(self, at);
         }
+    }
+
+    /// No more faults: everything settles.
+    pub(super) fn rest(&mut self) {
+        self.end_faults();
         (0..3).for_each(|_| actions::rush(self));
         self.pass_us(SETTLE_US);
         if self.stores.failovers == 0 {

@@ -3,11 +3,12 @@
 use super::{
     actions,
     judge::{self, Account, RETRY_MS},
-    links::{DEADLINE_US, LinkFaults},
+    ledger::Ear,
+    links::DEADLINE_US,
     plan::QueuePlan,
-    records::{Ear, Records, Wish},
+    records::{Records, Wish},
     run::{Fleet, Slot},
-    store::{self, StoreFaults},
+    store,
 };
 use crate::{
     kit::random::Random,
@@ -206,15 +207,7 @@ impl Fleet {
 
     /// No more faults: everything is worked off, and then everybody is reached.
     pub(super) fn rest_with_queue(&mut self) {
-        self.stores.faults = StoreFaults::NONE;
-        self.links.faults = LinkFaults::NONE;
-        (self.stores.is_up, self.stores.is_slow) = (true, false);
-        self.links.cut.clear();
-        for at in 0..self.slots.len() {
-            self.stores.cut_off(at, false);
-            self.slots[at].paused_until_us = 0;
-            actions::revive(self, at);
-        }
+        self.end_faults();
         let now_us = self.now_us;
         self.queue.iter_mut().for_each(|queue| queue.calm(now_us));
         actions::rush(self);
