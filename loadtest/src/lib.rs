@@ -9,6 +9,7 @@ pub mod client;
 mod clock;
 pub mod compare;
 mod fleet;
+pub mod host;
 mod internal;
 mod ledger;
 mod message;

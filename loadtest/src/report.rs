@@ -1,5 +1,7 @@
 //! What a run has to say: as text for people and as JSON for machines.
 
+pub mod model;
+
 use crate::{
     compare::Pair,
     ledger::Ledger,
