@@ -4,7 +4,7 @@ use crate::{
     clock::Run,
     plan::Settings,
     worker::{
-        Command, Wave, Worker,
+        Command, Cut, Wave, Worker,
         tally::{Receipt, Tally},
     },
 };
@@ -59,6 +59,26 @@ impl Fleet {
     /// Everyone leaves at a random moment of this time, and nobody comes back.
     pub fn leave(&self, within: Duration) {
         self.tell(|| Command::Leave(within));
+    }
+
+    /// Cuts a share of the open connections, 0 to 1, drawn by chance.
+    pub fn cut(&self, share: f64, how: Cut) {
+        self.tell(|| Command::Cut { share, how });
+    }
+
+    /// Resets the sockets of clients that have vanished.
+    pub fn bury(&self) {
+        self.tell(|| Command::Bury);
+    }
+
+    /// Stops reading from a share of the open connections, 0 to 1, drawn by chance.
+    pub fn stall(&self, share: f64) {
+        self.tell(|| Command::Stall { share });
+    }
+
+    /// Reads on from all.
+    pub fn resume(&self) {
+        self.tell(|| Command::Resume);
     }
 
     /// What was counted so far. What came for single clients is kept for [`Self::take_receipts`].

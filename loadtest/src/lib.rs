@@ -19,15 +19,15 @@ mod run;
 mod worker;
 
 pub use books::{Books, faults};
-pub use client::Protocol;
+pub use client::{Dialect, Protocol};
 pub use clock::Run;
 pub use fleet::Fleet;
 pub use internal::{Internal, Metrics, Sender};
 pub use ledger::{Fate, Ledger, Sent};
-pub use plan::{DEVICE, Settings, parse_sources, plan_sources, raise_descriptors};
+pub use plan::{DEVICE, Returns, Settings, Tls, parse_sources, plan_sources, raise_descriptors};
 pub use report::Report;
 pub use run::{Plan, To, run};
 pub use worker::{
-    Manner, Wave,
+    Command, Cut, Manner, Wave,
     tally::{ByProtocol, Ending, Failure, GOAWAY_SLICE_US, Receipt, Tally},
 };

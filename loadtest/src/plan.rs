@@ -2,7 +2,8 @@
 //!
 //! Never opens a connection.
 
-use crate::client::Protocol;
+use crate::client::{Dialect, Protocol};
+use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
@@ -18,7 +19,7 @@ const OTHER_DESCRIPTORS: u64 = 64;
 const PORT_RANGE: (u32, u32) = (32_768, 60_999);
 
 /// Who the clients are and how they behave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// Client addresses of the node, taken in turn.
     pub targets: Vec<SocketAddr>,
@@ -42,6 +43,44 @@ pub struct Settings {
     pub leave_within: Duration,
     /// And comes back at a random moment of this time after its end.
     pub back_within: Duration,
+    /// Whose habits the server has.
+    pub dialect: Dialect,
+    /// The path, for both protocols, with placeholders ([`crate::client::template`]); none: `/ws` and `/sse`.
+    pub paths: Option<String>,
+    /// What follows a `?` behind the path, with placeholders.
+    pub query: Option<String>,
+    /// Further headers: their names, and their values with placeholders.
+    pub headers: Vec<(String, String)>,
+    /// The connections are encrypted; none: they are not.
+    pub tls: Option<Tls>,
+    /// To which target a client comes back.
+    pub returns: Returns,
+    /// Whether a client that comes back waits for as long as the server said, and not for [`Self::back_within`].
+    pub hints: bool,
+    /// Whether a client that was refused, or got no answer, tries again.
+    pub retry_refused: bool,
+}
+
+/// How targets are spoken to by TLS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tls {
+    /// The name that the certificate must be valid for; none: the target's address.
+    pub name: Option<String>,
+    /// Certificates of those who may sign, PEM; none: those that browsers trust.
+    pub roots_pem: Option<Vec<u8>>,
+    /// Whether the certificate is looked at.
+    pub verify: bool,
+}
+
+/// To which target a client comes back.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Returns {
+    /// The one that it had.
+    #[default]
+    Same,
+    /// Any but the one that it had, where there are several.
+    Any,
 }
 
 /// What every client's device is called.
@@ -62,6 +101,14 @@ impl Settings {
             reconnect: true,
             leave_within: Duration::from_secs(1),
             back_within: Duration::from_secs(1),
+            dialect: Dialect::Holdfast,
+            paths: None,
+            query: None,
+            headers: Vec::new(),
+            tls: None,
+            returns: Returns::Same,
+            hints: false,
+            retry_refused: false,
         }
     }
 

@@ -29,6 +29,19 @@ impl Protocol {
     }
 }
 
+/// Which server's habits a client knows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// A Holdfast node, whose every promise is checked.
+    #[default]
+    Holdfast,
+    /// A server as Zuul Push is one: a text frame `_CLOSE_` asks to leave; bodies are checked where they are ours.
+    Zuul,
+    /// Any server of WebSocket or SSE: whatever is well-formed is fine, and nothing asks to leave.
+    Plain,
+}
+
 /// What the server said on an open connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event<'a> {

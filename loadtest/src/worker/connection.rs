@@ -23,7 +23,8 @@ pub enum Phase {
 }
 
 /// How a client behaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Manner {
     /// Stays, obeys a goaway, comes back where [`crate::Settings::reconnect`] says so.
     Stay,

@@ -4,6 +4,7 @@
 //! `behaviour`. Idle connections own nothing but their entry.
 
 mod behaviour;
+pub mod command;
 mod connection;
 mod net;
 pub mod tally;
@@ -13,6 +14,7 @@ use crate::{
     clock::Run,
     plan::{DEVICE, Settings},
 };
+pub use command::{Command, Cut, Wave};
 pub use connection::Manner;
 use connection::{Connection, NOTHING_LENT, Phase};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
@@ -40,33 +42,6 @@ const IN_FLIGHT_MAX: u64 = 4_000;
 const CLOSE_PATIENCE_US: u64 = 10_000_000;
 /// Wakes the loop for a command.
 const WAKE: Token = Token(usize::MAX);
-
-/// Some clients that are to connect.
-#[derive(Clone, Copy, Debug)]
-pub struct Wave {
-    /// The first client's number.
-    pub first: u32,
-    /// How many clients.
-    pub count: u32,
-    /// Connections a second; infinite: all at once.
-    pub rate: f64,
-    /// How they behave.
-    pub manner: Manner,
-    /// How long each stays; zero: until it is told to leave.
-    pub dwell: Duration,
-}
-
-/// What a worker is told.
-pub enum Command {
-    /// Begin connections, from this moment on.
-    Open(Wave, u64),
-    /// Everyone leaves within this time, and nobody comes back.
-    Leave(Duration),
-    /// Say what was counted.
-    Report(mpsc::Sender<Tally>),
-    /// End.
-    Stop,
-}
 
 /// What a timer is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -202,6 +177,7 @@ impl Worker {
                 Err(mpsc::TryRecvError::Disconnected) | Ok(Command::Stop) => return false,
                 Ok(Command::Open(wave, begin_us)) => self.plan(wave, begin_us),
                 Ok(Command::Leave(within)) => self.leave_all(now, within),
+                Ok(Command::Cut { .. } | Command::Bury | Command::Stall { .. } | Command::Resume) => {}
                 Ok(Command::Report(to)) => {
                     self.tally.planned = self.schedules.iter().map(|schedule| self.left(schedule)).sum();
                     let receipts = std::mem::take(&mut self.tally.receipts);

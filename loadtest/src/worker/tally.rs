@@ -2,10 +2,12 @@
 
 use crate::client::Protocol;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, io};
 
 /// How an open connection ended.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The client left, and the server let it.
     Left,
@@ -35,7 +37,8 @@ impl fmt::Display for Ending {
 }
 
 /// Why a connection did not come to be, other than by an answer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// Nothing listens.
     NobodyThere,
@@ -97,7 +100,7 @@ impl Failure {
 }
 
 /// A message that a client got and that was for it alone.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Receipt {
     /// The client's number.
     pub client: u32,
@@ -106,7 +109,7 @@ pub struct Receipt {
 }
 
 /// Counts by protocol.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct ByProtocol {
     /// WebSocket.
     pub websocket: u64,
@@ -168,6 +171,22 @@ pub struct Tally {
     pub goaways_at: Vec<u32>,
     /// Connections opened by clients that came back.
     pub reconnected: u64,
+    /// Connections that were begun again after a refusal or a failure.
+    pub retried: u64,
+    /// Clients that have vanished and still hold their sockets; not among the open ones.
+    pub vanished: u64,
+    /// Sockets of such clients that were reset.
+    pub buried: u64,
+    /// Open connections that are not read now.
+    pub stalled: u64,
+    /// What the processes of the clients have used of the processors, user and system, us.
+    pub cpu_us: u64,
+    /// What those processes have of the memory together, bytes.
+    pub rss_bytes: u64,
+    /// How many there are.
+    pub processes: u32,
+    /// How many of them have ended before they were told to.
+    pub gone_processes: u32,
     /// Messages for one client that came.
     pub direct: u64,
     /// Copies of messages for all that came.
@@ -203,6 +222,10 @@ impl fmt::Debug for Tally {
             .field("endings", &self.endings)
             .field("goaways", &self.goaways)
             .field("reconnected", &self.reconnected)
+            .field("retried", &self.retried)
+            .field("vanished", &self.vanished)
+            .field("buried", &self.buried)
+            .field("stalled", &self.stalled)
             .field("direct", &self.direct)
             .field("broadcast", &self.broadcast)
             .field("faults", &self.faults)
@@ -231,6 +254,14 @@ impl Default for Tally {
             goaways: 0,
             goaways_at: Vec::new(),
             reconnected: 0,
+            retried: 0,
+            vanished: 0,
+            buried: 0,
+            stalled: 0,
+            cpu_us: 0,
+            rss_bytes: 0,
+            processes: 0,
+            gone_processes: 0,
             direct: 0,
             broadcast: 0,
             copies: Vec::new(),
@@ -277,6 +308,14 @@ impl Tally {
         add_map(&mut self.endings, other.endings);
         self.goaways += other.goaways;
         self.reconnected += other.reconnected;
+        self.retried += other.retried;
+        self.vanished += other.vanished;
+        self.buried += other.buried;
+        self.stalled += other.stalled;
+        self.cpu_us += other.cpu_us;
+        self.rss_bytes += other.rss_bytes;
+        self.processes += other.processes;
+        self.gone_processes += other.gone_processes;
         self.direct += other.direct;
         self.broadcast += other.broadcast;
         other.goaways_at.iter().enumerate().for_each(|(at, &count)| bump(&mut self.goaways_at, at, count));
