@@ -1,4 +1,4 @@
-//! What a report is made of, as its JSON has it. Nothing here computes or prints.
+//! What a report is made of, as its JSON has it. Nothing here measures or prints.
 //!
 //! A later version may add fields, which this one ignores, so that reports of both can be compared; what changes its meaning
 //! raises [`FORMAT`]. A number that is not finite is written as null and read as not a number.
@@ -176,10 +176,53 @@ pub struct Figure {
     /// How much.
     #[serde(deserialize_with = "number")]
     pub value: f64,
-    /// In what: `us`, `s`, `bytes`, `per s`, `cores`, `%`, or a plural; empty: a mere number.
+    /// In what: `us`, `ms`, `s`, `bytes`, `bytes per connection`, `per s`, `cores`, `%`, or a plural; empty: a mere number.
     pub unit: String,
     /// What must be known to read it.
     pub note: Option<String>,
+    /// Which way is better; None: as [`Figure::direction`] says of the unit.
+    pub better: Option<Better>,
+}
+
+/// Which way a figure is better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// Times, memory, losses.
+    Less,
+    /// What was achieved.
+    More,
+    /// It is as it is.
+    Neither,
+}
+
+impl Figure {
+    /// A figure without a note.
+    pub fn new(name: impl Into<String>, value: f64, unit: impl Into<String>) -> Self {
+        Self { name: name.into(), value, unit: unit.into(), ..Self::default() }
+    }
+
+    /// With what must be known to read it.
+    #[must_use]
+    pub fn note(self, note: impl Into<String>) -> Self {
+        Self { note: Some(note.into()), ..self }
+    }
+
+    /// With which way is better, where the unit does not tell.
+    #[must_use]
+    pub fn better(self, better: Better) -> Self {
+        Self { better: Some(better), ..self }
+    }
+
+    /// Which way is better: of times, memory and processors less, of rates more, unless the figure says so itself.
+    pub fn direction(&self) -> Better {
+        self.better.unwrap_or(match self.unit.as_str() {
+            "us" | "ms" | "s" | "bytes" | "cores" => Better::Less,
+            "per s" => Better::More,
+            unit if unit.starts_with("bytes ") => Better::Less,
+            _ => Better::Neither,
+        })
+    }
 }
 
 /// The same thing counted by the clients and by the nodes.
