@@ -15,7 +15,9 @@ mod ledger;
 mod message;
 mod plan;
 pub mod report;
+mod room;
 mod run;
+mod wire;
 mod worker;
 
 pub use books::{Books, faults};
