@@ -34,6 +34,7 @@ const LAYERS: Layers = &[
 /// The same of the load generator's own modules.
 const LOAD_LAYERS: Layers = &[
     ("clock", &[]),
+    ("host", &[]),
     ("message", &[]),
     ("client", &["message"]),
     ("plan", &["client"]),
@@ -43,7 +44,7 @@ const LOAD_LAYERS: Layers = &[
     ("internal", &["clock", "message", "plan", "ledger"]),
     ("compare", &["client", "worker", "ledger", "internal"]),
     ("books", &["worker", "fleet", "ledger", "internal", "compare"]),
-    ("report", &["worker", "ledger", "compare"]),
+    ("report", &["host", "worker", "ledger", "compare"]),
     ("run", &["clock", "plan", "worker", "fleet", "ledger", "internal", "compare", "books", "report"]),
 ];
 

@@ -9,12 +9,15 @@ pub mod client;
 mod clock;
 pub mod compare;
 mod fleet;
+pub mod host;
 mod internal;
 mod ledger;
 mod message;
 mod plan;
 pub mod report;
+mod room;
 mod run;
+mod wire;
 mod worker;
 
 pub use books::{Books, faults};
