@@ -1,6 +1,7 @@
 //! What tells one run from all others, and the clock that its times count by.
 
 use std::time::Instant;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// One run: what tells its messages from all others, and the moment from which its times count.
 #[derive(Clone, Copy, Debug)]
@@ -9,16 +10,24 @@ pub struct Run {
     pub id: u64,
     /// When it began.
     pub epoch: Instant,
+    /// The same by the calendar.
+    pub began: OffsetDateTime,
 }
 
 impl Run {
     /// A run that begins now.
     pub fn begin() -> Self {
-        Self { id: fastrand::u64(..), epoch: Instant::now() }
+        Self { id: fastrand::u64(..), epoch: Instant::now(), began: OffsetDateTime::now_utc() }
     }
 
     /// Microseconds since it began.
     pub fn now_us(&self) -> u64 {
         self.epoch.elapsed().as_micros() as u64
+    }
+
+    /// When it began, to the second, as RFC 3339 has it.
+    pub fn began(&self) -> String {
+        let second = self.began.replace_nanosecond(0).unwrap_or(self.began);
+        second.format(&Rfc3339).unwrap_or_default()
     }
 }

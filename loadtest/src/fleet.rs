@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Run,
-    plan::Settings,
+    plan::{Habits, Settings},
     worker::{
         Command, Cut, Wave, Worker,
         tally::{Receipt, Tally},
@@ -71,9 +71,32 @@ impl Fleet {
         self.tell(|| Command::Bury);
     }
 
-    /// Stops reading from a share of the open connections, 0 to 1, drawn by chance.
+    /// Stops reading from a share of the open connections, 0 to 1: those of [`crate::is_chosen`].
     pub fn stall(&self, share: f64) {
         self.tell(|| Command::Stall { share });
+    }
+
+    /// Has everybody come and go in another way from now on.
+    pub fn adjust(&self, habits: Habits) {
+        self.tell(|| Command::Adjust(habits));
+    }
+
+    /// Whether clients are in other processes.
+    pub fn is_afar(&self) -> bool {
+        false
+    }
+
+    pub fn losses(&self) -> Vec<String> {
+        Vec::new()
+    }
+    pub fn agents(&self) -> Vec<String> {
+        Vec::new()
+    }
+    pub fn clock_error_us(&self) -> u64 {
+        0
+    }
+    pub fn threads(&self) -> u32 {
+        self.workers.len() as u32
     }
 
     /// Reads on from all.

@@ -25,3 +25,26 @@ pub struct Host {
     /// It runs on a hypervisor.
     pub virtualised: bool,
 }
+
+impl Host {
+    /// This machine.
+    pub fn read() -> Self {
+        Self::default()
+    }
+}
+
+/// What the kernel holds.
+pub struct KernelMemory {
+    /// In slabs.
+    pub slab_bytes: u64,
+}
+
+impl KernelMemory {
+    /// Now.
+    pub fn read() -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(Self { slab_bytes: kib * 1024 })
+    }
+}

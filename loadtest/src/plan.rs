@@ -61,6 +61,21 @@ pub struct Settings {
     pub retry_refused: bool,
 }
 
+/// How clients come and go: what may change while they are connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Habits {
+    /// [`Settings::reconnect`]
+    pub reconnect: bool,
+    /// [`Settings::hints`]
+    pub hints: bool,
+    /// [`Settings::retry_refused`]
+    pub retry_refused: bool,
+    /// [`Settings::leave_within`]
+    pub leave_within: Duration,
+    /// [`Settings::back_within`]
+    pub back_within: Duration,
+}
+
 /// How targets are spoken to by TLS.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tls {
@@ -119,10 +134,34 @@ impl Settings {
         if is_sse { Protocol::Sse } else { Protocol::WebSocket }
     }
 
+    /// How its clients come and go.
+    pub fn habits(&self) -> Habits {
+        let &Self { reconnect, hints, retry_refused, leave_within, back_within, .. } = self;
+        Habits { reconnect, hints, retry_refused, leave_within, back_within }
+    }
+
+    /// From now on they do so.
+    pub fn adopt(&mut self, habits: Habits) {
+        Habits {
+            reconnect: self.reconnect,
+            hints: self.hints,
+            retry_refused: self.retry_refused,
+            leave_within: self.leave_within,
+            back_within: self.back_within,
+        } = habits;
+    }
+
     /// What user `client` is called.
     pub fn user(&self, client: u32) -> String {
         format!("{}{client}", self.prefix)
     }
+}
+
+/// Whether a client is one of a share of them, 0 to 1: the same ones each time, and evenly spread over all numbers.
+pub fn is_chosen(client: u32, share: f64) -> bool {
+    // Fibonacci hashing: the golden ratio spreads consecutive numbers (Knuth, The Art of Computer Programming 3, 6.4).
+    const GOLDEN: u32 = 0x9E37_79B1;
+    f64::from(client.wrapping_mul(GOLDEN)) < share * 4_294_967_296.0
 }
 
 /// Reads a list of addresses and ranges: `127.0.0.1-127.0.0.40,10.0.0.9`.
@@ -249,6 +288,16 @@ mod tests {
         assert!(fault.contains("ip_local_port_range") && fault.contains("--source"), "{fault}");
         let given = vec!["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()];
         assert_eq!(plan_sources_with(100_000, &remote, given.clone(), range), Ok(given));
+    }
+
+    #[test]
+    fn a_share_is_chosen_evenly() {
+        for (share, expected) in [(0.0, 0), (0.01, 10), (0.25, 250), (1.0, 1_000)] {
+            for first in [0, 17, 500_000] {
+                let chosen = (first..first + 1_000).filter(|&client| is_chosen(client, share)).count();
+                assert!(chosen.abs_diff(expected) <= 2, "{share}: {chosen}");
+            }
+        }
     }
 
     #[test]

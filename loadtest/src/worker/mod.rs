@@ -178,6 +178,7 @@ impl Worker {
                 Ok(Command::Open(wave, begin_us)) => self.plan(wave, begin_us),
                 Ok(Command::Leave(within)) => self.leave_all(now, within),
                 Ok(Command::Cut { .. } | Command::Bury | Command::Stall { .. } | Command::Resume) => {}
+                Ok(Command::Adjust(habits)) => Arc::make_mut(&mut self.settings).adopt(habits),
                 Ok(Command::Report(to)) => {
                     self.tally.planned = self.schedules.iter().map(|schedule| self.left(schedule)).sum();
                     let receipts = std::mem::take(&mut self.tally.receipts);
