@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, io::ErrorKind, net::SocketAddr, time::Duration};
 
 /// How long an answer may take: a broadcast waits for slow clients.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The largest answer that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
@@ -51,6 +51,21 @@ impl Internal {
         content_type: &str,
         body: &[u8],
     ) -> Result<(u16, String), String> {
+        self.ask_within(PATIENCE, method, path, content_type, body)
+    }
+
+    /// The same, and says how long the answer may take.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_within(
+        &self,
+        within: Duration,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<(u16, String), String> {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.address))
@@ -60,8 +75,8 @@ impl Internal {
         }
         let cannot = |error: ureq::http::Error| format!("cannot ask {}: {error}", self.address);
         let answered = match body {
-            [] => self.agent.run(request.body(()).map_err(cannot)?),
-            _ => self.agent.run(request.body(body).map_err(cannot)?),
+            [] => self.agent.run(self.patient(request.body(()).map_err(cannot)?, within)),
+            _ => self.agent.run(self.patient(request.body(body).map_err(cannot)?, within)),
         };
         let mut response = answered.map_err(|error| self.explain(&error))?;
         let status = response.status().as_u16();
@@ -75,6 +90,14 @@ impl Internal {
             403 => Err(format!("the internal port {} refuses {path} (403): {}", self.address, text.trim())),
             _ => Ok((status, text)),
         }
+    }
+
+    fn patient<B: ureq::AsSendBody>(
+        &self,
+        request: ureq::http::Request<B>,
+        within: Duration,
+    ) -> ureq::http::Request<B> {
+        self.agent.configure_request(request).timeout_global(Some(within)).build()
     }
 
     fn explain(&self, error: &ureq::Error) -> String {

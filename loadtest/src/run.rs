@@ -45,6 +45,8 @@ pub struct Plan {
     pub push_rate: f64,
     /// Messages of one request; 1: a request each by the endpoint for one user.
     pub batch: usize,
+    /// Over which time a broadcast is paced; zero: at once.
+    pub spread: Duration,
     /// Size of a message, bytes.
     pub size: usize,
     /// Share of the clients that a storm cuts off, that stop to read, or that vanish, 0 to 1.

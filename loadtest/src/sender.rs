@@ -2,13 +2,16 @@
 
 use crate::{
     clock::Run,
-    internal::Internal,
+    internal::{Internal, PATIENCE},
     ledger::{Fate, Sent},
     message::{self, Message, To},
     plan::{DEVICE, Settings},
 };
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 /// A queue that nodes read, as Kafka.
 pub trait Queue: Send {
@@ -181,14 +184,31 @@ impl Sender {
         Ok(Sent { client, sequence, outcome: "written".to_owned(), fate: Fate::Comes })
     }
 
-    /// Pushes one message to everybody; gives its number and how many had which outcome.
+    /// Pushes one message to everybody, as [`Self::broadcast_over`] does, at once.
     ///
     /// # Errors
     /// When there is no answer, or none that counts.
     pub fn broadcast(&mut self, meant_us: u64) -> Result<(u32, BTreeMap<String, u64>), String> {
+        self.broadcast_over(Duration::ZERO, meant_us)
+    }
+
+    /// Pushes one message to everybody over some time; gives its number and how many had which outcome.
+    ///
+    /// # Errors
+    /// When there is no answer, or none that counts.
+    pub fn broadcast_over(
+        &mut self,
+        spread: Duration,
+        meant_us: u64,
+    ) -> Result<(u32, BTreeMap<String, u64>), String> {
         self.broadcasts += 1;
         let body = self.body(To::All, self.broadcasts, meant_us);
-        let (status, text) = self.next_port().ask("POST", "/v1/broadcast", "text/plain", body.as_bytes())?;
+        let path = match spread.as_secs() {
+            0 => "/v1/broadcast".to_owned(),
+            seconds => format!("/v1/broadcast?spread={seconds}s"),
+        };
+        let port = self.next_port();
+        let (status, text) = port.ask_within(PATIENCE + spread, "POST", &path, "text/plain", body.as_bytes())?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let outcomes = answer["outcomes"].as_object().filter(|_| status == 200);
         let outcomes =

@@ -4,6 +4,7 @@ use super::{Before, percentiles};
 use crate::{
     clock::Run,
     ledger::{Fate, Sent},
+    message::NOT_TIMED,
     sender::Sender,
     stage::Stage,
 };
@@ -167,7 +168,7 @@ pub fn all(stage: &mut Stage<'_>) -> Result<(), String> {
     let mut outcomes = BTreeMap::new();
     let sent = beside(stage, &mut outcomes, |sender, desk| {
         for _ in 0..plan.pushes {
-            let (sequence, counts) = sender.broadcast(desk.now_us())?;
+            let (sequence, counts) = broadcast(sender, desk, plan.spread)?;
             if !desk.book(Pushed::All(sequence, counts)) {
                 break;
             }
@@ -176,6 +177,16 @@ pub fn all(stage: &mut Stage<'_>) -> Result<(), String> {
     });
     figures(stage, &before, &outcomes, f64::INFINITY);
     sent
+}
+
+/// One that is paced says nothing of how fast a message is delivered: it is not timed.
+pub fn broadcast(
+    sender: &mut Sender,
+    desk: &Desk<'_>,
+    spread: Duration,
+) -> Result<(u32, BTreeMap<String, u64>), String> {
+    let meant_us = if spread.is_zero() { desk.now_us() } else { NOT_TIMED };
+    sender.broadcast_over(spread, meant_us)
 }
 
 fn figures(stage: &mut Stage<'_>, before: &Before, outcomes: &BTreeMap<String, u64>, asked: f64) {
@@ -195,7 +206,7 @@ fn figures(stage: &mut Stage<'_>, before: &Before, outcomes: &BTreeMap<String, u
     }
     stage.figure("sent", messages as f64 / seconds, "per s");
     stage.figure("received", (came(&tally) - had) as f64 / arrived, "per s");
-    for (outcome, &count) in outcomes {
+    for (outcome, &count) in outcomes.iter().filter(|(_, count)| **count > 0) {
         stage.figure(outcome.clone(), count as f64, "messages");
     }
     percentiles(stage, "delivery", &tally.delivery_us, &before.tally.delivery_us);

@@ -36,7 +36,7 @@ pub fn play(stage: &mut Stage<'_>) -> Result<(), String> {
         visits = visits.wrapping_add(visitors);
         push::beside(stage, &mut outcomes, |sender, desk| {
             push::to_each(sender, desk, &clients, 1, plan.push_rate, plan.batch)?;
-            let (sequence, counts) = sender.broadcast(desk.now_us())?;
+            let (sequence, counts) = push::broadcast(sender, desk, plan.spread)?;
             desk.book(Pushed::All(sequence, counts));
             Ok(())
         })?;

@@ -94,6 +94,9 @@ struct Messages {
     /// Messages of one request to /v1/messages; 1: each by /v1/users/{user}/push
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     batch: u16,
+    /// Pace a broadcast over this time; 0: at once
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time)]
+    spread: Duration,
     /// Size of a message, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u32).range(80..=8_388_608))]
     size: u32,
@@ -231,6 +234,7 @@ impl LoadArgs {
             sample: messages.sample,
             push_rate: messages.push_rate,
             batch: messages.batch.into(),
+            spread: messages.spread,
             size: messages.size as usize,
             share: self.share,
             churn_rate: self.churn_rate,
