@@ -87,6 +87,8 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("sha1", &["client/"]),
     ("ureq", &["internal.rs"]),
     ("rlimit", &["plan.rs"]),
+    ("rustls", &["worker/tls.rs"]),
+    ("rustls_native_certs", &["worker/tls.rs"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links

@@ -51,6 +51,11 @@ pub fn write(out: &mut Vec<u8>, run: u64, message: &Message, size: usize) {
     }
 }
 
+/// Whether a body begins as every body of a load does, whatever its run.
+pub fn is_ours(body: &[u8]) -> bool {
+    body.starts_with(MARK.as_bytes())
+}
+
 /// Reads a body and compares every byte with what was written; `scratch` is room for that.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Never opens a connection.
 
-use crate::client::{Dialect, Protocol};
+use crate::client::{Dialect, Protocol, template::Forms};
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -15,6 +15,8 @@ const PORTS_PER_SOURCE: u32 = 28_000;
 const SOURCES_MAX: usize = 65_536;
 /// Descriptors that are no client's: polls, files, the internal port.
 const OTHER_DESCRIPTORS: u64 = 64;
+/// The port that is not said with a name.
+const HTTPS_PORT: u16 = 443;
 /// The kernel's range of ports for connections, where its file cannot be read: Linux's own default.
 const PORT_RANGE: (u32, u32) = (32_768, 60_999);
 
@@ -149,6 +151,25 @@ impl Settings {
             leave_within: self.leave_within,
             back_within: self.back_within,
         } = habits;
+    }
+
+    /// The parts of a request that differ by client.
+    ///
+    /// # Errors
+    /// Which of them cannot be read or sent, and why.
+    pub fn forms(&self) -> Result<Forms, String> {
+        Forms::parse(self.paths.as_deref(), self.query.as_deref(), &self.headers)
+    }
+
+    /// What each target is called in a request: by its address, or by the name that its certificate is for.
+    pub fn hosts(&self) -> Vec<String> {
+        let name = self.tls.as_ref().and_then(|tls| tls.name.as_deref());
+        let host = |target: &SocketAddr| match name {
+            Some(name) if target.port() == HTTPS_PORT => name.to_owned(),
+            Some(name) => format!("{name}:{}", target.port()),
+            None => target.to_string(),
+        };
+        self.targets.iter().map(host).collect()
     }
 
     /// What user `client` is called.
@@ -298,6 +319,24 @@ mod tests {
                 assert!(chosen.abs_diff(expected) <= 2, "{share}: {chosen}");
             }
         }
+    }
+
+    #[test]
+    fn settings_can_be_written_down() {
+        let mut settings = Settings::new(target("[::1]:443"));
+        settings.sources = vec!["127.0.0.9".parse().unwrap()];
+        settings.headers = vec![("Cookie".into(), "u={user}".into())];
+        settings.tls =
+            Some(Tls { name: Some("push.example".into()), roots_pem: Some(vec![1]), verify: true });
+        (settings.dialect, settings.returns) = (Dialect::Zuul, Returns::Any);
+        let text = serde_json::to_string(&settings).unwrap();
+        let read: Settings = serde_json::from_str(&text).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{settings:?}"));
+        assert_eq!((read.hosts(), read.forms().is_ok()), (vec!["push.example".to_owned()], true));
+        settings.targets.push(target("192.0.2.1:8443"));
+        assert_eq!(settings.hosts()[1], "push.example:8443");
+        settings.tls = None;
+        assert_eq!(settings.hosts(), ["[::1]:443", "192.0.2.1:8443"]);
     }
 
     #[test]

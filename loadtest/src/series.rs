@@ -52,7 +52,7 @@ impl Sampler {
         let seen = Seen {
             at_s: self.now_s(),
             opened: tally.opened.sum(),
-            closed: tally.ended() + tally.vanished + tally.buried,
+            closed: tally.ended(),
             refused: tally.not_opened(),
             goaways: tally.goaways,
             messages: tally.direct + tally.broadcast,
