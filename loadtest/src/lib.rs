@@ -4,6 +4,8 @@
 //! [`Books`] hold what was sent, with what the node said became of it, against what came and what the node counted. [`run`] is all of it in one
 //! go, as `holdfast loadtest` does. Nothing here uses the server's code.
 
+pub mod agent;
+mod auth;
 mod books;
 pub mod client;
 mod clock;
@@ -11,7 +13,7 @@ pub mod compare;
 mod fleet;
 mod internal;
 mod ledger;
-mod message;
+pub mod message;
 mod plan;
 pub mod report;
 mod room;
@@ -22,7 +24,7 @@ mod worker;
 pub use books::{Books, faults};
 pub use client::{Dialect, Protocol};
 pub use clock::Run;
-pub use fleet::Fleet;
+pub use fleet::{AgentAddress, Fleet, Layout, work_for_parent};
 pub use internal::{Internal, Metrics, Sender};
 pub use ledger::{Fate, Ledger, Sent};
 pub use plan::{DEVICE, Returns, Settings, Tls, parse_sources, plan_sources, raise_descriptors};
