@@ -31,8 +31,12 @@ use threads::Threads;
 const LOOK: Duration = Duration::from_millis(20);
 /// The same where other processes must be asked, which takes them and us some of the processors' time.
 const FAR_LOOK: Duration = Duration::from_millis(200);
-/// How long all members together may take to say what they counted.
-const REPORT_PATIENCE: Duration = Duration::from_secs(60);
+/// How long threads of this process may take to say what they counted.
+const THREADS_PATIENCE: Duration = Duration::from_secs(30);
+/// Worker processes have longer, so that they can tell of a thread of theirs that does not.
+const WORKER_PATIENCE: Duration = Duration::from_secs(60);
+/// And agents longer still, for the same reason.
+const AGENT_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Clients of one node. Their sockets are closed when it goes out of scope.
 pub struct Fleet {
@@ -98,7 +102,7 @@ impl Fleet {
     /// Of a member that is lost ([`Self::losses`]) it has what that said last, with its open connections as ended by their
     /// client.
     pub fn tally(&mut self) -> Tally {
-        let until = Instant::now() + REPORT_PATIENCE;
+        let asked = Instant::now();
         for member in &mut self.members {
             match member {
                 Member::Threads(threads) => threads.ask(),
@@ -108,8 +112,11 @@ impl Fleet {
         let mut sum = Tally::default();
         for member in &mut self.members {
             sum.add(match member {
-                Member::Threads(threads) => threads.answer(until, &mut self.losses),
-                Member::Far(far) => far.answer(until, self.run, &mut self.losses),
+                Member::Threads(threads) => threads.answer(asked + THREADS_PATIENCE, &mut self.losses),
+                Member::Far(far) if far.is_agent() => {
+                    far.answer(asked + AGENT_PATIENCE, self.run, &mut self.losses)
+                }
+                Member::Far(far) => far.answer(asked + WORKER_PATIENCE, self.run, &mut self.losses),
             });
         }
         self.receipts.append(&mut sum.receipts);

@@ -92,6 +92,11 @@ impl Far {
         &self.name
     }
 
+    /// Whether it is one, and no worker process.
+    pub fn is_agent(&self) -> bool {
+        self.child.is_none()
+    }
+
     /// Hears who is there, and what its machine allows.
     pub fn hello(&mut self) -> Result<Room, String> {
         match self.ask(&Ask::Hello(VERSION.into()))? {
@@ -219,8 +224,7 @@ impl Far {
                 format!("{name} {what}: its {clients} clients are gone{words}")
             }
             None if silent => {
-                let seconds = PATIENCE.as_secs();
-                format!("{name} did not answer for {seconds} s and was left: its {clients} clients are gone")
+                format!("{name} did not answer in time and was left: its {clients} clients are gone")
             }
             None => {
                 let why = if why.kind() == ErrorKind::UnexpectedEof {

@@ -244,11 +244,12 @@ impl Worker {
 
     fn connect(&mut self, now: u64, key: usize) {
         let connection = &mut self.connections[key];
-        let (client, slow) = (connection.client as usize, connection.manner == Manner::Slow);
+        let slow = connection.manner == Manner::Slow;
         let settings = &self.settings;
-        let target = settings.targets[client % settings.targets.len()];
+        let place = settings.turn(connection.client) as usize;
+        let target = settings.targets[place % settings.targets.len()];
         // Clients of one target take all sources in turn.
-        let turn = client / settings.targets.len();
+        let turn = place / settings.targets.len();
         let source = (!settings.sources.is_empty()).then(|| settings.sources[turn % settings.sources.len()]);
         self.tally.started += 1;
         self.tally.in_flight += 1;
@@ -318,7 +319,8 @@ impl Worker {
     fn ask(&mut self, key: usize) {
         let connection = &self.connections[key];
         let settings = &self.settings;
-        let target = settings.targets[connection.client as usize % settings.targets.len()].to_string();
+        let target =
+            settings.targets[settings.turn(connection.client) as usize % settings.targets.len()].to_string();
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let (prefix, client) = (&settings.prefix, connection.client);
