@@ -36,10 +36,14 @@ const LOAD_LAYERS: Layers = &[
     ("clock", &[]),
     ("host", &[]),
     ("message", &[]),
+    ("room", &[]),
     ("client", &["message"]),
     ("plan", &["client"]),
     ("worker", &["clock", "message", "client", "plan"]),
-    ("fleet", &["clock", "plan", "worker"]),
+    ("wire", &["plan", "room", "worker"]),
+    ("auth", &["wire"]),
+    ("fleet", &["clock", "plan", "room", "worker", "wire", "auth"]),
+    ("agent", &["room", "auth", "fleet"]),
     ("ledger", &["worker"]),
     ("internal", &["clock", "message", "plan", "ledger"]),
     ("compare", &["client", "worker", "ledger", "internal"]),
@@ -80,13 +84,15 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("holdfast", &[]),
     ("tungstenite", &[]),
     ("clap", &[]),
-    ("mio", &["worker/", "fleet.rs"]),
-    ("socket2", &["worker/net.rs"]),
+    ("mio", &["worker/", "fleet/"]),
+    ("socket2", &["worker/net.rs", "fleet/", "auth.rs"]),
     ("libc", &["worker/net.rs", "worker/tally.rs"]),
+    ("hmac", &["auth.rs"]),
+    ("sha2", &["auth.rs"]),
     ("httparse", &["client/"]),
     ("sha1", &["client/"]),
     ("ureq", &["internal.rs"]),
-    ("rlimit", &["plan.rs"]),
+    ("rlimit", &["plan.rs", "room.rs"]),
     ("rustls", &["worker/tls.rs"]),
     ("rustls_native_certs", &["worker/tls.rs"]),
 ];
@@ -101,9 +107,9 @@ const CLOCKS: &[(&str, &[&str])] = &[
 
 /// The same in the load generator. Its workers are given the run's clock.
 const LOAD_CLOCKS: &[(&str, &[&str])] = &[
-    ("Instant::now", &["clock.rs", "fleet.rs", "books.rs", "run.rs"]),
+    ("Instant::now", &["clock.rs", "auth.rs", "fleet.rs", "fleet/", "books.rs", "run.rs"]),
     ("SystemTime::now", &[]),
-    ("thread::sleep", &["fleet.rs", "books.rs", "run.rs"]),
+    ("thread::sleep", &["agent.rs", "fleet.rs", "fleet/", "books.rs", "run.rs"]),
 ];
 
 /// The queue's two are what librdkafka has and its safe bindings lack: reading many records with one call, which costs a

@@ -10,24 +10,22 @@ pub struct Run {
     pub id: u64,
     /// When it began.
     pub epoch: Instant,
-    /// The same by the calendar.
-    pub began: OffsetDateTime,
 }
 
 impl Run {
     /// A run that begins now.
     pub fn begin() -> Self {
-        Self { id: fastrand::u64(..), epoch: Instant::now(), began: OffsetDateTime::now_utc() }
+        Self { id: fastrand::u64(..), epoch: Instant::now() }
     }
 
     /// Microseconds since it began.
     pub fn now_us(&self) -> u64 {
         self.epoch.elapsed().as_micros() as u64
     }
+}
 
-    /// When it began, to the second, as RFC 3339 has it.
-    pub fn began(&self) -> String {
-        let second = self.began.replace_nanosecond(0).unwrap_or(self.began);
-        second.format(&Rfc3339).unwrap_or_default()
-    }
+/// This moment by the calendar, to the second, as RFC 3339 has it, in UTC.
+pub fn date() -> String {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
 }

@@ -4,6 +4,8 @@
 //! [`Books`] hold what was sent, with what the node said became of it, against what came and what the node counted. [`run`] is all of it in one
 //! go, as `holdfast loadtest` does. Nothing here uses the server's code.
 
+pub mod agent;
+mod auth;
 mod books;
 pub mod client;
 mod clock;
@@ -12,7 +14,7 @@ mod fleet;
 pub mod host;
 mod internal;
 mod ledger;
-mod message;
+pub mod message;
 mod nodes;
 mod plan;
 mod progress;
@@ -30,7 +32,7 @@ mod worker;
 pub use books::{Books, faults};
 pub use client::{Dialect, Protocol};
 pub use clock::Run;
-pub use fleet::Fleet;
+pub use fleet::{AgentAddress, Fleet, Layout, work_for_parent};
 pub use internal::{Internal, Metrics};
 pub use ledger::{Fate, Ledger, Sent};
 pub use nodes::Nodes;

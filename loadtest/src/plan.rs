@@ -37,6 +37,8 @@ pub struct Settings {
     pub sse_share: f64,
     /// Threads, each with an event loop of its own.
     pub threads: usize,
+    /// Those of all threads that are on this machine; none: all of them are.
+    pub here: Option<Share>,
     /// How long an answer to a handshake is waited for.
     pub handshake_timeout: Duration,
     /// Whether clients come back after a goaway or a lost connection.
@@ -78,6 +80,15 @@ pub struct Habits {
     pub back_within: Duration,
 }
 
+/// Some of all threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// The first of them.
+    pub first: u32,
+    /// How many.
+    pub threads: u32,
+}
+
 /// How targets are spoken to by TLS.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tls {
@@ -114,6 +125,7 @@ impl Settings {
             prefix: "load-".into(),
             sse_share: 0.5,
             threads: 1,
+            here: None,
             handshake_timeout: Duration::from_secs(10),
             reconnect: true,
             leave_within: Duration::from_secs(1),
@@ -170,6 +182,14 @@ impl Settings {
             None => target.to_string(),
         };
         self.targets.iter().map(host).collect()
+    }
+
+    /// The place of a client among those of its machine, from 0 and without gaps. By it they take targets and sources in
+    /// turn: by its number those of one machine would take, say, only every other source.
+    pub fn turn(&self, client: u32) -> u32 {
+        let Some(here) = self.here else { return client };
+        let threads = self.threads.max(1) as u32;
+        (client / threads) * here.threads + (client % threads).saturating_sub(here.first)
     }
 
     /// What user `client` is called.
@@ -318,6 +338,19 @@ mod tests {
                 let chosen = (first..first + 1_000).filter(|&client| is_chosen(client, share)).count();
                 assert!(chosen.abs_diff(expected) <= 2, "{share}: {chosen}");
             }
+        }
+    }
+
+    #[test]
+    fn the_clients_of_each_machine_take_turns() {
+        let mut settings = Settings::new(target("127.0.0.1:1"));
+        settings.threads = 10;
+        assert_eq!(settings.turn(1_234_567), 1_234_567);
+        for (first, threads) in [(0, 4), (4, 1), (5, 5)] {
+            settings.here = Some(Share { first, threads });
+            let mine = (0..1_000).filter(|client| (first..first + threads).contains(&(client % 10)));
+            let turns: Vec<u32> = mine.map(|client| settings.turn(client)).collect();
+            assert_eq!(turns, (0..threads * 100).collect::<Vec<_>>());
         }
     }
 

@@ -3,10 +3,10 @@
 use crate::{
     books::Books,
     clock::Run,
-    fleet::Fleet,
+    fleet::{Fleet, Layout},
     internal::Metrics,
     nodes::Nodes,
-    plan::{self, Settings},
+    plan::Settings,
     progress::Progress,
     report::model::Report,
     scenario::{Mark, Scenario},
@@ -27,6 +27,8 @@ const FIRST_PART: u32 = 10;
 pub struct Plan {
     /// Who the clients are.
     pub settings: Settings,
+    /// Where they are.
+    pub layout: Layout,
     /// The nodes' internal ports; None: nothing is asked of them, and nothing compared.
     pub nodes: Option<Nodes>,
     /// What is played, in this order.
@@ -72,14 +74,11 @@ impl Plan {
 ///
 /// # Errors
 /// When it cannot even begin: the limit that is in the way, and the remedy.
-pub fn run(mut plan: Plan, queue: Option<Box<dyn Queue>>, stop: &AtomicBool) -> Result<Report, String> {
-    plan::raise_descriptors(plan.connections)?;
-    let sources = std::mem::take(&mut plan.settings.sources);
-    plan.settings.sources = plan::plan_sources(plan.connections, &plan.settings.targets, sources)?;
+pub fn run(plan: Plan, queue: Option<Box<dyn Queue>>, stop: &AtomicBool) -> Result<Report, String> {
     let books = plan.nodes.clone().map(Books::open).transpose()?;
     check_capacity(plan.connections, books.as_ref().map(Books::before))?;
     let run = Run::begin();
-    let fleet = Fleet::start(plan.settings.clone(), run).map_err(|error| format!("cannot start: {error}"))?;
+    let fleet = Fleet::launch(plan.settings.clone(), run, &plan.layout)?;
     let progress = Progress::new(plan.quiet);
     let mut stage = Stage::new(&plan, run, fleet, progress, stop);
     stage.books = books;

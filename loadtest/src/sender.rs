@@ -208,7 +208,8 @@ impl Sender {
             seconds => format!("/v1/broadcast?spread={seconds}s"),
         };
         let port = self.next_port();
-        let (status, text) = port.ask_within(PATIENCE + spread, "POST", &path, "text/plain", body.as_bytes())?;
+        let (status, text) =
+            port.ask_within(PATIENCE + spread, "POST", &path, "text/plain", body.as_bytes())?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let outcomes = answer["outcomes"].as_object().filter(|_| status == 200);
         let outcomes =

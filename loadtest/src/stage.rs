@@ -4,7 +4,7 @@
 
 use crate::{
     books::{self, Books},
-    clock::Run,
+    clock::{self, Run},
     compare::Pair,
     fleet::Fleet,
     host,
@@ -39,6 +39,8 @@ pub struct Stage<'a> {
     pub plan: &'a Plan,
     /// Its clock.
     pub run: Run,
+    /// When it began, by the calendar.
+    pub began: String,
     /// The clients.
     pub fleet: Fleet,
     /// None: nothing is asked of internal ports.
@@ -77,6 +79,7 @@ impl<'a> Stage<'a> {
         Self {
             plan,
             run,
+            began: clock::date(),
             fleet,
             books: None,
             sender: None,
@@ -157,7 +160,7 @@ impl<'a> Stage<'a> {
 
     /// A moment passes.
     pub fn tick(&mut self) {
-        std::thread::sleep(if self.fleet.is_afar() { LOOK_AFAR } else { LOOK });
+        std::thread::sleep(if self.fleet.is_far() { LOOK_AFAR } else { LOOK });
         if self.sampled.is_none_or(|sampled| sampled.elapsed() >= ROW) {
             self.sample();
         }

@@ -23,14 +23,14 @@ pub fn report(mut stage: Stage<'_>) -> Report {
     let plan = stage.plan;
     let took_s = stage.sampler.now_s();
     let mut mismatches = std::mem::take(&mut stage.mismatches);
-    mismatches.extend(stage.fleet.losses());
+    mismatches.extend_from_slice(stage.fleet.losses());
     let clients = clients(&stage, &tally);
     let generator = generator(&stage, &tally);
     let interrupted = stage.is_stopped();
     let warnings = warnings(&generator, interrupted);
     let good = mismatches.is_empty() && stage.steps.iter().all(|step| step.mismatches.is_empty());
     Report {
-        began: stage.run.began(),
+        began: std::mem::take(&mut stage.began),
         took_s,
         command: plan.command.clone(),
         scenarios: plan.scenarios.iter().map(|scenario| scenario.label().to_owned()).collect(),
@@ -105,7 +105,8 @@ fn named<K: Ord>(counts: &BTreeMap<K, u64>, name: impl Fn(&K) -> String) -> BTre
 }
 
 fn generator(stage: &Stage<'_>, tally: &Tally) -> Generator {
-    let threads = stage.fleet.threads();
+    let processes = tally.processes.max(1);
+    let threads = processes * stage.plan.layout.threads as u32;
     let late_p99_us = (!tally.late_us.is_empty()).then(|| tally.late_us.value_at_percentile(99.0));
     let cpu_peak = stage.sampler.cpu_peak;
     let busy = cpu_peak > BUSY * f64::from(threads);
@@ -122,9 +123,9 @@ fn generator(stage: &Stage<'_>, tally: &Tally) -> Generator {
         (false, None) => None,
     };
     Generator {
-        processes: tally.processes.max(1),
+        processes,
         threads,
-        agents: stage.fleet.agents(),
+        agents: stage.plan.layout.agents.iter().map(ToString::to_string).collect(),
         cpu_seconds: tally.cpu_us as f64 / 1e6,
         cpu_peak,
         late_p99_us,

@@ -5,7 +5,11 @@
 
 pub mod packed;
 
-use crate::{plan::Settings, room::Room, worker::Command};
+use crate::{
+    plan::{Settings, Share},
+    room::Room,
+    worker::Command,
+};
 pub use packed::Packed;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,15 +52,6 @@ pub struct Begin {
     pub processes: u32,
     /// How many clients it will have open at most, as far as the coordinator knows.
     pub connections: u32,
-}
-
-/// Some of all threads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Share {
-    /// The first of them.
-    pub first: u32,
-    /// How many.
-    pub threads: u32,
 }
 
 /// What the far side says.
