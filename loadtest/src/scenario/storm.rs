@@ -1,7 +1,7 @@
 //! Everybody is cut off at once and returns: first as careless clients do, then as good ones.
 
 use super::{Before, percentiles};
-use crate::{plan::Habits, report::model::columns, stage::Stage, worker::Cut};
+use crate::{plan::Habits, stage::Stage, worker::Cut};
 use std::time::Duration;
 
 /// How soon a careless client is back, and how soon it tries again when it is refused.
