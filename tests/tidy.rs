@@ -87,6 +87,7 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("sha1", &["client/"]),
     ("ureq", &["internal.rs"]),
     ("rlimit", &["plan.rs"]),
+    ("maud", &["report/html/"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links
@@ -170,7 +171,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Everything there is, including tests, benches and examples.
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "examples", "benches", "loadtest/src"].into_iter().flat_map(sources).collect()
+    ["src", "tests", "examples", "benches", "loadtest/src", "loadtest/tests"]
+        .into_iter()
+        .flat_map(sources)
+        .collect()
 }
 
 fn without_test_module(code: &str) -> &str {
