@@ -139,6 +139,8 @@ pub const SCRIPT: &str = r#"
   };
   const value = (axis, share) => {
     const v = axis.min + share * (axis.max - axis.min);
+    // The least of an axis of rates stands for none.
+    if (axis.scale === "log" && axis.unit === "per s" && share < 1e-6) return 0;
     return axis.scale === "log" ? 10 ** v : v;
   };
   const where = (axis, share) => {
@@ -150,21 +152,36 @@ pub const SCRIPT: &str = r#"
   for (const canvas of document.querySelectorAll(".canvas")) {
     const x = axis(canvas.dataset.x), y = axis(canvas.dataset.y);
     let lines = null;
+    const spots = (text) => [...text.matchAll(/([\d.]+) ([\d.]+)/g)].map((spot) => [spot[1] / 1000, 1 - spot[2] / 300]);
+    // Each line has its stretches, and dots, which are stretches of one point.
     const read = () => {
       const lines = new Map();
       for (const path of canvas.querySelectorAll("[data-name]")) {
-        const spots = [...path.getAttribute("d").matchAll(/[ML]([\d.]+) ([\d.]+)/g)];
-        const points = spots.map((spot) => [spot[1] / 1000, 1 - spot[2] / 300]);
-        lines.set(path.dataset.name, (lines.get(path.dataset.name) || []).concat(points));
+        const stretches = path.getAttribute("d").split("M").filter((part) => part).map(spots);
+        lines.set(path.dataset.name, (lines.get(path.dataset.name) || []).concat(stretches));
       }
       return lines;
+    };
+    // How high a line is at a place, and where its next point is; null in a gap.
+    const height = (stretches, at) => {
+      const near = (point) => Math.abs(point[0] - at);
+      for (const points of stretches) {
+        const next = points.findIndex((point) => point[0] >= at);
+        const after = points[next], before = points[(next < 0 ? points.length : next) - 1];
+        const closest = !before || (after && near(after) < near(before)) ? after : before;
+        if (after && before) {
+          const width = after[0] - before[0], share = width > 0 ? (at - before[0]) / width : 1;
+          return [before[1] + share * (after[1] - before[1]), closest[0]];
+        }
+        if (near(closest) < 0.006) return [closest[1], closest[0]];
+      }
+      return null;
     };
     // Of an area: how high and how low it is at a place.
     const reach = (name, at) => {
       const path = [...canvas.querySelectorAll("[data-range]")].find((path) => path.dataset.range === name);
       if (!path) return "";
-      const spots = [...path.getAttribute("d").matchAll(/[ML]([\d.]+) ([\d.]+)/g)];
-      const near = spots.filter((spot) => Math.abs(spot[1] / 1000 - at) < 1e-4).map((spot) => 1 - spot[2] / 300);
+      const near = spots(path.getAttribute("d")).filter((spot) => Math.abs(spot[0] - at) < 1e-6).map((spot) => spot[1]);
       if (near.length === 0) return "";
       return " (" + told(value(y, Math.min(...near)), y.unit) + " to " + told(value(y, Math.max(...near)), y.unit) + ")";
     };
@@ -184,11 +201,9 @@ pub const SCRIPT: &str = r#"
       tip.replaceChildren();
       const row = (words) => { tip.appendChild(document.createElement("div")).textContent = words; };
       row(where(x, at));
-      for (const [name, points] of lines) {
-        let best = null;
-        for (const point of points) if (!best || Math.abs(point[0] - at) < Math.abs(best[0] - at)) best = point;
-        // Where there is a gap, nothing is told.
-        if (best && Math.abs(best[0] - at) < 0.03) row(name + ": " + told(value(y, best[1]), y.unit) + reach(name, best[0]));
+      for (const [name, stretches] of lines) {
+        const found = height(stretches, at);
+        if (found) row(name + ": " + told(value(y, found[0]), y.unit) + reach(name, found[1]));
       }
       const right = at > 0.55;
       tip.style.left = right ? "auto" : "calc(" + at * 100 + "% + 8px)";
