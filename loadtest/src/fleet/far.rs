@@ -221,6 +221,11 @@ impl Far {
         match &mut self.child {
             Some(child) => {
                 let (what, words) = child.end(CRASH_PATIENCE).words();
+                let what = if why.kind() == ErrorKind::InvalidData {
+                    format!("sent {why}, and {what}")
+                } else {
+                    what
+                };
                 format!("{name} {what}: its {clients} clients are gone{words}")
             }
             None if silent => {
@@ -308,3 +313,6 @@ fn reach(address: &AgentAddress) -> io::Result<TcpStream> {
     }
     Err(last)
 }
+
+#[cfg(test)]
+mod tests;
