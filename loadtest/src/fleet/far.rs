@@ -214,7 +214,9 @@ impl Far {
         self.lost = true;
         let clients = grouped(super::mourn(&mut self.known));
         (self.known.rss_bytes, self.known.processes) = (0, 0);
-        self.known.gone_processes += self.pids.len() as u32;
+        // Some of an agent's may have gone before.
+        self.known.gone_processes = self.pids.len() as u32;
+        self.pids.clear();
         let name = &self.name;
         let _ = self.socket.shutdown(Shutdown::Both);
         let silent = matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
