@@ -127,7 +127,18 @@ fn too_long(length: usize, most: usize) -> String {
 mod tests {
     use super::*;
     use crate::worker::{Manner, Wave};
+    use proptest::prelude::*;
     use std::time::Duration;
+
+    proptest! {
+        #[test]
+        fn no_bytes_can_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}\",:a-z0-9]{0,40}") {
+            let _ = read::<Ask>(&mut bytes.as_slice(), FRAME_BYTES_MAX);
+            let mut frame = (text.len() as u32).to_be_bytes().to_vec();
+            frame.extend(text.bytes());
+            let _ = read::<Answer>(&mut frame.as_slice(), FRAME_BYTES_MAX);
+        }
+    }
 
     fn round(ask: &Ask) -> Ask {
         let mut bytes = Vec::new();

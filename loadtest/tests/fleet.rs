@@ -200,7 +200,7 @@ fn a_worker_that_cannot_begin_is_a_sentence() {
     let why = launch(&["/nowhere/at/all"]);
     assert!(why.starts_with("worker process 1 of 2 cannot be started: No such file"), "{why}");
     let why = launch(&[env!("CARGO_BIN_EXE_load-worker"), "bad"]);
-    assert_eq!(why, "worker process 1 of 2 ended with status 7 before it began; it said: no pasaran");
+    assert_eq!(why, "worker process 1 of 2 ended with status 7 before it began; it said: nothing works here");
     let why = launch(&["sh", "-c", "echo hello; sleep 1"]);
     assert!(why.starts_with("worker process 1 of 2 ") && why.contains("before it began"), "{why}");
 }

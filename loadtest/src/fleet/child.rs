@@ -118,7 +118,7 @@ impl End {
     pub fn words(&self) -> (String, String) {
         let signal = self.status.and_then(|status| status.signal());
         let what = match (self.status, signal) {
-            _ if self.killed => "did not answer any more and was ended".to_owned(),
+            _ if self.killed => "did not answer any more and was killed".to_owned(),
             (_, Some(signal)) => format!("was ended by signal {signal}"),
             (Some(status), None) => format!("ended with status {}", status.code().unwrap_or(-1)),
             (None, None) => "has ended".to_owned(),
@@ -152,7 +152,7 @@ mod tests {
         assert!(much.starts_with("ended with status 0; it said: ") && much.ends_with("the end"), "{much}");
         assert!((3_000..4_200).contains(&much.len()), "{}", much.len());
         let slow = ended("exec sleep 60", Duration::from_millis(50));
-        assert_eq!(slow, "did not answer any more and was ended");
+        assert_eq!(slow, "did not answer any more and was killed");
         assert!(Child::start(&["/nowhere/at/all".into()]).is_err() && Child::start(&[]).is_err());
     }
 

@@ -214,13 +214,20 @@ impl Far {
         self.lost = true;
         let clients = grouped(super::mourn(&mut self.known));
         (self.known.rss_bytes, self.known.processes) = (0, 0);
-        self.known.gone_processes += self.pids.len() as u32;
+        // Some of an agent's may have gone before.
+        self.known.gone_processes = self.pids.len() as u32;
+        self.pids.clear();
         let name = &self.name;
         let _ = self.socket.shutdown(Shutdown::Both);
         let silent = matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
         match &mut self.child {
             Some(child) => {
                 let (what, words) = child.end(CRASH_PATIENCE).words();
+                let what = if why.kind() == ErrorKind::InvalidData {
+                    format!("sent {why}, and {what}")
+                } else {
+                    what
+                };
                 format!("{name} {what}: its {clients} clients are gone{words}")
             }
             None if silent => {
@@ -308,3 +315,6 @@ fn reach(address: &AgentAddress) -> io::Result<TcpStream> {
     }
     Err(last)
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,6 +162,8 @@ pub fn assemble(begin: Begin, run: Run, command: &[OsString]) -> Result<Fleet, S
         let threads = threads.map_err(|error| format!("cannot start threads: {error}"))?;
         return Ok(Fleet::of(vec![Member::Threads(threads)], run));
     }
+    // A socket and a pipe for each.
+    plan::raise_descriptors(processes * 2)?;
     let spawn = |number| Far::spawn(number, processes, command);
     let mut workers = (1..=processes).map(spawn).collect::<Result<Vec<_>, _>>()?;
     // Each is heard before the first is asked for its clock: those that are starting would make it late.

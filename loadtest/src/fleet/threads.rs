@@ -3,10 +3,12 @@
 use crate::{
     clock::Run,
     plan::{Settings, Share},
+    room::grouped,
     worker::{Command, Worker, tally::Tally},
 };
 use mio::Waker;
 use std::{
+    any::Any,
     fs, io,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -88,10 +90,14 @@ impl Threads {
 impl Handle {
     fn lose(&mut self, error: mpsc::RecvTimeoutError) -> String {
         self.lost = true;
-        let clients = super::mourn(&mut self.known);
-        let what = match error {
-            mpsc::RecvTimeoutError::Disconnected => "has panicked (its words are on stderr)",
-            mpsc::RecvTimeoutError::Timeout => "does not answer any more",
+        let clients = grouped(super::mourn(&mut self.known));
+        let what = match (error, self.thread.take()) {
+            (mpsc::RecvTimeoutError::Disconnected, Some(thread)) => match thread.join() {
+                Ok(()) => "has ended".to_owned(),
+                Err(words) => format!("has panicked ({})", words_of(&*words)),
+            },
+            // It cannot be ended from outside, and ends when it hears that nobody tells it anything any more.
+            _ => "does not answer any more".to_owned(),
         };
         format!("thread {} of clients {what}: its {clients} clients are gone", self.index)
     }
@@ -101,14 +107,18 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.tell(&Command::Stop);
         for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take()
-                && (!worker.lost || thread.is_finished())
-            {
+            if let Some(thread) = worker.thread.take() {
                 // Its panic was printed.
                 let _ = thread.join();
             }
         }
     }
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
 }
 
 /// What this process has used of the processors, us.
@@ -131,6 +141,37 @@ fn resident_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::{Manner, Wave};
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_that_panics_is_told_and_the_others_go_on() {
+        let mut settings = Settings::new("127.0.0.1:1".parse().unwrap());
+        settings.threads = 2;
+        // Nobody is to be reached: that no caller does, and no worker survives.
+        settings.targets.clear();
+        let run = Run::begin();
+        let mut threads = Threads::start(settings, run, Share { first: 0, threads: 2 }).unwrap();
+        let wave = Wave { first: 1, count: 1, rate: 1e9, manner: Manner::Stay, dwell: Duration::ZERO };
+        threads.tell(&Command::Open(wave, 0));
+        let mut losses = Vec::new();
+        let mut ask = |losses: &mut Vec<String>| {
+            threads.ask();
+            threads.answer(Instant::now() + Duration::from_secs(20), losses)
+        };
+        // It may have answered just before.
+        while losses.is_empty() {
+            ask(&mut losses);
+        }
+        let tally = ask(&mut losses);
+        assert_eq!((tally.processes, tally.planned), (1, 0));
+        assert_eq!(losses.len(), 1, "{losses:?}");
+        assert!(
+            losses[0].starts_with("thread 1 of clients has panicked (attempt to calculate"),
+            "{losses:?}"
+        );
+        assert!(losses[0].ends_with("): its 0 clients are gone"), "{losses:?}");
+    }
 
     #[test]
     fn this_process_is_measured() {

@@ -1,7 +1,7 @@
 //! How a connection begins: when, from where to where, and what it asks for.
 
 use super::{
-    IN_FLIGHT_MAX, OPENS_PER_TURN, Schedule, Worker,
+    OPENS_PER_TURN, Schedule, Worker,
     connection::{Connection, Manner, Phase},
     net,
     tally::Failure,
@@ -18,7 +18,7 @@ impl Worker {
     pub(super) fn open_due(&mut self, now: u64) {
         for _ in 0..OPENS_PER_TURN {
             let due = self.schedules.iter().position(|schedule| self.due_us(schedule) <= now);
-            let Some(at) = due.filter(|_| self.tally.in_flight < IN_FLIGHT_MAX) else { return };
+            let Some(at) = due.filter(|_| self.has_room()) else { return };
             let meant_us = self.due_us(&self.schedules[at]);
             let threads = self.threads();
             let Schedule { wave, next, .. } = &mut self.schedules[at];

@@ -2,7 +2,7 @@
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("bad") {
-        eprintln!("no pasaran");
+        eprintln!("nothing works here");
         std::process::exit(7);
     }
     std::process::exit(holdfast_loadtest::work_for_parent());
