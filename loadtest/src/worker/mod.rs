@@ -275,3 +275,6 @@ impl Worker {
         self.tally.fault(format!("{user} ({protocol}) {words}"));
     }
 }
+
+#[cfg(test)]
+mod tests;
