@@ -36,10 +36,14 @@ const LOAD_LAYERS: Layers = &[
     ("clock", &[]),
     ("host", &[]),
     ("message", &[]),
+    ("room", &[]),
     ("client", &["message"]),
     ("plan", &["client"]),
     ("worker", &["clock", "message", "client", "plan"]),
-    ("fleet", &["clock", "plan", "worker"]),
+    ("wire", &["plan", "room", "worker"]),
+    ("auth", &["wire"]),
+    ("fleet", &["clock", "plan", "room", "worker", "wire", "auth"]),
+    ("agent", &["room", "auth", "fleet"]),
     ("ledger", &["worker"]),
     ("internal", &["clock", "message", "plan", "ledger"]),
     ("compare", &["client", "worker", "ledger", "internal"]),
@@ -80,15 +84,18 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("holdfast", &[]),
     ("tungstenite", &[]),
     ("clap", &[]),
-    ("mio", &["worker/", "fleet.rs"]),
-    ("socket2", &["worker/net.rs"]),
+    ("mio", &["worker/", "fleet/"]),
+    ("socket2", &["worker/net.rs", "fleet/", "auth.rs"]),
     ("libc", &["worker/net.rs", "worker/tally.rs"]),
+    ("hmac", &["auth.rs"]),
+    ("sha2", &["auth.rs"]),
     ("httparse", &["client/"]),
     ("sha1", &["client/"]),
     ("ureq", &["internal.rs"]),
-    ("rlimit", &["plan.rs"]),
+    ("rlimit", &["plan.rs", "room.rs"]),
     ("rustls", &["worker/tls.rs"]),
     ("rustls_native_certs", &["worker/tls.rs"]),
+    ("maud", &["report/html/"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links
@@ -101,9 +108,9 @@ const CLOCKS: &[(&str, &[&str])] = &[
 
 /// The same in the load generator. Its workers are given the run's clock.
 const LOAD_CLOCKS: &[(&str, &[&str])] = &[
-    ("Instant::now", &["clock.rs", "fleet.rs", "books.rs", "run.rs"]),
+    ("Instant::now", &["clock.rs", "auth.rs", "fleet.rs", "fleet/", "books.rs", "run.rs"]),
     ("SystemTime::now", &[]),
-    ("thread::sleep", &["fleet.rs", "books.rs", "run.rs"]),
+    ("thread::sleep", &["agent.rs", "fleet.rs", "fleet/", "books.rs", "run.rs"]),
 ];
 
 /// The queue's two are what librdkafka has and its safe bindings lack: reading many records with one call, which costs a
@@ -172,7 +179,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Everything there is, including tests, benches and examples.
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "examples", "benches", "loadtest/src"].into_iter().flat_map(sources).collect()
+    ["src", "tests", "examples", "benches", "loadtest/src", "loadtest/tests"]
+        .into_iter()
+        .flat_map(sources)
+        .collect()
 }
 
 fn without_test_module(code: &str) -> &str {

@@ -25,6 +25,9 @@ pub struct Message {
     pub meant_us: u64,
 }
 
+/// [`Message::meant_us`] of messages whose time under way says nothing.
+pub const NOT_TIMED: u64 = 0;
+
 /// What every body begins with.
 const MARK: &str = "hf1";
 /// A line of filler, with its end. A body of several lines also tries the lines of an event.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub sse_share: f64,
     /// Threads, each with an event loop of its own.
     pub threads: usize,
+    /// Those of all threads that are on this machine; none: all of them are.
+    pub here: Option<Share>,
     /// How long an answer to a handshake is waited for.
     pub handshake_timeout: Duration,
     /// Whether clients come back after a goaway or a lost connection.
@@ -61,6 +63,30 @@ pub struct Settings {
     pub hints: bool,
     /// Whether a client that was refused, or got no answer, tries again.
     pub retry_refused: bool,
+}
+
+/// How clients come and go: what may change while they are connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Habits {
+    /// [`Settings::reconnect`]
+    pub reconnect: bool,
+    /// [`Settings::hints`]
+    pub hints: bool,
+    /// [`Settings::retry_refused`]
+    pub retry_refused: bool,
+    /// [`Settings::leave_within`]
+    pub leave_within: Duration,
+    /// [`Settings::back_within`]
+    pub back_within: Duration,
+}
+
+/// Some of all threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// The first of them.
+    pub first: u32,
+    /// How many.
+    pub threads: u32,
 }
 
 /// How targets are spoken to by TLS.
@@ -99,6 +125,7 @@ impl Settings {
             prefix: "load-".into(),
             sse_share: 0.5,
             threads: 1,
+            here: None,
             handshake_timeout: Duration::from_secs(10),
             reconnect: true,
             leave_within: Duration::from_secs(1),
@@ -121,6 +148,23 @@ impl Settings {
         if is_sse { Protocol::Sse } else { Protocol::WebSocket }
     }
 
+    /// How its clients come and go.
+    pub fn habits(&self) -> Habits {
+        let &Self { reconnect, hints, retry_refused, leave_within, back_within, .. } = self;
+        Habits { reconnect, hints, retry_refused, leave_within, back_within }
+    }
+
+    /// From now on they do so.
+    pub fn adopt(&mut self, habits: Habits) {
+        Habits {
+            reconnect: self.reconnect,
+            hints: self.hints,
+            retry_refused: self.retry_refused,
+            leave_within: self.leave_within,
+            back_within: self.back_within,
+        } = habits;
+    }
+
     /// The parts of a request that differ by client.
     ///
     /// # Errors
@@ -140,10 +184,25 @@ impl Settings {
         self.targets.iter().map(host).collect()
     }
 
+    /// The place of a client among those of its machine, from 0 and without gaps. By it they take targets and sources in
+    /// turn: by its number those of one machine would take, say, only every other source.
+    pub fn turn(&self, client: u32) -> u32 {
+        let Some(here) = self.here else { return client };
+        let threads = self.threads.max(1) as u32;
+        (client / threads) * here.threads + (client % threads).saturating_sub(here.first)
+    }
+
     /// What user `client` is called.
     pub fn user(&self, client: u32) -> String {
         format!("{}{client}", self.prefix)
     }
+}
+
+/// Whether a client is one of a share of them, 0 to 1: the same ones each time, and evenly spread over all numbers.
+pub fn is_chosen(client: u32, share: f64) -> bool {
+    // Fibonacci hashing: the golden ratio spreads consecutive numbers (Knuth, The Art of Computer Programming 3, 6.4).
+    const GOLDEN: u32 = 0x9E37_79B1;
+    f64::from(client.wrapping_mul(GOLDEN)) < share * 4_294_967_296.0
 }
 
 /// Reads a list of addresses and ranges: `127.0.0.1-127.0.0.40,10.0.0.9`.
@@ -270,6 +329,29 @@ mod tests {
         assert!(fault.contains("ip_local_port_range") && fault.contains("--source"), "{fault}");
         let given = vec!["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()];
         assert_eq!(plan_sources_with(100_000, &remote, given.clone(), range), Ok(given));
+    }
+
+    #[test]
+    fn a_share_is_chosen_evenly() {
+        for (share, expected) in [(0.0, 0), (0.01, 10), (0.25, 250), (1.0, 1_000)] {
+            for first in [0, 17, 500_000] {
+                let chosen = (first..first + 1_000).filter(|&client| is_chosen(client, share)).count();
+                assert!(chosen.abs_diff(expected) <= 2, "{share}: {chosen}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_clients_of_each_machine_take_turns() {
+        let mut settings = Settings::new(target("127.0.0.1:1"));
+        settings.threads = 10;
+        assert_eq!(settings.turn(1_234_567), 1_234_567);
+        for (first, threads) in [(0, 4), (4, 1), (5, 5)] {
+            settings.here = Some(Share { first, threads });
+            let mine = (0..1_000).filter(|client| (first..first + threads).contains(&(client % 10)));
+            let turns: Vec<u32> = mine.map(|client| settings.turn(client)).collect();
+            assert_eq!(turns, (0..threads * 100).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub struct Room {
     pub files: Option<(u64, u64)>,
     /// Entries of the connection tracker and how many there may be, where it is in use.
     pub tracked: Option<(u64, u64)>,
-    /// The kernel's range of ports for connections, where it could be read.
-    pub ports: Option<(u32, u32)>,
 }
 
 /// What is to fit.
@@ -52,8 +50,6 @@ impl Room {
         let files = text("/proc/sys/fs/file-nr");
         let mut files = files.split_whitespace().map(|word| word.parse::<u64>().ok());
         let tracked = number("/proc/sys/net/netfilter/nf_conntrack_count");
-        let ports = text("/proc/sys/net/ipv4/ip_local_port_range");
-        let mut ports = ports.split_whitespace().filter_map(|word| word.parse().ok());
         let group = text("/proc/self/cgroup");
         let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
         let of_group = |file: &str| number(&format!("/sys/fs/cgroup{}/{file}", group.trim_end_matches('/')));
@@ -70,7 +66,6 @@ impl Room {
             tracked: tracked
                 .filter(|count| *count > 0)
                 .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
-            ports: ports.next().zip(ports.next()),
         }
     }
 
@@ -229,7 +224,6 @@ mod tests {
             memory: Some((24 << 30, "MemAvailable".into())),
             files: Some((1_000, 2_466_170)),
             tracked: None,
-            ports: Some((32_768, 60_999)),
         }
     }
 
@@ -320,7 +314,6 @@ mod tests {
         let room = Room::read();
         assert!(room.descriptors > 0 && room.memory.as_ref().is_some_and(|(bytes, _)| *bytes > 1 << 20));
         assert!(room.files.is_some_and(|(used, most)| used > 0 && most >= used), "{room:?}");
-        assert!(room.ports.is_some_and(|(first, last)| first < last), "{room:?}");
         assert_eq!(available("MemFree: 1 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
         assert_eq!(available("MemAvailable: much\n"), None);
     }

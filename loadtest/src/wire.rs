@@ -5,7 +5,11 @@
 
 pub mod packed;
 
-use crate::{plan::Settings, room::Room, worker::Command};
+use crate::{
+    plan::{Settings, Share},
+    room::Room,
+    worker::Command,
+};
 pub use packed::Packed;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,15 +52,6 @@ pub struct Begin {
     pub processes: u32,
     /// How many clients it will have open at most, as far as the coordinator knows.
     pub connections: u32,
-}
-
-/// Some of all threads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Share {
-    /// The first of them.
-    pub first: u32,
-    /// How many.
-    pub threads: u32,
 }
 
 /// What the far side says.
@@ -132,7 +127,18 @@ fn too_long(length: usize, most: usize) -> String {
 mod tests {
     use super::*;
     use crate::worker::{Manner, Wave};
+    use proptest::prelude::*;
     use std::time::Duration;
+
+    proptest! {
+        #[test]
+        fn no_bytes_can_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in "[\\[\\]{}\",:a-z0-9]{0,40}") {
+            let _ = read::<Ask>(&mut bytes.as_slice(), FRAME_BYTES_MAX);
+            let mut frame = (text.len() as u32).to_be_bytes().to_vec();
+            frame.extend(text.bytes());
+            let _ = read::<Answer>(&mut frame.as_slice(), FRAME_BYTES_MAX);
+        }
+    }
 
     fn round(ask: &Ask) -> Ask {
         let mut bytes = Vec::new();

@@ -146,7 +146,9 @@ impl Worker {
             let how = if message.sequence == before { "came twice" } else { "came too late" };
             self.fault(key, &format!("{kind} {} {how}: the latest was {before}", message.sequence));
         }
-        self.tally.delivery_us.saturating_record(now.saturating_sub(message.meant_us).max(1));
+        if message.meant_us != message::NOT_TIMED {
+            self.tally.delivery_us.saturating_record(now.saturating_sub(message.meant_us).max(1));
+        }
         match message.to {
             To::Client(client) => {
                 self.tally.direct += 1;

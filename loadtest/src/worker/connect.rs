@@ -1,7 +1,7 @@
 //! How a connection begins: when, from where to where, and what it asks for.
 
 use super::{
-    IN_FLIGHT_MAX, OPENS_PER_TURN, Schedule, Worker,
+    OPENS_PER_TURN, Schedule, Worker,
     connection::{Connection, Manner, Phase},
     net,
     tally::Failure,
@@ -18,7 +18,7 @@ impl Worker {
     pub(super) fn open_due(&mut self, now: u64) {
         for _ in 0..OPENS_PER_TURN {
             let due = self.schedules.iter().position(|schedule| self.due_us(schedule) <= now);
-            let Some(at) = due.filter(|_| self.tally.in_flight < IN_FLIGHT_MAX) else { return };
+            let Some(at) = due.filter(|_| self.has_room()) else { return };
             let meant_us = self.due_us(&self.schedules[at]);
             let threads = self.threads();
             let Schedule { wave, next, .. } = &mut self.schedules[at];
@@ -27,7 +27,7 @@ impl Worker {
             if *next >= wave.count {
                 self.schedules.remove(at);
             }
-            let target = client as usize % self.settings.targets.len();
+            let target = self.settings.turn(client) as usize % self.settings.targets.len();
             let dwell_ms = wave.dwell.as_millis() as u32;
             let connection = Connection::new(client, target as u16, meant_us, dwell_ms, wave.manner);
             let key = self.connections.insert(connection);
@@ -40,7 +40,7 @@ impl Worker {
         let settings = &self.settings;
         let target = settings.targets[usize::from(connection.target)];
         // Clients of one target take all sources in turn.
-        let turn = connection.client as usize / settings.targets.len();
+        let turn = settings.turn(connection.client) as usize / settings.targets.len();
         let source = (!settings.sources.is_empty()).then(|| settings.sources[turn % settings.sources.len()]);
         self.tally.started += 1;
         self.tally.in_flight += 1;

@@ -7,6 +7,7 @@ use super::{
     net,
     tally::Ending,
 };
+use crate::plan::is_chosen;
 
 impl Worker {
     pub(super) fn cut(&mut self, now: u64, share: f64, how: Cut) {
@@ -28,11 +29,14 @@ impl Worker {
                 && connection.manner != Manner::Slow
                 && !connection.is(Mark::Stalled)
         };
-        self.with_some(share, is_read, |worker, key| {
-            worker.connections[key].mark(Mark::Stalled);
-            worker.connections[key].mark(Mark::Dull);
-            worker.tally.stalled += 1;
-        });
+        for key in 0..self.connections.end() {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if is_read(connection) && is_chosen(connection.client, share) {
+                connection.mark(Mark::Stalled);
+                connection.mark(Mark::Dull);
+                self.tally.stalled += 1;
+            }
+        }
     }
 
     pub(super) fn resume(&mut self, now: u64) {

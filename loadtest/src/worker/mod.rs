@@ -43,9 +43,11 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 const EVENTS: usize = 1_024;
 /// Connections begun in one turn.
 const OPENS_PER_TURN: usize = 64;
-/// Connections of one worker without an answer: under what a node lets wait (10,000), so that the load and not a
+/// Connections of all workers together without an answer: under what a node lets wait (10,000), so that the load and not a
 /// limit is measured. Times count from the intended start, so that this hides nothing.
 const IN_FLIGHT_MAX: u64 = 4_000;
+/// Those of one worker, however many there are.
+const IN_FLIGHT_EACH: u64 = 16;
 /// How long the server may take to end a connection that was closed, us.
 const CLOSE_PATIENCE_US: u64 = 10_000_000;
 /// Wakes the loop for a command.
@@ -173,7 +175,8 @@ impl Worker {
     }
 
     fn until_next(&self) -> Option<Duration> {
-        let opening = (self.tally.in_flight < IN_FLIGHT_MAX)
+        let opening = self
+            .has_room()
             .then(|| self.schedules.iter().map(|schedule| self.due_us(schedule)).min())
             .flatten();
         let next = self.timers.next_us().into_iter().chain(opening).min()?;
@@ -188,6 +191,7 @@ impl Worker {
                 Err(mpsc::TryRecvError::Disconnected) | Ok(Command::Stop) => return false,
                 Ok(Command::Open(wave, begin_us)) => self.plan(wave, begin_us),
                 Ok(Command::Leave(within)) => self.leave_all(now, within),
+                Ok(Command::Adjust(habits)) => Arc::make_mut(&mut self.settings).adopt(habits),
                 Ok(Command::Cut { share, how }) => self.cut(now, share, how),
                 Ok(Command::Bury) => self.bury(),
                 Ok(Command::Stall { share }) => self.stall(share),
@@ -200,6 +204,12 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Whether another connection may begin.
+    pub(super) fn has_room(&self) -> bool {
+        let share = IN_FLIGHT_MAX / u64::from(self.threads().max(1));
+        self.tally.in_flight < share.max(IN_FLIGHT_EACH)
     }
 
     fn threads(&self) -> u32 {
