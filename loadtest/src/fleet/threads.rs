@@ -148,11 +148,10 @@ mod tests {
     fn a_thread_that_panics_is_told_and_the_others_go_on() {
         let mut settings = Settings::new("127.0.0.1:1".parse().unwrap());
         settings.threads = 2;
-        // Nobody is to be reached: that no caller does, and no worker survives.
-        settings.targets.clear();
         let run = Run::begin();
         let mut threads = Threads::start(settings, run, Share { first: 0, threads: 2 }).unwrap();
-        let wave = Wave { first: 1, count: 1, rate: 1e9, manner: Manner::Stay, dwell: Duration::ZERO };
+        // A client above the last number: that no caller asks for, and no worker survives.
+        let wave = Wave { first: u32::MAX, count: 2, rate: 1e9, manner: Manner::Stay, dwell: Duration::ZERO };
         threads.tell(&Command::Open(wave, 0));
         let mut losses = Vec::new();
         let mut ask = |losses: &mut Vec<String>| {
@@ -167,7 +166,7 @@ mod tests {
         assert_eq!((tally.processes, tally.planned), (1, 0));
         assert_eq!(losses.len(), 1, "{losses:?}");
         assert!(
-            losses[0].starts_with("thread 1 of clients has panicked (attempt to calculate"),
+            losses[0].starts_with("thread 0 of clients has panicked (attempt to add"),
             "{losses:?}"
         );
         assert!(losses[0].ends_with("): its 0 clients are gone"), "{losses:?}");
