@@ -4,13 +4,17 @@
 //! `MEMORY_CONNECTIONS=19000 cargo test -p holdfast-loadtest --test memory -- --nocapture` prints the figure for as many.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use holdfast_loadtest::{Cut, Dialect, Fleet, Manner, Run, Settings, Tally, Wave, raise_descriptors};
+use holdfast_loadtest::{Cut, Dialect, Fleet, Manner, Run, Settings, Tally, Tls, Wave, raise_descriptors};
+use rustls::{
+    ServerConfig, ServerConnection, crypto::aws_lc_rs::default_provider, pki_types::PrivatePkcs8KeyDer,
+};
 use sha1::{Digest, Sha1};
 use socket2::{Domain, Socket, Type};
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -36,10 +40,10 @@ impl Drop for Server {
     }
 }
 
-fn server() -> (Server, SocketAddr) {
+fn server(speaks: &str) -> (Server, SocketAddr) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_server", "--nocapture"])
-        .env(SERVE, "1")
+        .env(SERVE, speaks)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -61,23 +65,37 @@ fn the_server() {
     socket.listen(BACKLOG).unwrap();
     let listener = TcpListener::from(socket);
     println!("listens on {}", listener.local_addr().unwrap());
-    let mut held: Vec<TcpStream> = Vec::new();
+    let config = (std::env::var(SERVE).unwrap() == "tls").then(certified);
+    let mut held: Vec<(TcpStream, Option<ServerConnection>)> = Vec::new();
     loop {
         match listener.accept() {
             Ok((mut stream, _)) => {
-                if answer(&mut stream).is_some() && stream.set_nonblocking(true).is_ok() {
-                    held.push(stream);
+                let mut session = config.clone().map(|config| ServerConnection::new(config).unwrap());
+                let answered = match &mut session {
+                    Some(session) => answer(&mut rustls::Stream::new(session, &mut stream)),
+                    None => answer(&mut stream),
+                };
+                if answered.is_some() && stream.set_nonblocking(true).is_ok() {
+                    held.push((stream, session));
                 }
             }
             // No descriptor is left: those go whose clients have gone.
-            Err(_) => held.retain(|stream| {
+            Err(_) => held.retain(|(stream, _)| {
                 stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
             }),
         }
     }
 }
 
-fn answer(stream: &mut TcpStream) -> Option<()> {
+fn certified() -> Arc<ServerConfig> {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der());
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(builder.with_single_cert(vec![signed.cert.der().clone()], key.into()).unwrap())
+}
+
+fn answer(stream: &mut (impl Read + Write)) -> Option<()> {
     let (mut bytes, mut used) = ([0; 1024], 0);
     while !bytes[..used].ends_with(b"\r\n\r\n") {
         used += stream.read(&mut bytes[used..]).ok().filter(|&count| count > 0)?;
@@ -97,7 +115,8 @@ fn answer(stream: &mut TcpStream) -> Option<()> {
             )
         }
     };
-    stream.write_all(answer.as_bytes()).ok()
+    stream.write_all(answer.as_bytes()).ok()?;
+    stream.flush().ok()
 }
 
 /// What this process has written to, bytes.
@@ -121,7 +140,7 @@ fn a_connection_costs_no_more_than_its_budget() {
         return println!("NOT RUN: what a connection costs: {words}");
     }
     for (how, dwell) in [("to stay", Duration::ZERO), ("for an hour", Duration::from_secs(3_600))] {
-        let (_server, target) = server();
+        let (_server, target) = server("plain");
         let mut settings = Settings::new(target);
         (settings.dialect, settings.handshake_timeout) = (Dialect::Plain, PATIENCE);
         let mut fleet = Fleet::start(settings, Run::begin()).unwrap();
@@ -140,4 +159,25 @@ fn a_connection_costs_no_more_than_its_budget() {
         println!("{FEW} to {many}, {how}: {:.1} B each; after a storm {:.1} B", slope(all), slope(again));
         assert!(slope(all) <= BUDGET && slope(again) <= BUDGET);
     }
+}
+
+#[test]
+fn an_encrypted_connection_costs_its_session() {
+    if std::env::var_os(SERVE).is_some() {
+        return;
+    }
+    let (_server, target) = server("tls");
+    let mut settings = Settings::new(target);
+    (settings.dialect, settings.handshake_timeout) = (Dialect::Plain, PATIENCE);
+    settings.tls = Some(Tls { name: None, roots_pem: None, verify: false });
+    let mut fleet = Fleet::start(settings, Run::begin()).unwrap();
+    let mut open = |first: u32, end: u32| {
+        let (count, dwell) = (end - first, Duration::ZERO);
+        fleet.open(Wave { first, count, rate: 500.0, manner: Manner::Stay, dwell });
+        wait(&mut fleet, |tally| tally.open.sum() == u64::from(end) && tally.in_flight == 0);
+        own_bytes()
+    };
+    let few = open(0, 500);
+    let slope = (open(500, 1_500) - few) / 1_000.0;
+    println!("500 to 1500, encrypted: {slope:.0} B each");
 }

@@ -41,7 +41,7 @@ const _: () = assert!(size_of::<Timer>() == 16);
 #[derive(Default)]
 pub struct Timers {
     heap: BinaryHeap<Timer>,
-    /// At how many it is worth while to look for void ones.
+    /// At how many void ones are looked for; there is room for so many.
     crowd: usize,
 }
 
@@ -52,10 +52,12 @@ impl Timers {
     }
 
     pub fn push(&mut self, at_us: u64, owner: Owner, what: What, is_live: impl Fn(Owner) -> bool) {
-        if self.heap.len() >= self.crowd.max(FEW) {
+        if self.heap.len() >= self.crowd {
             self.heap.retain(|&Reverse((_, owner))| is_live(owner));
-            self.crowd = self.heap.len() * 2;
+            // Exactly what is needed until the next time: a list that doubles would hold twice the live ones for long.
+            self.crowd = (self.heap.len() * 3 / 2).max(FEW);
             self.heap.shrink_to(self.crowd);
+            self.heap.reserve_exact(self.crowd - self.heap.len());
         }
         self.heap.push(Reverse((at_us << WHAT_BITS | what as u64, owner)));
     }
@@ -69,6 +71,7 @@ impl Timers {
         let capacity = self.heap.capacity();
         if capacity > 2 * FEW && self.heap.len() < capacity / 4 {
             self.heap.shrink_to(capacity / 2);
+            self.crowd = self.heap.capacity();
         }
         Some((owner, What::ALL[(at & ((1 << WHAT_BITS) - 1)) as usize]))
     }
@@ -98,8 +101,8 @@ mod tests {
         for stamp in 0..1_000_000u32 {
             timers.push(1, Owner { key: 0, stamp }, What::GiveUp, |owner| owner.stamp % 100 == 0);
         }
-        assert!(timers.heap.len() <= 2 * 10_000 + FEW, "{}", timers.heap.len());
-        assert!(timers.heap.capacity() <= 64 * 1024, "{}", timers.heap.capacity());
+        assert!(timers.heap.len() <= 10_000 * 3 / 2, "{}", timers.heap.len());
+        assert_eq!(timers.heap.capacity(), timers.crowd);
         while timers.pop(1).is_some() {}
         assert!(timers.heap.capacity() <= 2 * FEW, "{}", timers.heap.capacity());
     }
