@@ -83,7 +83,7 @@ pub struct Worker {
     commands: mpsc::Receiver<Command>,
     connections: Places,
     lents: Slab<Lent>,
-    sessions: Slab<tls::Session>,
+    sessions: Slab<Box<tls::Session>>,
     timers: Timers,
     schedules: VecDeque<Schedule>,
     tally: Tally,

@@ -1,23 +1,24 @@
 //! TLS, a client's side, by rustls: whom to trust, a session for each connection, and what is wrong when there is none.
 //!
-//! Never does I/O. No session is resumed: each connection costs a whole handshake, as that of a new client does.
+//! Does no I/O of its own. No session is resumed: each connection costs a whole handshake, as that of a new client does.
 
 use super::tally::Failure;
 use crate::plan::Tls;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
-        Resumption,
+        Resumption, UnbufferedClientConnection,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus},
 };
-use std::{io::Read, net::IpAddr, sync::Arc};
-
-/// The state of one connection, on the heap: plain connections have none.
-pub type Session = Box<ClientConnection>;
+use std::{
+    io::{ErrorKind, Write},
+    net::IpAddr,
+    sync::Arc,
+};
 
 /// What all sessions have in common.
 pub struct Encryption {
@@ -56,9 +57,12 @@ impl Encryption {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn begin(&self, target: IpAddr) -> Result<Session, Broken> {
+    pub fn begin(&self, target: IpAddr) -> Result<Box<Session>, Broken> {
         let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(target.into()));
-        ClientConnection::new(self.config.clone(), name).map(Box::new).map_err(Broken)
+        let state = UnbufferedClientConnection::new(self.config.clone(), name).map_err(Broken)?;
+        let mut session = Box::new(Session { state, incoming: Vec::new(), outgoing: Vec::new() });
+        session.open(&[], &mut Vec::new())?;
+        Ok(session)
     }
 }
 
@@ -85,20 +89,145 @@ fn roots(tls: &Tls) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// Takes what a session can of `sealed`, and leaves in `plain` what it means.
-///
-/// # Errors
-/// When the other side does not keep to TLS, or is not who it must be.
-pub fn open(session: &mut Session, sealed: &mut &[u8], plain: &mut Vec<u8>) -> Result<(), Broken> {
-    plain.clear();
-    let before = sealed.len();
-    let taken = session.read_tls(sealed);
-    let state = session.process_new_packets().map_err(Broken)?;
-    if taken.is_err() || sealed.len() == before {
-        return Err(Broken(Error::General("it has no room for more".into())));
+/// One connection's, on the heap: plain connections have none. It has no buffers while nothing is half done.
+pub struct Session {
+    state: UnbufferedClientConnection,
+    /// The beginning of a record.
+    incoming: Vec<u8>,
+    /// What was not sent yet.
+    outgoing: Vec<u8>,
+}
+
+/// What is to be said once everything before is.
+enum Say<'a> {
+    Nothing,
+    This(&'a [u8]),
+    Goodbye,
+}
+
+impl Session {
+    /// Whether both sides have agreed on keys.
+    pub fn is_secure(&self) -> bool {
+        !self.state.is_handshaking()
     }
-    plain.resize(state.plaintext_bytes_to_read(), 0);
-    session.reader().read_exact(plain).map_err(|error| Broken(Error::General(error.to_string())))
+
+    /// Takes what came, and appends to `plain` what it means.
+    ///
+    /// # Errors
+    /// When the other side does not keep to TLS, or is not who it must be.
+    pub fn open(&mut self, sealed: &[u8], plain: &mut Vec<u8>) -> Result<(), Broken> {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        incoming.extend_from_slice(sealed);
+        let (used, opened) = self.advance(&mut incoming, plain, &Say::Nothing);
+        if used < incoming.len() {
+            incoming.drain(..used);
+            self.incoming = incoming;
+        }
+        opened
+    }
+
+    /// Encrypts what is to be sent. After the other side's last word it is dropped.
+    pub fn seal(&mut self, plain: &[u8]) {
+        // What is wrong with the session is found out by reading.
+        let _ = self.advance(&mut [], &mut Vec::new(), &Say::This(plain));
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end(&mut self) {
+        let _ = self.advance(&mut [], &mut Vec::new(), &Say::Goodbye);
+    }
+
+    /// Sends what is to be sent, as far as there is room for it.
+    pub fn send(&mut self, to: &mut impl Write) {
+        let mut sent = 0;
+        while sent < self.outgoing.len() {
+            match to.write(&self.outgoing[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // There is no room; or the server has gone, which is noticed by reading.
+                Err(_) => break,
+            }
+        }
+        self.outgoing.drain(..sent);
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
+    }
+
+    /// Goes on until nothing is left to do; says how many bytes of `incoming` were used.
+    fn advance(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        say: &Say<'_>,
+    ) -> (usize, Result<(), Broken>) {
+        let (mut used, out) = (0, &mut self.outgoing);
+        loop {
+            let UnbufferedStatus { discard, state } = self.state.process_tls_records(&mut incoming[used..]);
+            used += discard;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        match record {
+                            Ok(record) => {
+                                used += record.discard;
+                                plain.extend_from_slice(record.payload);
+                            }
+                            Err(error) => return (used, Err(Broken(error))),
+                        }
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    append(out, |room| encoded(data.encode(room)))
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    match say {
+                        Say::Nothing => {}
+                        Say::This(text) => append(out, |room| encrypted(traffic.encrypt(text, room))),
+                        Say::Goodbye => append(out, |room| encrypted(traffic.queue_close_notify(room))),
+                    }
+                    return (used, Ok(()));
+                }
+                Ok(_) => return (used, Ok(())),
+                Err(error) => {
+                    // Why it will not go on is for the other side, too.
+                    let last = self.state.process_tls_records(&mut []);
+                    if let Ok(ConnectionState::EncodeTlsData(mut data)) = last.state {
+                        append(out, |room| encoded(data.encode(room)));
+                    }
+                    return (used, Err(Broken(error)));
+                }
+            }
+        }
+    }
+}
+
+/// Appends what `write` writes once it has room enough; it says how much it needs, or that it will not.
+fn append(out: &mut Vec<u8>, mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>) {
+    let (begin, mut room) = (out.len(), 0);
+    loop {
+        out.resize(begin + room, 0);
+        match write(&mut out[begin..]) {
+            Ok(count) => return out.truncate(begin + count),
+            Err(Some(needed)) if needed > room => room = needed,
+            Err(_) => return out.truncate(begin),
+        }
+    }
+}
+
+fn encoded(written: Result<usize, EncodeError>) -> Result<usize, Option<usize>> {
+    written.map_err(|error| match error {
+        EncodeError::InsufficientSize(short) => Some(short.required_size),
+        EncodeError::AlreadyEncoded => None,
+    })
+}
+
+fn encrypted(written: Result<usize, EncryptError>) -> Result<usize, Option<usize>> {
+    written.map_err(|error| match error {
+        EncryptError::InsufficientSize(short) => Some(short.required_size),
+        EncryptError::EncryptExhausted => None,
+    })
 }
 
 /// Why there is no session, or no more.

@@ -31,8 +31,7 @@ impl Worker {
         let connection = &self.connections[key];
         let Some(mut socket) = connection.socket.as_ref() else { return };
         if let Some(session) = self.sessions.get_mut(connection.session as usize) {
-            // It takes much more than that, or it is over, which is noticed by reading.
-            let _ = session.writer().write_all(&self.out);
+            session.seal(&self.out);
             return self.flush_session(key);
         }
         match socket.write(&self.out) {
@@ -48,20 +47,13 @@ impl Worker {
         let connection = &self.connections[key];
         let Some(mut socket) = connection.socket.as_ref() else { return };
         let Some(session) = self.sessions.get_mut(connection.session as usize) else { return };
-        while session.wants_write() {
-            match session.write_tls(&mut socket) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // A server that has gone is noticed by reading.
-                Err(_) => return,
-            }
-        }
+        session.send(&mut socket);
     }
 
     /// Says goodbye to the other end of a session.
     pub(super) fn end_session(&mut self, key: usize) {
         if let Some(session) = self.sessions.get_mut(self.connections[key].session as usize) {
-            session.send_close_notify();
+            session.end();
             self.flush_session(key);
         }
     }
@@ -92,27 +84,26 @@ impl Worker {
     }
 
     /// Decrypts what came.
-    fn on_sealed(&mut self, now: u64, key: usize, mut sealed: &[u8]) {
-        while !sealed.is_empty() {
-            // It is gone when what came before has ended the connection.
-            let Some(session) = self.sessions.get_mut(self.connections[key].session as usize) else { return };
-            let mut plain = std::mem::take(&mut self.plain);
-            let opened = tls::open(session, &mut sealed, &mut plain);
-            let is_secure = !session.is_handshaking();
-            // Its part of the handshake, or why it will not go on.
-            self.flush_session(key);
-            match opened {
-                Err(error) => self.on_broken_seal(key, &error),
-                Ok(()) => {
-                    if is_secure && self.connections[key].phase == Phase::Securing {
-                        self.ask(key);
-                    }
-                    if !plain.is_empty() {
-                        self.on_bytes(now, key, &plain);
-                    }
-                }
-            }
-            self.plain = plain;
+    fn on_sealed(&mut self, now: u64, key: usize, sealed: &[u8]) {
+        let Some(session) = self.sessions.get_mut(self.connections[key].session as usize) else { return };
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let opened = session.open(sealed, &mut plain);
+        let is_secure = session.is_secure();
+        // Its part of the handshake, or why it will not go on.
+        self.flush_session(key);
+        if opened.is_ok() && is_secure && self.connections[key].phase == Phase::Securing {
+            self.ask(key);
+        }
+        if !plain.is_empty() {
+            self.on_bytes(now, key, &plain);
+        }
+        self.plain = plain;
+        // What came before may have ended the connection.
+        if let Err(error) = opened
+            && self.connections[key].socket.is_some()
+        {
+            self.on_broken_seal(key, &error);
         }
     }
 
