@@ -10,13 +10,15 @@ INTERNAL ?= 127.0.0.1:7008
 FUZZ_SECONDS ?= 1800
 LEAK_CONNECTIONS ?= 1000000
 SOAK_SECONDS ?= 600
+CONNECTIONS ?= 1000000
+REPORTS ?= $(TARGET)/reports
 FUZZ_TARGETS ?= config connection credentials deflate deliver head proxy sse websocket
 
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
 FLEET_STEPS ?= 1000
 
-.PHONY: help run test autobahn check bench bench-cluster bench-kafka leak soak sim fuzz
+.PHONY: help run test autobahn check bench bench-cluster bench-kafka million leak soak sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -26,6 +28,7 @@ help:
 	@echo 'make bench     measure'
 	@echo 'make bench-cluster  what nodes, Redis and the way between nodes cost (three minutes)'
 	@echo 'make bench-kafka    what messages from Kafka to 10,000 clients cost, and how long they are under way (seven minutes)'
+	@echo 'make million   CONNECTIONS=$(CONNECTIONS) on this machine: a fleet of nodes, Redis, the load generator; a page with plots'
 	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
 	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
 	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults, and as many fleets; make sim SEED=n repeats one of each'
@@ -74,6 +77,10 @@ bench-cluster:
 
 bench-kafka:
 	$(CARGO) bench --bench kafka
+
+million:
+	$(CARGO) build --release --bin holdfast
+	scripts/million '$(TARGET)/release/holdfast' '$(CONNECTIONS)' '$(REPORTS)'
 
 # The tests of the same names, which `make test` runs for some seconds on a debug build, at length on a release build.
 leak:

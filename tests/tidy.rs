@@ -34,6 +34,7 @@ const LAYERS: Layers = &[
 /// The same of the load generator's own modules.
 const LOAD_LAYERS: Layers = &[
     ("clock", &[]),
+    ("host", &[]),
     ("message", &[]),
     ("room", &[]),
     ("client", &["message"]),
@@ -47,7 +48,7 @@ const LOAD_LAYERS: Layers = &[
     ("internal", &["clock", "message", "plan", "ledger"]),
     ("compare", &["client", "worker", "ledger", "internal"]),
     ("books", &["worker", "fleet", "ledger", "internal", "compare"]),
-    ("report", &["worker", "ledger", "compare"]),
+    ("report", &["host", "worker", "ledger", "compare"]),
     ("run", &["clock", "plan", "worker", "fleet", "ledger", "internal", "compare", "books", "report"]),
 ];
 
@@ -92,6 +93,8 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("sha1", &["client/"]),
     ("ureq", &["internal.rs"]),
     ("rlimit", &["plan.rs", "room.rs"]),
+    ("rustls", &["worker/tls.rs"]),
+    ("rustls_native_certs", &["worker/tls.rs"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links

@@ -3,8 +3,10 @@
 use crate::{
     compare::{self, Pair},
     fleet::Fleet,
-    internal::{Internal, Metrics, Sender},
+    internal::Metrics,
     ledger::Ledger,
+    nodes::Nodes,
+    sender::Sender,
     worker::tally::Tally,
 };
 use std::time::{Duration, Instant};
@@ -12,26 +14,49 @@ use std::time::{Duration, Instant};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The books of one fleet, which has its node for itself.
+/// The books of one fleet, which has its nodes for itself.
 pub struct Books {
-    internal: Internal,
+    nodes: Nodes,
     before: Metrics,
     /// What was sent and what came.
     pub ledger: Ledger,
 }
 
 impl Books {
-    /// Opens them: what the node has counted before is not ours.
+    /// Opens them: what the nodes have counted before is not ours.
     ///
     /// # Errors
-    /// When the node does not answer.
-    pub fn open(internal: Internal) -> Result<Self, String> {
-        Ok(Self { before: internal.metrics()?, internal, ledger: Ledger::default() })
+    /// When one does not answer.
+    pub fn open(nodes: impl Into<Nodes>) -> Result<Self, String> {
+        let mut nodes = nodes.into();
+        Ok(Self { before: nodes.metrics()?, nodes, ledger: Ledger::default() })
     }
 
-    /// The node's metrics when they were opened.
+    /// The nodes' metrics when they were opened.
     pub fn before(&self) -> &Metrics {
         &self.before
+    }
+
+    /// The nodes, to be asked.
+    pub fn nodes(&mut self) -> &mut Nodes {
+        &mut self.nodes
+    }
+
+    /// The numbers of both sides at this moment.
+    ///
+    /// # Errors
+    /// When a node does not answer.
+    pub fn look(&mut self, fleet: &mut Fleet) -> Result<(Tally, Vec<Pair>), String> {
+        let tally = fleet.tally();
+        self.ledger.received(fleet.take_receipts());
+        let metrics = self.nodes.metrics()?;
+        let pairs = compare::pairs(&tally, &self.ledger, &self.before, &metrics);
+        Ok((tally, pairs))
+    }
+
+    /// Whether a look shows that all agree.
+    pub fn are_even(&self, tally: &Tally, pairs: &[Pair], lossy: u64) -> bool {
+        self.ledger.differences(tally, lossy).is_empty() && pairs.iter().all(Pair::agrees)
     }
 
     /// Pushes a message to each of these clients, and books it.
@@ -70,12 +95,8 @@ impl Books {
     ) -> Result<(Tally, Vec<Pair>), String> {
         let deadline = Instant::now() + within;
         loop {
-            let tally = fleet.tally();
-            self.ledger.received(fleet.take_receipts());
-            let metrics = self.internal.metrics()?;
-            let pairs = compare::pairs(&tally, &self.ledger, &self.before, &metrics);
-            let even = self.ledger.differences(&tally, lossy).is_empty() && pairs.iter().all(Pair::agrees);
-            if even || Instant::now() >= deadline {
+            let (tally, pairs) = self.look(fleet)?;
+            if self.are_even(&tally, &pairs, lossy) || Instant::now() >= deadline {
                 return Ok((tally, pairs));
             }
             std::thread::sleep(LOOK);

@@ -12,7 +12,7 @@ mod threads;
 
 use crate::{
     clock::Run,
-    plan::{Settings, Share},
+    plan::{Habits, Settings, Share},
     worker::{
         Command, Cut, Wave,
         tally::{Ending, Receipt, Tally},
@@ -87,9 +87,14 @@ impl Fleet {
         self.tell(&Command::Bury);
     }
 
-    /// Stops reading from a share of the open connections, 0 to 1, drawn by chance.
+    /// Stops reading from a share of the open connections, 0 to 1: those of [`crate::is_chosen`].
     pub fn stall(&self, share: f64) {
         self.tell(&Command::Stall { share });
+    }
+
+    /// Has everybody come and go in another way from now on.
+    pub fn adjust(&self, habits: Habits) {
+        self.tell(&Command::Adjust(habits));
     }
 
     /// Reads on from all.
@@ -129,7 +134,7 @@ impl Fleet {
     /// The last counts, when it is not in time.
     pub fn wait(&mut self, within: Duration, wish: impl Fn(&Tally) -> bool) -> Result<Tally, Box<Tally>> {
         let deadline = Instant::now() + within;
-        let is_far = self.members.iter().any(|member| matches!(member, Member::Far(_)));
+        let is_far = self.is_far();
         loop {
             let tally = self.tally();
             if wish(&tally) {
@@ -157,6 +162,11 @@ impl Fleet {
     pub fn clock_error_us(&self) -> u64 {
         let of = |member: &Member| if let Member::Far(far) = member { far.clock_error_us } else { 0 };
         self.members.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Whether clients are in other processes, all of which are asked for what they counted.
+    pub fn is_far(&self) -> bool {
+        self.members.iter().any(|member| matches!(member, Member::Far(_)))
     }
 
     /// The processes that have the clients, by their ids on their machines.

@@ -11,13 +11,21 @@ pub mod client;
 mod clock;
 pub mod compare;
 mod fleet;
+pub mod host;
 mod internal;
 mod ledger;
 pub mod message;
+mod nodes;
 mod plan;
+mod progress;
 pub mod report;
 mod room;
 mod run;
+mod scenario;
+mod sender;
+mod series;
+mod stage;
+mod verdict;
 mod wire;
 mod worker;
 
@@ -25,11 +33,16 @@ pub use books::{Books, faults};
 pub use client::{Dialect, Protocol};
 pub use clock::Run;
 pub use fleet::{AgentAddress, Fleet, Layout, work_for_parent};
-pub use internal::{Internal, Metrics, Sender};
+pub use internal::{Internal, Metrics};
 pub use ledger::{Fate, Ledger, Sent};
-pub use plan::{DEVICE, Returns, Settings, Tls, parse_sources, plan_sources, raise_descriptors};
-pub use report::Report;
-pub use run::{Plan, To, run};
+pub use nodes::Nodes;
+pub use plan::{
+    DEVICE, Habits, Returns, Settings, Tls, is_chosen, parse_sources, plan_sources, raise_descriptors,
+};
+pub use report::model::Report;
+pub use run::{Plan, run};
+pub use scenario::Scenario;
+pub use sender::{Queue, Sender};
 pub use worker::{
     Command, Cut, Manner, Wave,
     tally::{ByProtocol, Ending, Failure, GOAWAY_SLICE_US, Receipt, Tally},

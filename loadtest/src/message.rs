@@ -25,6 +25,9 @@ pub struct Message {
     pub meant_us: u64,
 }
 
+/// [`Message::meant_us`] of messages whose time under way says nothing.
+pub const NOT_TIMED: u64 = 0;
+
 /// What every body begins with.
 const MARK: &str = "hf1";
 /// A line of filler, with its end. A body of several lines also tries the lines of an event.
@@ -46,6 +49,11 @@ pub fn write(out: &mut Vec<u8>, run: u64, message: &Message, size: usize) {
     for at in out.len() - begin..size {
         out.push(if at % LINE == LINE - 1 { b'\n' } else { b'a' + ((at + seed * 7) % 26) as u8 });
     }
+}
+
+/// Whether a body begins as every body of a load does, whatever its run.
+pub fn is_ours(body: &[u8]) -> bool {
+    body.starts_with(MARK.as_bytes())
 }
 
 /// Reads a body and compares every byte with what was written; `scratch` is room for that.

@@ -2,7 +2,7 @@
 //!
 //! Never opens a connection.
 
-use crate::client::{Dialect, Protocol};
+use crate::client::{Dialect, Protocol, template::Forms};
 use serde::{Deserialize, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -15,6 +15,8 @@ const PORTS_PER_SOURCE: u32 = 28_000;
 const SOURCES_MAX: usize = 65_536;
 /// Descriptors that are no client's: polls, files, the internal port.
 const OTHER_DESCRIPTORS: u64 = 64;
+/// The port that is not said with a name.
+const HTTPS_PORT: u16 = 443;
 /// The kernel's range of ports for connections, where its file cannot be read: Linux's own default.
 const PORT_RANGE: (u32, u32) = (32_768, 60_999);
 
@@ -61,6 +63,21 @@ pub struct Settings {
     pub hints: bool,
     /// Whether a client that was refused, or got no answer, tries again.
     pub retry_refused: bool,
+}
+
+/// How clients come and go: what may change while they are connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Habits {
+    /// [`Settings::reconnect`]
+    pub reconnect: bool,
+    /// [`Settings::hints`]
+    pub hints: bool,
+    /// [`Settings::retry_refused`]
+    pub retry_refused: bool,
+    /// [`Settings::leave_within`]
+    pub leave_within: Duration,
+    /// [`Settings::back_within`]
+    pub back_within: Duration,
 }
 
 /// Some of all threads.
@@ -131,6 +148,42 @@ impl Settings {
         if is_sse { Protocol::Sse } else { Protocol::WebSocket }
     }
 
+    /// How its clients come and go.
+    pub fn habits(&self) -> Habits {
+        let &Self { reconnect, hints, retry_refused, leave_within, back_within, .. } = self;
+        Habits { reconnect, hints, retry_refused, leave_within, back_within }
+    }
+
+    /// From now on they do so.
+    pub fn adopt(&mut self, habits: Habits) {
+        Habits {
+            reconnect: self.reconnect,
+            hints: self.hints,
+            retry_refused: self.retry_refused,
+            leave_within: self.leave_within,
+            back_within: self.back_within,
+        } = habits;
+    }
+
+    /// The parts of a request that differ by client.
+    ///
+    /// # Errors
+    /// Which of them cannot be read or sent, and why.
+    pub fn forms(&self) -> Result<Forms, String> {
+        Forms::parse(self.paths.as_deref(), self.query.as_deref(), &self.headers)
+    }
+
+    /// What each target is called in a request: by its address, or by the name that its certificate is for.
+    pub fn hosts(&self) -> Vec<String> {
+        let name = self.tls.as_ref().and_then(|tls| tls.name.as_deref());
+        let host = |target: &SocketAddr| match name {
+            Some(name) if target.port() == HTTPS_PORT => name.to_owned(),
+            Some(name) => format!("{name}:{}", target.port()),
+            None => target.to_string(),
+        };
+        self.targets.iter().map(host).collect()
+    }
+
     /// The place of a client among those of its machine, from 0 and without gaps. By it they take targets and sources in
     /// turn: by its number those of one machine would take, say, only every other source.
     pub fn turn(&self, client: u32) -> u32 {
@@ -143,6 +196,13 @@ impl Settings {
     pub fn user(&self, client: u32) -> String {
         format!("{}{client}", self.prefix)
     }
+}
+
+/// Whether a client is one of a share of them, 0 to 1: the same ones each time, and evenly spread over all numbers.
+pub fn is_chosen(client: u32, share: f64) -> bool {
+    // Fibonacci hashing: the golden ratio spreads consecutive numbers (Knuth, The Art of Computer Programming 3, 6.4).
+    const GOLDEN: u32 = 0x9E37_79B1;
+    f64::from(client.wrapping_mul(GOLDEN)) < share * 4_294_967_296.0
 }
 
 /// Reads a list of addresses and ranges: `127.0.0.1-127.0.0.40,10.0.0.9`.
@@ -272,6 +332,16 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_chosen_evenly() {
+        for (share, expected) in [(0.0, 0), (0.01, 10), (0.25, 250), (1.0, 1_000)] {
+            for first in [0, 17, 500_000] {
+                let chosen = (first..first + 1_000).filter(|&client| is_chosen(client, share)).count();
+                assert!(chosen.abs_diff(expected) <= 2, "{share}: {chosen}");
+            }
+        }
+    }
+
+    #[test]
     fn the_clients_of_each_machine_take_turns() {
         let mut settings = Settings::new(target("127.0.0.1:1"));
         settings.threads = 10;
@@ -282,6 +352,24 @@ mod tests {
             let turns: Vec<u32> = mine.map(|client| settings.turn(client)).collect();
             assert_eq!(turns, (0..threads * 100).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn settings_can_be_written_down() {
+        let mut settings = Settings::new(target("[::1]:443"));
+        settings.sources = vec!["127.0.0.9".parse().unwrap()];
+        settings.headers = vec![("Cookie".into(), "u={user}".into())];
+        settings.tls =
+            Some(Tls { name: Some("push.example".into()), roots_pem: Some(vec![1]), verify: true });
+        (settings.dialect, settings.returns) = (Dialect::Zuul, Returns::Any);
+        let text = serde_json::to_string(&settings).unwrap();
+        let read: Settings = serde_json::from_str(&text).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{settings:?}"));
+        assert_eq!((read.hosts(), read.forms().is_ok()), (vec!["push.example".to_owned()], true));
+        settings.targets.push(target("192.0.2.1:8443"));
+        assert_eq!(settings.hosts()[1], "push.example:8443");
+        settings.tls = None;
+        assert_eq!(settings.hosts(), ["[::1]:443", "192.0.2.1:8443"]);
     }
 
     #[test]

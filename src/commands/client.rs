@@ -1,7 +1,10 @@
 //! Where the node is that a command talks to, who asks, and how answers are laid out.
 
 use crate::sender::http::Client;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Where the node is, and who asks.
 #[derive(clap::Args, Debug)]
@@ -29,28 +32,40 @@ impl NodeAddress {
 
     /// `host:port`; the flag wins over the environment.
     pub fn address(&self) -> String {
-        let address = self.internal.clone().or_else(|| variable("HOLDFAST_INTERNAL_LISTEN"));
-        address.unwrap_or_else(|| "127.0.0.1:7008".into())
+        self.internal.clone().unwrap_or_else(Self::default_address)
+    }
+
+    /// Where the node is when no flag says so.
+    pub fn default_address() -> String {
+        variable("HOLDFAST_INTERNAL_LISTEN").unwrap_or_else(|| "127.0.0.1:7008".into())
+    }
+
+    /// See [`Self::token_of`].
+    ///
+    /// # Errors
+    /// When the token's file cannot be read.
+    pub fn token(&self) -> Result<Option<String>, String> {
+        Self::token_of(self.token.as_deref(), self.token_file.as_deref())
     }
 
     /// Flags win over the environment; the environment's token wins over its file.
     ///
     /// # Errors
     /// When the token's file cannot be read.
-    pub fn token(&self) -> Result<Option<String>, String> {
-        let from_file = |path: &PathBuf| {
+    pub fn token_of(token: Option<&str>, file: Option<&Path>) -> Result<Option<String>, String> {
+        let from_file = |path: &Path| {
             let read = crate::config::Secret::from_file(path);
             let text = read.map(|secret| Some(secret.reveal().to_owned()));
             text.map_err(|error| format!("cannot read the token file {}: {error}", path.display()))
         };
-        if let Some(path) = &self.token_file {
+        if let Some(path) = file {
             return from_file(path);
         }
-        if let Some(token) = self.token.clone().or_else(|| variable("HOLDFAST_INTERNAL_TOKEN")) {
+        if let Some(token) = token.map(str::to_owned).or_else(|| variable("HOLDFAST_INTERNAL_TOKEN")) {
             return Ok(Some(token));
         }
         match variable("HOLDFAST_INTERNAL_TOKEN_FILE") {
-            Some(path) => from_file(&path.into()),
+            Some(path) => from_file(Path::new(&path)),
             None => Ok(None),
         }
     }

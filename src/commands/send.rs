@@ -3,6 +3,8 @@
 mod brokers;
 mod lines;
 
+pub(super) use brokers::password;
+
 use super::{
     DONE, FAILED, USAGE,
     client::{NodeAddress, table},
@@ -233,7 +235,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
+pub(super) fn property(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE, such as security.protocol=sasl_ssl".into()),

@@ -178,6 +178,8 @@ catalogue! {
     MEMORY_PRESSURE = gauge("holdfast_memory_pressure", "level", &[], "0: none, 1: the lowest lanes are shed, 2: handshakes are refused too.");
     /// `holdfast_resident_bytes`
     RESIDENT_BYTES = gauge("holdfast_resident_bytes", "bytes", &[], "Resident memory of the process, by the kernel's count.");
+    /// `holdfast_cpu_seconds_total`
+    CPU_SECONDS = counter("holdfast_cpu_seconds_total", "seconds", &[], "User and system time that the process has used.");
     /// `holdfast_allocated_bytes`
     ALLOCATED_BYTES = gauge("holdfast_allocated_bytes", "bytes", &[], "Bytes that the program holds from its allocator.");
     /// `holdfast_active_bytes`

@@ -3,6 +3,7 @@
 use super::{
     Memory, NodeStats, ShardStats,
     catalogue::{self as names, Metric},
+    cpu,
     node::REGISTRY_OPERATIONS,
     timing::Times,
 };
@@ -25,7 +26,7 @@ pub(super) struct Series {
 #[derive(Debug)]
 pub(super) enum Value {
     Whole(u64),
-    Ratio(f64),
+    Real(f64),
     Times(Times),
 }
 
@@ -70,7 +71,7 @@ fn connections(node: &NodeStats) -> Vec<Family> {
     vec![
         Family::labelled(names::CONNECTIONS, Protocol::ALL.map(|protocol| (protocol.label(), of(protocol)))),
         Family::whole(names::CONNECTIONS_CAPACITY, node.capacity()),
-        Family::one(names::UTILIZATION, Value::Ratio(node.utilization())),
+        Family::one(names::UTILIZATION, Value::Real(node.utilization())),
         Family::labelled(
             names::SHARD_CONNECTIONS,
             node.shards
@@ -178,6 +179,7 @@ fn around(node: &NodeStats) -> Vec<Family> {
         Family::whole(names::DRAIN_REMAINING, node.drain_remaining()),
         Family::whole(names::MEMORY_PRESSURE, node.memory_pressure()),
         Family::whole(names::RESIDENT_BYTES, memory.resident),
+        Family::one(names::CPU_SECONDS, Value::Real(cpu::seconds())),
         Family::whole(names::ALLOCATED_BYTES, memory.allocated),
         Family::whole(names::ACTIVE_BYTES, memory.active),
         Family::whole(names::BASELINE_BYTES, node.baseline_bytes()),

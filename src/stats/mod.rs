@@ -5,6 +5,7 @@
 //! while they are written: each number is exact, and two numbers may be an instant apart.
 
 pub mod catalogue;
+mod cpu;
 mod families;
 mod fleet;
 mod json;

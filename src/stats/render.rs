@@ -63,7 +63,7 @@ impl Collector for Scrape {
 fn encode_value(encoder: &mut MetricEncoder<'_>, value: &Value) -> Result<(), fmt::Error> {
     match value {
         Value::Whole(number) => encoder.encode_gauge(number),
-        Value::Ratio(number) => encoder.encode_gauge(number),
+        Value::Real(number) => encoder.encode_gauge(number),
         Value::Times(times) => {
             encoder.encode_histogram::<NoLabelSet>(times.sum_seconds(), times.count(), &times.buckets(), None)
         }

@@ -33,7 +33,7 @@ pub struct Packed {
 const LIST_MAX: usize = 10_000_000;
 
 /// Those that are one number each. A field of [`Tally`] that nobody sends does not compile here.
-fn numbers(tally: &mut Tally) -> [&mut u64; 15] {
+fn numbers(tally: &mut Tally) -> [&mut u64; 16] {
     let Tally {
         started,
         opened: _,
@@ -57,6 +57,7 @@ fn numbers(tally: &mut Tally) -> [&mut u64; 15] {
         gone_processes: _,
         direct,
         broadcast,
+        others,
         copies: _,
         receipts: _,
         faults,
@@ -80,6 +81,7 @@ fn numbers(tally: &mut Tally) -> [&mut u64; 15] {
         rss_bytes,
         direct,
         broadcast,
+        others,
         faults,
     ]
 }

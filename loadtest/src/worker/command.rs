@@ -1,6 +1,7 @@
 //! What workers are told to do. All but [`Command::Report`] can be written down and sent elsewhere.
 
 use super::{connection::Manner, tally::Tally};
+use crate::plan::Habits;
 use serde::{Deserialize, Serialize};
 use std::{sync::mpsc, time::Duration};
 
@@ -51,13 +52,15 @@ pub enum Command {
     },
     /// Sockets of clients that have vanished are reset.
     Bury,
-    /// A share of the open connections, 0 to 1 and drawn by chance, is not read any more.
+    /// A share of the open connections, 0 to 1 and as [`crate::is_chosen`] has it, is not read any more.
     Stall {
         /// How many of them.
         share: f64,
     },
     /// All are read again.
     Resume,
+    /// Come and go in another way from now on.
+    Adjust(Habits),
     /// Say what was counted.
     #[serde(skip)]
     Report(mpsc::Sender<Tally>),

@@ -8,6 +8,8 @@ use std::net::TcpStream;
 pub enum Phase {
     /// The kernel connects.
     Connecting,
+    /// Keys are agreed on.
+    Securing,
     /// The request was sent.
     Asking,
     /// Open.
@@ -18,8 +20,22 @@ pub enum Phase {
     Closing,
     /// It has no socket, and will come back.
     Away,
-    /// It will not.
+    /// It has vanished: its socket is open, hears nothing and says nothing.
+    Vanished,
+    /// It will not come back.
     Gone,
+}
+
+impl Phase {
+    /// Begun, and neither open nor failed.
+    pub fn is_opening(self) -> bool {
+        matches!(self, Phase::Connecting | Phase::Securing | Phase::Asking)
+    }
+
+    /// Open, and nobody has said a last word.
+    pub fn is_open(self) -> bool {
+        matches!(self, Phase::Open | Phase::Leaving)
+    }
 }
 
 /// How a client behaves.
@@ -72,8 +88,28 @@ impl Manner {
     }
 }
 
-/// No lent buffer.
-pub const NOTHING_LENT: u32 = u32::MAX;
+/// No lent buffer, no session.
+pub const NOTHING: u32 = u32::MAX;
+
+/// What is true of a connection, each a bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Mark {
+    /// It had its goaway.
+    Asked = 1,
+    /// The last chunk of its stream came.
+    StreamEnded = 2,
+    /// Its stream comes without chunks.
+    Unchunked = 4,
+    /// It is not read.
+    Stalled = 8,
+    /// It was not read for a while, so that the server may have given up on it.
+    Dull = 16,
+    /// It was cut on purpose, and may come back.
+    Cut = 32,
+    /// It was open before.
+    Seasoned = 64,
+}
 
 pub struct Connection {
     pub socket: Option<TcpStream>,
@@ -90,16 +126,80 @@ pub struct Connection {
     pub dwell_ms: u32,
     /// Its place among the lent buffers.
     pub lent: u32,
+    /// Its place among the sessions of TLS.
+    pub session: u32,
+    /// How long the server said to wait before coming back, ms; 0: it did not.
+    pub hint_ms: u32,
+    /// Which target it has.
+    pub target: u16,
+    /// How often in a row it did not come to be open.
+    pub tries: u8,
     pub phase: Phase,
     pub manner: Manner,
     /// How it is ending, once that is decided.
     pub ending: Option<Ending>,
-    /// It had its goaway.
-    pub asked: bool,
-    /// The last chunk of its stream came.
-    pub stream_ended: bool,
-    /// How often it was open; it makes each WebSocket key another.
+    marks: u8,
+    /// How often it was begun; it makes each WebSocket key another.
     pub visits: u8,
 }
 
 const _: () = assert!(size_of::<Connection>() <= 56);
+
+impl Connection {
+    /// One that was not begun yet.
+    pub fn new(client: u32, target: u16, meant_us: u64, dwell_ms: u32, manner: Manner) -> Self {
+        Self {
+            socket: None,
+            client,
+            stamp: 0,
+            last_direct: 0,
+            last_broadcast: 0,
+            meant_us,
+            dwell_ms,
+            lent: NOTHING,
+            session: NOTHING,
+            hint_ms: 0,
+            target,
+            tries: 0,
+            phase: Phase::Away,
+            manner,
+            ending: None,
+            marks: 0,
+            visits: 0,
+        }
+    }
+
+    pub fn is(&self, mark: Mark) -> bool {
+        self.marks & mark as u8 != 0
+    }
+
+    pub fn mark(&mut self, mark: Mark) {
+        self.marks |= mark as u8;
+    }
+
+    /// Says whether it was so.
+    pub fn unmark(&mut self, mark: Mark) -> bool {
+        let was = self.is(mark);
+        self.marks &= !(mark as u8);
+        was
+    }
+
+    /// What was true of the visit is so no more.
+    pub fn end_visit(&mut self) {
+        self.marks &= Mark::Seasoned as u8;
+        self.ending = None;
+        self.socket = None;
+        // A broadcast that is under way while a client reconnects may reach both of its connections.
+        self.last_broadcast = self.last_broadcast.saturating_sub(1);
+    }
+
+    /// Whether it reads only now and then, or not at all.
+    pub fn is_slow(&self) -> bool {
+        self.manner == Manner::Slow || self.is(Mark::Stalled)
+    }
+
+    /// Whether it comes back after it has gone.
+    pub fn returns(&self) -> bool {
+        matches!(self.manner, Manner::Stay | Manner::Slow | Manner::Ignore)
+    }
+}

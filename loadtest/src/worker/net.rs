@@ -1,4 +1,4 @@
-//! Sockets: how one is made, and the one option that needs the C library.
+//! Sockets: how one is made, and the options that need the C library.
 #![allow(unsafe_code)]
 
 use super::tally::Failure;
@@ -49,6 +49,29 @@ fn bind_without_port(socket: &Socket) -> io::Result<()> {
             libc::IP_BIND_ADDRESS_NO_PORT,
             std::ptr::from_ref(&on).cast(),
             size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Has the kernel drop whatever comes for the socket, even a FIN or a reset, and so acknowledge nothing: to the other side
+/// this machine is gone (socket(7), `SO_ATTACH_FILTER`, which needs no privilege).
+///
+/// # Errors
+/// When the kernel has no memory for the filter.
+pub fn deafen(stream: &TcpStream) -> io::Result<()> {
+    // "Keep 0 bytes of it."
+    let mut program = [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }];
+    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    // SAFETY: the descriptor is open as long as `stream` is borrowed; the value is a sock_fprog of the length that is said,
+    // whose one instruction outlives the call, in which the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&filter).cast(),
+            size_of_val(&filter) as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

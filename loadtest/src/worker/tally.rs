@@ -21,6 +21,8 @@ pub enum Ending {
     Reset,
     /// The server did not finish the close in time.
     Stuck,
+    /// The client vanished, as it was told to: its end of the connection stays, deaf and dumb, until it is buried.
+    Vanished,
 }
 
 impl fmt::Display for Ending {
@@ -32,6 +34,7 @@ impl fmt::Display for Ending {
             Ending::Lost => f.write_str("ended by the server without a word"),
             Ending::Reset => f.write_str("reset by the server"),
             Ending::Stuck => f.write_str("not let go by the server in time"),
+            Ending::Vanished => f.write_str("vanished"),
         }
     }
 }
@@ -54,6 +57,14 @@ pub enum Failure {
     NoSource,
     /// What answered does not speak the protocol.
     Stranger,
+    /// What answered speaks TLS, and was not spoken to by it.
+    WantsTls,
+    /// What answered does not speak TLS, or not as it must.
+    NotTls,
+    /// Its certificate is not valid for it, or not signed by who is trusted.
+    Certificate,
+    /// It speaks TLS and does not go on, or there is no version or cipher that both know.
+    NoAgreement,
     /// No way there.
     Unreachable,
 }
@@ -94,7 +105,19 @@ impl Failure {
             Failure::Stranger => {
                 "what answers there does not speak the protocol: is it the client address of a node?"
             }
-            Failure::Unreachable => "no way there",
+            Failure::WantsTls => "the target speaks TLS: give its address as wss:// or https://",
+            Failure::NotTls => {
+                "the target does not speak TLS: give its address as ws:// or http://, or name the port that does"
+            }
+            Failure::Certificate => {
+                "the target's certificate is not valid for its name, is out of date, or is signed by nobody that is trusted: \
+                 connect by the name that it is for, name the certificate that signed it, or do not verify it"
+            }
+            Failure::NoAgreement => {
+                "the target ended the TLS handshake: does it know TLS 1.2 or 1.3, serve this name, or want a certificate of \
+                 its clients?"
+            }
+            Failure::Unreachable => "no way there: is there a route to the address, and is its network up?",
         }
     }
 }
@@ -191,6 +214,8 @@ pub struct Tally {
     pub direct: u64,
     /// Copies of messages for all that came.
     pub broadcast: u64,
+    /// Messages that came and are not of a load; of servers that are no nodes.
+    pub others: u64,
     /// Of each of those, by its number, how many.
     pub copies: Vec<u32>,
     /// What came for one client since this was asked last.
@@ -264,6 +289,7 @@ impl Default for Tally {
             gone_processes: 0,
             direct: 0,
             broadcast: 0,
+            others: 0,
             copies: Vec::new(),
             receipts: Vec::new(),
             faults: 0,
@@ -318,6 +344,7 @@ impl Tally {
         self.gone_processes += other.gone_processes;
         self.direct += other.direct;
         self.broadcast += other.broadcast;
+        self.others += other.others;
         other.goaways_at.iter().enumerate().for_each(|(at, &count)| bump(&mut self.goaways_at, at, count));
         other.copies.iter().enumerate().for_each(|(at, &count)| bump(&mut self.copies, at, count));
         self.receipts.extend(other.receipts);

@@ -1,0 +1,60 @@
+//! Everybody is cut off at once and returns: first as careless clients do, then as good ones.
+
+use super::{Before, percentiles};
+use crate::{plan::Habits, report::model::columns, stage::Stage, worker::Cut};
+use std::time::Duration;
+
+/// How soon a careless client is back, and how soon it tries again when it is refused.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// Within which time a good client is back, where the server said nothing of it (RFC 6455 section 7.2.3).
+const RETURN_WITHIN: Duration = Duration::from_secs(5);
+
+pub fn play(stage: &mut Stage<'_>) {
+    let usual = stage.plan.settings.habits();
+    let careless = Habits { back_within: AT_ONCE, hints: false, retry_refused: true, ..usual };
+    let good = Habits { back_within: RETURN_WITHIN, hints: true, retry_refused: true, ..usual };
+    for (name, habits) in [("at once", careless), ("heeding hints", good)] {
+        stage.fleet.adjust(habits);
+        storm(stage, name);
+        if stage.is_stopped() {
+            break;
+        }
+        // Until what was reset has gone from the books of both.
+        stage.pass(Duration::from_secs(1));
+    }
+    stage.fleet.adjust(usual);
+}
+
+fn storm(stage: &mut Stage<'_>, name: &str) {
+    let before = Before::of(stage);
+    let open = before.tally.open.sum();
+    let cut = (open as f64 * stage.plan.share).round() as u64;
+    stage.say(&format!("{cut} clients lose their connection, and return {name}"));
+    let (run, had, begin_us) = (stage.run, before.tally.reconnected, stage.run.now_us());
+    stage.fleet.cut(stage.plan.share, Cut::Reset);
+    // How many of them were back at which moment, us since they were cut off.
+    let mut returns: Vec<(u64, u64)> = Vec::new();
+    let all_are_back = stage.until(stage.plan.patience, |tally| {
+        let back = tally.reconnected - had;
+        returns.push((run.now_us() - begin_us, back));
+        back >= cut && tally.open.sum() >= open
+    });
+    for share in [0.5, 0.9, 0.99, 1.0] {
+        let wanted = (cut as f64 * share).ceil() as u64;
+        if let Some((us, _)) = returns.iter().find(|(_, back)| *back >= wanted) {
+            stage.figure(format!("{name}: {} % were back after", share * 100.0), *us as f64 / 1e6, "s");
+        }
+    }
+    if let Some(peak) = stage.sampler.peak_since(before.at_s, columns::OPENED) {
+        stage.figure(format!("{name}: most handshakes"), peak, "per s");
+    }
+    let tally = stage.tally().clone();
+    let tries = tally.not_opened() - before.tally.not_opened();
+    stage.figure(format!("{name}: refused or failed on the way"), tries as f64, "handshakes");
+    percentiles(stage, &format!("{name}: handshake"), &tally.handshake_us, &before.tally.handshake_us);
+    if !all_are_back && !stage.is_stopped() {
+        let missing = open.saturating_sub(tally.open.sum());
+        let patience = stage.plan.patience.as_secs();
+        stage.mismatch(format!("{name}: {missing} client(s) were not back after {patience} s (--patience)"));
+    }
+}
