@@ -95,6 +95,7 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("rlimit", &["plan.rs", "room.rs"]),
     ("rustls", &["worker/tls.rs"]),
     ("rustls_native_certs", &["worker/tls.rs"]),
+    ("maud", &["report/html/"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links
@@ -178,7 +179,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Everything there is, including tests, benches and examples.
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "examples", "benches", "loadtest/src"].into_iter().flat_map(sources).collect()
+    ["src", "tests", "examples", "benches", "loadtest/src", "loadtest/tests"]
+        .into_iter()
+        .flat_map(sources)
+        .collect()
 }
 
 fn without_test_module(code: &str) -> &str {

@@ -27,7 +27,8 @@ pub fn report(mut stage: Stage<'_>) -> Report {
     let clients = clients(&stage, &tally);
     let generator = generator(&stage, &tally);
     let interrupted = stage.is_stopped();
-    let warnings = warnings(&generator, interrupted);
+    let words = "interrupted: what was reached is told, what was not played is missing";
+    let warnings = interrupted.then(|| words.to_owned()).into_iter().collect();
     let good = mismatches.is_empty() && stage.steps.iter().all(|step| step.mismatches.is_empty());
     Report {
         began: std::mem::take(&mut stage.began),
@@ -134,17 +135,6 @@ fn generator(stage: &Stage<'_>, tally: &Tally) -> Generator {
         bytes_per_connection: stage.generator_slope,
         bottleneck,
     }
-}
-
-fn warnings(generator: &Generator, interrupted: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(why) = &generator.bottleneck {
-        warnings.push(format!("the load generator was the bottleneck: {why}"));
-    }
-    if interrupted {
-        warnings.push("interrupted: what was reached is told, what was not played is missing".to_owned());
-    }
-    warnings
 }
 
 fn latencies(tally: &Tally) -> BTreeMap<String, Latency> {

@@ -1,13 +1,14 @@
 //! `holdfast loadtest`: clients and senders in numbers against a running node or another server, every message compared.
 
+mod agent;
 mod args;
 mod queue;
 
-use super::{DONE, FAILED, USAGE, fail, print};
+use super::{FAILED, USAGE, fail, print};
 use args::{Bad, LoadArgs};
 use holdfast_loadtest::{Report, report, run};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -32,10 +33,14 @@ enum Other {
     /// Compares two reports: what was different around them, and what is better or worse
     Compare {
         /// The report to compare with
-        first: std::path::PathBuf,
+        first: PathBuf,
         /// The other one
-        second: std::path::PathBuf,
+        second: PathBuf,
     },
+    Agent(agent::Args),
+    /// Has clients for the process that started it
+    #[command(hide = true)]
+    Worker,
 }
 
 const EXAMPLES: &str = "\
@@ -49,12 +54,16 @@ Examples:
   holdfast loadtest idle --connections 1000000                in as many processes as descriptors ask for
   holdfast loadtest idle --protocol plain --clients 192.0.2.7:8080 --path '/feed?user={user}' --internal none
   holdfast loadtest compare before.json after.json
+  holdfast loadtest agent --listen 10.0.0.9:7070 --token-file token           on each of several hosts; and then
+  holdfast loadtest idle --connections 4000000 --agents 10.0.0.9:7070,10.0.0.10:7070 --agent-token-file token
 
 Each client takes a descriptor here and one at the node. loadtest/README.md says how to read a report.";
 
 pub fn main(args: &Args) -> i32 {
     match &args.other {
         Some(Other::Compare { first, second }) => compare(first, second),
+        Some(Other::Agent(args)) => agent::main(args),
+        Some(Other::Worker) => holdfast_loadtest::work_for_parent(),
         None => load(&args.load),
     }
 }

@@ -166,13 +166,9 @@ fn differences(first: &Report, second: &Report) -> Vec<Difference> {
 /// Every figure of a report, each under a name of its own.
 fn figures(report: &Report) -> Vec<Figure> {
     let mut all = fixed(report);
-    for (name, latency) in &report.latencies {
-        if latency.count > 0 {
-            let unit = latency.unit.as_str();
-            let times =
-                latency.percentiles().map(|(at, value)| Figure::new(format!("{name} {at}"), value, unit));
-            all.extend(times.map(|figure| figure.better(Better::Less)));
-        }
+    for (name, latency) in report.measured() {
+        let times = latency.percentiles();
+        all.extend(times.map(|(at, value)| Figure::new(format!("{name} {at}"), value, "us")));
     }
     for step in &report.steps {
         for figure in &step.figures {

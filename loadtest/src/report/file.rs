@@ -2,11 +2,17 @@
 
 use super::model::{FORMAT, Report};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 use std::{fs, io::ErrorKind, path::Path};
 
 /// More is no report: a day's seconds are a hundredth of it.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// What has no list within and is no longer than this is one line.
+const LINE_MAX: usize = 100;
+/// Digits behind the first of a number that is not whole.
+const DIGITS_BEHIND: usize = 8;
+/// Whole numbers below this are written without an exponent, exactly.
+const WHOLE_MAX: f64 = 1e15;
 
 impl Report {
     /// Reads a report that was written as JSON. Err: a sentence.
@@ -57,33 +63,58 @@ fn reading(error: &std::io::Error) -> String {
     }
 }
 
+/// Lists of numbers are a line, however long, and what has no list within is one if it is short.
 fn print(value: &Value, depth: usize, out: &mut String) {
-    match value {
-        Value::Array(items) if !items.is_empty() && !items.iter().all(is_of_numbers) => {
-            let items = items.iter().map(|item| (String::new(), item));
-            block(['[', ']'], items, depth, out);
+    let items: Vec<(String, &Value)> = match value {
+        Value::Array(items) => items.iter().map(|item| (String::new(), item)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| (format!("{}: ", Value::from(name.as_str())), field)).collect()
         }
-        Value::Object(fields) if !fields.is_empty() => {
-            let fields =
-                fields.iter().map(|(name, field)| (format!("{}: ", Value::from(name.as_str())), field));
-            block(['{', '}'], fields, depth, out);
-        }
-        _ => out.push_str(&value.to_string()),
+        Value::Number(number) => return out.push_str(&self::number(number)),
+        _ => return out.push_str(&value.to_string()),
+    };
+    let brackets = if value.is_array() { ['[', ']'] } else { ['{', '}'] };
+    if value.is_array() && is_of_numbers(value) {
+        return out.push_str(&line(brackets, ",", &items));
     }
+    if items.iter().all(|(_, item)| !item.is_array() && !item.is_object()) {
+        let line = line(brackets, ", ", &items);
+        if line.len() <= LINE_MAX {
+            return out.push_str(&line);
+        }
+    }
+    block(brackets, &items, depth, out);
 }
 
-fn block<'a>(
-    brackets: [char; 2],
-    items: impl Iterator<Item = (String, &'a Value)>,
-    depth: usize,
-    out: &mut String,
-) {
+/// As many digits as anything here is measured with. A day's report is half as large for it.
+fn number(number: &Number) -> String {
+    let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
+    let rounded = format!("{value:.DIGITS_BEHIND$e}").parse::<f64>().unwrap_or(value);
+    if rounded.fract() == 0.0 && rounded.abs() < WHOLE_MAX {
+        return (rounded as i64).to_string();
+    }
+    // The largest number there is has become more than a number.
+    Number::from_f64(rounded).unwrap_or(number.clone()).to_string()
+}
+
+fn line(brackets: [char; 2], between: &str, items: &[(String, &Value)]) -> String {
+    let mut out = String::from(brackets[0]);
+    for (at, (name, item)) in items.iter().enumerate() {
+        out.push_str(if at == 0 { "" } else { between });
+        out.push_str(name);
+        print(item, 0, &mut out);
+    }
+    out.push(brackets[1]);
+    out
+}
+
+fn block(brackets: [char; 2], items: &[(String, &Value)], depth: usize, out: &mut String) {
     let [opening, closing] = brackets;
     out.push(opening);
-    for (at, (name, item)) in items.enumerate() {
+    for (at, (name, item)) in items.iter().enumerate() {
         out.push_str(if at == 0 { "\n" } else { ",\n" });
         out.extend(std::iter::repeat_n("  ", depth + 1));
-        out.push_str(&name);
+        out.push_str(name);
         print(item, depth + 1, out);
     }
     out.push('\n');

@@ -1,10 +1,23 @@
 //! A latency of a report, from the histogram that it was counted in.
 
-use super::model::Latency;
+use super::model::{Latency, Report};
 use hdrhistogram::Histogram;
 
 /// Points of the curve for each halving of what is left: smooth, and some two hundred for a million of measurements.
 const POINTS_PER_HALF: u32 = 8;
+
+/// What the latency of handshakes is called.
+pub const HANDSHAKE: &str = "handshake";
+
+impl Report {
+    /// What was timed at all: handshakes first, then the others by name.
+    pub fn measured(&self) -> Vec<(&str, &Latency)> {
+        let all = self.latencies.iter().filter(|(_, latency)| latency.count > 0);
+        let mut all: Vec<(&str, &Latency)> = all.map(|(name, latency)| (name.as_str(), latency)).collect();
+        all.sort_by_key(|(name, _)| *name != HANDSHAKE);
+        all
+    }
+}
 
 impl Latency {
     /// Everything that a report has of a histogram of microseconds.

@@ -1,7 +1,7 @@
 //! A report for a terminal: first what a person wants to know, last the verdict. Some sixty lines for an ordinary run.
 
 use super::{
-    model::{Clients, Latency, Report, Step},
+    model::{Clients, Report, Step},
     words::{self, bytes, count, duration, number, plain, several, time},
 };
 use std::{collections::BTreeMap, fmt::Write};
@@ -12,6 +12,8 @@ const NAMES: usize = 14;
 const TIMES: usize = 10;
 /// Width of the names of figures and of what is counted, as long as they keep to it.
 const FIGURES: usize = 38;
+/// More addresses, or nodes, than these are told as how many more there are.
+const ADDRESSES_MAX: usize = 4;
 /// More entries of a list than these are told as how many more there are.
 const ENTRIES_MAX: usize = 12;
 /// More warnings, or mismatches, than these are told as how many more there are.
@@ -85,8 +87,10 @@ fn head(report: &Report, out: &mut String) {
     let Report { tool, began, took_s, target, host, .. } = report;
     line(out, &plain(&format!("{tool}, {began}, {}: {}", duration(*took_s), report.scenarios.join(", "))));
     let tls = if target.tls { " over TLS" } else { "" };
-    named(out, "target", &format!("{} ({}{tls})", listed(&target.addresses), target.dialect));
-    for node in target.nodes.iter().take(ENTRIES_MAX) {
+    if !target.addresses.is_empty() {
+        named(out, "target", &format!("{} ({}{tls})", listed(&target.addresses), target.dialect));
+    }
+    for node in target.nodes.iter().take(ADDRESSES_MAX) {
         let before = match node.connections_before {
             0 => String::new(),
             some => format!(", {} before the run", several(some, "connection")),
@@ -95,7 +99,7 @@ fn head(report: &Report, out: &mut String) {
             node.shards.map_or(String::new(), |shards| format!(", {}", several(shards.into(), "shard")));
         named(out, "node", &format!("{} {}{shards}{before}", node.internal, node.version));
     }
-    rest(out, "node", target.nodes.len());
+    rest(out, "node", target.nodes.len(), ADDRESSES_MAX);
     named(out, "host", &self::host(host));
     out.push('\n');
 }
@@ -118,14 +122,19 @@ pub(super) fn host(host: &crate::host::Host) -> String {
     words.join(", ")
 }
 
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(ENTRIES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > ENTRIES_MAX { format!("{shown} and {} more", names.len() - ENTRIES_MAX) } else { shown }
+/// Names in a line: all of a few, and of many how many more there are.
+pub(super) fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(ADDRESSES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > ADDRESSES_MAX {
+        format!("{shown} and {} more", names.len() - ADDRESSES_MAX)
+    } else {
+        shown
+    }
 }
 
-fn rest(out: &mut String, name: &str, entries: usize) {
-    if entries > ENTRIES_MAX {
-        named(out, name, &format!("and {} more", entries - ENTRIES_MAX));
+fn rest(out: &mut String, name: &str, entries: usize, shown: usize) {
+    if entries > shown {
+        named(out, name, &format!("and {} more", entries - shown));
     }
 }
 
@@ -157,7 +166,7 @@ fn clients(report: &Report, out: &mut String) {
 /// What rate was asked for, and what came of it.
 pub(super) fn rate(clients: &Clients) -> String {
     let per_second = |rate: f64| words::figure(rate, "per s");
-    let asked = clients.rate_asked.map_or("all at once".into(), per_second);
+    let asked = clients.rate_asked.map_or("no rate".into(), per_second);
     format!("{asked} asked for, {} reached", clients.rate_reached.map_or("nothing".into(), per_second))
 }
 
@@ -165,12 +174,11 @@ fn counts(name: &str, map: &BTreeMap<String, u64>, out: &mut String) {
     for (what, many) in map.iter().take(ENTRIES_MAX) {
         named(out, name, &format!("{}: {what}", count(*many)));
     }
-    rest(out, name, map.len());
+    rest(out, name, map.len(), ENTRIES_MAX);
 }
 
 fn latencies(report: &Report, out: &mut String) {
-    let measured: Vec<(&String, &Latency)> =
-        report.latencies.iter().filter(|(_, latency)| latency.count > 0).collect();
+    let measured = report.measured();
     let Some((_, first)) = measured.first() else { return };
     let widest =
         measured.iter().map(|(name, _)| name.chars().count() + 2).max().unwrap_or(0).clamp(NAMES, 40);
@@ -202,7 +210,11 @@ fn costs(report: &Report, out: &mut String) {
     let mut load = vec![
         several(generator.processes.into(), "process"),
         several(generator.threads.into(), "thread"),
-        format!("{} of CPU, at most {} cores", duration(generator.cpu_seconds), number(generator.cpu_peak)),
+        format!(
+            "{} of CPU, at most {}",
+            duration(generator.cpu_seconds),
+            words::figure(generator.cpu_peak, "cores")
+        ),
         bytes(generator.rss_bytes as f64),
     ];
     load.extend(generator.late_p99_us.map(|us| format!("p99 {} late", time(us as f64))));
@@ -219,8 +231,10 @@ fn step(step: &Step, out: &mut String) {
     line(out, &plain(&format!("{} ({span})", step.name)));
     for figure in &step.figures {
         let value = words::figure(figure.value, &figure.unit);
+        // Numbers end where numbers end, whatever their units.
+        let (value, unit) = value.split_once(' ').unwrap_or((&value, ""));
         let note = figure.note.as_ref().map_or(String::new(), |note| format!("  ({note})"));
-        line(out, &plain(&format!("  {:<FIGURES$}{value:>16}{note}", figure.name)));
+        line(out, &plain(&format!("  {:<FIGURES$}{value:>14} {unit}{note}", figure.name)));
     }
     let good = step.checks.iter().filter(|check| check.agrees).count() as u64;
     if good > 0 {

@@ -104,6 +104,7 @@ pub fn figure(value: f64, unit: &str) -> String {
         "bytes" => bytes(value),
         "per s" => format!("{}/s", number(value)),
         "" => number(value),
+        "cores" => format!("{} core{}", trimmed(&number(value)), if value == 1.0 { "" } else { "s" }),
         _ => match rest {
             Some(rest) => bytes(value) + &rest,
             None => format!("{} {unit}", number(value)),
@@ -111,9 +112,15 @@ pub fn figure(value: f64, unit: &str) -> String {
     }
 }
 
+/// Without the zeros that end a fraction.
+pub fn trimmed(number: &str) -> &str {
+    let is_plain = number.contains('.') && !number.contains('e');
+    if is_plain { number.trim_end_matches('0').trim_end_matches('.') } else { number }
+}
+
 /// How many of what: `1 client`, `2 clients`.
 pub fn several(count: u64, what: &str) -> String {
-    let ending = match (count, what.ends_with('s')) {
+    let ending = match (count, what.ends_with(['s', 'h'])) {
         (1, _) => "",
         (_, true) => "es",
         (_, false) => "s",
@@ -171,7 +178,9 @@ mod tests {
             (3.9e9, "bytes", "3.90 GB"),
             (121.4, "bytes per connection", "121 B per connection"),
             (4_987.3, "per s", "4,987/s"),
-            (1.5, "cores", "1.50 cores"),
+            (1.5, "cores", "1.5 cores"),
+            (1.0, "cores", "1 core"),
+            (0.93, "cores", "0.93 cores"),
             (15_000.0, "messages", "15,000 messages"),
             (f64::NAN, "us", "-"),
             (f64::NEG_INFINITY, "bytes", "-"),
@@ -184,9 +193,14 @@ mod tests {
 
     #[test]
     fn one_is_not_several() {
-        let words =
-            [several(1, "client"), several(2_000, "client"), several(0, "process"), several(1, "process")];
-        assert_eq!(words, ["1 client", "2,000 clients", "0 processes", "1 process"]);
+        let words = [
+            several(1, "client"),
+            several(2_000, "client"),
+            several(0, "process"),
+            several(1, "process"),
+            several(3, "mismatch"),
+        ];
+        assert_eq!(words, ["1 client", "2,000 clients", "0 processes", "1 process", "3 mismatches"]);
     }
 
     #[test]

@@ -49,11 +49,11 @@ fn drain(stage: &mut Stage<'_>) -> Result<(), String> {
         ));
     }
     if others > 0 {
-        are_back(stage, before.tally.open.sum(), "elsewhere");
+        are_back(stage, &before, "elsewhere");
     }
     ask(&node, "DELETE")?;
     if others == 0 {
-        are_back(stage, before.tally.open.sum(), "after the drain was called back");
+        are_back(stage, &before, "after the drain was called back");
     }
     Ok(())
 }
@@ -86,10 +86,10 @@ fn spread_of(stage: &mut Stage<'_>, counts: &[u64]) {
     }
 }
 
-fn are_back(stage: &mut Stage<'_>, open: u64, place: &str) {
+fn are_back(stage: &mut Stage<'_>, before: &Before, place: &str) {
     let within = stage.plan.patience.min(Duration::from_secs(60));
-    if !stage.until(within, |tally| tally.open.sum() >= open) && !stage.is_stopped() {
-        let missing = open.saturating_sub(stage.tally().open.sum());
+    if !stage.until(within, |tally| before.are_all_back(tally)) && !stage.is_stopped() {
+        let missing = before.tally.open.sum().saturating_sub(stage.tally().open.sum());
         stage.mismatch(format!(
             "{missing} client(s) were not back {place} within {} s: have the other nodes room?",
             within.as_secs()

@@ -5,8 +5,6 @@ use crate::{stage::Stage, worker::Cut};
 
 pub fn play(stage: &mut Stage<'_>) {
     let before = Before::of(stage);
-    let dead = |metrics: &crate::Metrics| metrics.sum("holdfast_closes_total", "reason=\"dead_peer\"");
-    let had = stage.metrics().map_or(0.0, dead);
     stage.fleet.cut(stage.plan.share, Cut::Vanish);
     let wanted = (before.tally.open.sum() as f64 * stage.plan.share).floor();
     stage.until(crate::stage::SETTLE, |tally| tally.vanished as f64 >= wanted);
@@ -14,11 +12,13 @@ pub fn play(stage: &mut Stage<'_>) {
     stage.say(&format!("{vanished} clients have vanished"));
     let (run, begin_us) = (stage.run, stage.run.now_us());
     let mut seen: Vec<(u64, f64)> = Vec::new();
-    let is_noticed = stage.until_nodes(stage.plan.patience, |_, metrics| {
-        seen.push((run.now_us() - begin_us, dead(metrics) - had));
-        dead(metrics) - had >= vanished
+    let is_noticed = stage.until_nodes(stage.plan.patience, |tally, metrics| {
+        // Whom the node still has and we do not have any more.
+        let unnoticed = metrics.sum("holdfast_connections", "{") - tally.open.sum() as f64;
+        seen.push((run.now_us() - begin_us, vanished - unnoticed.max(0.0)));
+        unnoticed <= 0.0
     });
-    let noticed = stage.metrics().map_or(0.0, dead) - had;
+    let noticed = seen.last().map_or(0.0, |(_, noticed)| *noticed);
     stage.figure("vanished", vanished, "connections");
     for share in [0.01, 0.5, 0.99, 1.0] {
         if let Some((us, _)) = seen.iter().find(|(_, noticed)| *noticed >= vanished * share) {

@@ -156,6 +156,16 @@ impl Before {
         Self { at_s: stage.sampler.now_s(), tally: stage.tally().clone(), cpu_s }
     }
 
+    /// Nobody was given up since, and no more are on their way than were then, but for a few: lives end all the time.
+    fn are_all_back(&self, tally: &Tally) -> bool {
+        const FEW: f64 = 0.02;
+        let away = |tally: &Tally| tally.away + tally.in_flight;
+        let all = |tally: &Tally| tally.open.sum() + away(tally);
+        let more = away(tally).saturating_sub(away(&self.tally)) as f64;
+        let may_be_away = if tally.goaways > 0 { all(&self.tally) as f64 * FEW } else { 0.0 };
+        all(tally) >= all(&self.tally) && more <= may_be_away
+    }
+
     fn seconds(&self, stage: &Stage<'_>) -> f64 {
         (stage.sampler.now_s() - self.at_s).max(1e-6)
     }

@@ -1,7 +1,7 @@
 //! Everybody is cut off at once and returns: first as careless clients do, then as good ones.
 
 use super::{Before, percentiles};
-use crate::{plan::Habits, report::model::columns, stage::Stage, worker::Cut};
+use crate::{plan::Habits, stage::Stage, worker::Cut};
 use std::time::Duration;
 
 /// How soon a careless client is back, and how soon it tries again when it is refused.
@@ -37,7 +37,7 @@ fn storm(stage: &mut Stage<'_>, name: &str) {
     let all_are_back = stage.until(stage.plan.patience, |tally| {
         let back = tally.reconnected - had;
         returns.push((run.now_us() - begin_us, back));
-        back >= cut && tally.open.sum() >= open
+        back >= cut && before.are_all_back(tally)
     });
     for share in [0.5, 0.9, 0.99, 1.0] {
         let wanted = (cut as f64 * share).ceil() as u64;
@@ -45,9 +45,7 @@ fn storm(stage: &mut Stage<'_>, name: &str) {
             stage.figure(format!("{name}: {} % were back after", share * 100.0), *us as f64 / 1e6, "s");
         }
     }
-    if let Some(peak) = stage.sampler.peak_since(before.at_s, columns::OPENED) {
-        stage.figure(format!("{name}: most handshakes"), peak, "per s");
-    }
+    stage.figure(format!("{name}: most handshakes"), most_in_a_second(&returns) as f64, "per s");
     let tally = stage.tally().clone();
     let tries = tally.not_opened() - before.tally.not_opened();
     stage.figure(format!("{name}: refused or failed on the way"), tries as f64, "handshakes");
@@ -56,5 +54,26 @@ fn storm(stage: &mut Stage<'_>, name: &str) {
         let missing = open.saturating_sub(tally.open.sum());
         let patience = stage.plan.patience.as_secs();
         stage.mismatch(format!("{name}: {missing} client(s) were not back after {patience} s (--patience)"));
+    }
+}
+
+/// The most that were back within any second.
+fn most_in_a_second(returns: &[(u64, u64)]) -> u64 {
+    let before = |us: u64| returns.iter().rev().find(|(at, _)| *at <= us).map_or(0, |(_, back)| *back);
+    let in_the_second_to =
+        |(at, back): &(u64, u64)| back - at.checked_sub(1_000_000).map_or(0, |second_ago| before(second_ago));
+    returns.iter().map(in_the_second_to).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busiest_second_is_found() {
+        assert_eq!(most_in_a_second(&[]), 0);
+        assert_eq!(most_in_a_second(&[(100_000, 30), (400_000, 50)]), 50);
+        let returns = [(500_000, 10), (1_000_000, 20), (1_500_000, 90), (2_000_000, 100), (3_500_000, 101)];
+        assert_eq!(most_in_a_second(&returns), 80);
     }
 }

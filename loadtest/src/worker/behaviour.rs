@@ -197,8 +197,10 @@ impl Worker {
         match (what, self.connections[key].phase) {
             (What::GiveUp, phase) if phase.is_opening() => self.fail(key, Failure::Silence),
             (What::GiveUp, _) => {
-                let lingers = self.connections[key].manner == Manner::Linger;
-                let ending = self.connections[key].ending.filter(|_| lingers);
+                let connection = &self.connections[key];
+                // A node promises to end what was closed. Of others it is enough that both have said so.
+                let is_settled = connection.manner == Manner::Linger || !self.settings.dialect.is_strict();
+                let ending = connection.ending.filter(|_| is_settled);
                 self.drop_socket(key, ending.unwrap_or(Ending::Stuck));
             }
             (What::Dwelt, _) => self.depart(now, key),

@@ -207,7 +207,7 @@ impl Worker {
     }
 
     /// Whether another connection may begin.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let share = IN_FLIGHT_MAX / u64::from(self.threads().max(1));
         self.tally.in_flight < share.max(IN_FLIGHT_EACH)
     }
@@ -275,3 +275,6 @@ impl Worker {
         self.tally.fault(format!("{user} ({protocol}) {words}"));
     }
 }
+
+#[cfg(test)]
+mod tests;

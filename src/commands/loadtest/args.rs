@@ -2,16 +2,13 @@
 
 use super::queue::Kafka;
 use crate::{
-    commands::{
-        client::{NodeAddress, variable},
-        send,
-    },
-    config::duration::parse_query_ms,
+    commands::{client::NodeAddress, send},
+    config::{Secret, duration::parse_query_ms},
     sender::KafkaSettings,
 };
 use holdfast_loadtest::{
-    Dialect, Internal, Nodes, Plan, Queue, Report, Returns, Scenario, Settings, Tls, parse_sources,
-    report::html,
+    AgentAddress, Dialect, Internal, Layout, Nodes, Plan, Queue, Report, Returns, Scenario, Settings, Tls,
+    parse_sources, report::html,
 };
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -172,6 +169,15 @@ struct Machine {
     /// Threads for the clients, in each process
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// Processes for the clients, on each machine [default: as many as the limit of descriptors asks for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    processes: Option<u16>,
+    /// Machines that have the clients in place of this one, where `holdfast loadtest agent` runs; several with commas
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "agent_token_file")]
+    agents: Vec<AgentAddress>,
+    /// File that holds the agents' token
+    #[arg(long, value_name = "FILE", requires = "agents")]
+    agent_token_file: Option<PathBuf>,
 }
 
 /// A list that clap takes for one value.
@@ -194,6 +200,22 @@ pub enum Bad {
     Usage(String),
     /// Something else is in the way.
     Other(String),
+}
+
+/// Visitors at once, as far as descriptors are planned for them.
+const VISITORS_MAX: u32 = 1_000;
+
+/// A token from its file.
+///
+/// # Errors
+/// When it cannot be read, or is empty.
+pub fn token_in(path: &Path) -> Result<String, String> {
+    let read = Secret::from_file(path);
+    let secret = read.map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
+    match secret.reveal() {
+        "" => Err(format!("the token file {} is empty", path.display())),
+        token => Ok(token.to_owned()),
+    }
 }
 
 /// How a file's text is made.
@@ -225,6 +247,7 @@ impl LoadArgs {
         let queue = messages.queue().map_err(Bad::Other)?;
         let plan = Plan {
             settings: self.settings()?,
+            layout: self.layout()?,
             nodes,
             scenarios,
             connections: self.connections,
@@ -275,6 +298,24 @@ impl LoadArgs {
         }
     }
 
+    fn layout(&self) -> Result<Layout, Bad> {
+        let machine = &self.machine;
+        let token = machine.agent_token_file.as_deref().map(token_in).transpose().map_err(Bad::Other)?;
+        // Visitors come on top.
+        let visits = match self.scenarios.iter().any(|it| matches!(it, Scenario::Churn | Scenario::Soak)) {
+            true => VISITORS_MAX,
+            false => 0,
+        };
+        Ok(Layout {
+            threads: machine.threads.into(),
+            processes: machine.processes.map_or(0, usize::from),
+            agents: machine.agents.clone(),
+            token,
+            connections: self.connections.saturating_add(visits),
+            worker_command: Vec::new(),
+        })
+    }
+
     fn settings(&self) -> Result<Settings, Bad> {
         let (habits, machine) = (&self.habits, &self.machine);
         Ok(Settings {
@@ -299,8 +340,7 @@ impl LoadArgs {
             headers: habits.headers.clone(),
             tls: habits.tls().map_err(Bad::Other)?,
             returns: if self.clients.len() > 1 { Returns::Any } else { Returns::Same },
-            hints: false,
-            retry_refused: false,
+            ..Settings::new(self.clients[0])
         })
     }
 }

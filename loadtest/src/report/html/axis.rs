@@ -1,6 +1,6 @@
 //! Axes of a plot: where a value stands, and which values are written beside them.
 
-use crate::report::words;
+use crate::report::words::{self, trimmed};
 
 /// Larger values are left out: with them no axis could be drawn.
 const VALUE_MAX: f64 = 1e18;
@@ -11,8 +11,14 @@ const TIME_STEPS_S: [f64; 24] = [
 ];
 /// More ticks than these stand too close on a phone.
 const TICKS_MAX: f64 = 6.0;
-/// Decades of a percentile axis at most: beyond p99.99999 nobody measures.
-const NINES_MAX: f64 = 7.0;
+/// What share of the most does not deserve ticks of its own below nothing.
+const NOISE: f64 = 0.05;
+/// Decades with a tick each; of more only some have one.
+const DECADES_MAX: f64 = 9.0;
+/// Decades of a percentile axis at most: beyond p99.9999 even of a million measurements only the slowest is left.
+const NINES_MAX: f64 = 6.0;
+/// Where an axis of rates by decades begins: what is so seldom counts as nothing.
+const SELDOM_LOG: f64 = -1.0;
 
 /// How values spread over an axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +55,10 @@ impl Axis {
     /// From nothing to the most, with room for whole ticks.
     pub fn linear(unit: &'static str, values: impl Iterator<Item = f64>) -> Self {
         let (mut min, mut max) = bounds(values, 0.0);
+        // A little less than nothing is the noise of what was measured.
+        if min.abs() < max * NOISE {
+            min = 0.0;
+        }
         if max <= min {
             max = min + 1.0;
         }
@@ -71,6 +81,11 @@ impl Axis {
         let (min, max) = logs.fold((first, first), |(min, max), log| (min.min(log), max.max(log)));
         let (min, max) = (min.floor().clamp(-3.0, 18.0), max.ceil().clamp(-3.0, 18.0));
         Self { scale: Scale::Log, unit, min, max: if max > min { max } else { min + 1.0 } }
+    }
+
+    /// Rates by decades, from nothing up: where some are many times others.
+    pub fn log_rates(values: impl Iterator<Item = f64>) -> Self {
+        Self { min: SELDOM_LOG, ..Self::log("per s", values.chain([10.0])) }
     }
 
     /// Percentiles up to that which a number of measurements tells.
@@ -102,11 +117,14 @@ impl Axis {
                 self.every(step).map(|value| (value, moment(value, step, is_long))).collect()
             }
             Scale::Log => {
-                let step = ((self.max - self.min) / TICKS_MAX).ceil().max(1.0);
-                self.every(step)
-                    .map(|log| 10f64.powf(log))
-                    .map(|value| (value, short(value, self.unit)))
-                    .collect()
+                let words = |log: f64| match self.unit {
+                    "per s" if log <= SELDOM_LOG => "0".to_owned(),
+                    unit => short(10f64.powf(log), unit),
+                };
+                let step = ((self.max - self.min) / DECADES_MAX).ceil().max(1.0);
+                let logs =
+                    (0..24).map(|at| self.min + f64::from(at) * step).take_while(|log| *log <= self.max);
+                logs.map(|log| (10f64.powf(log), words(log))).collect()
             }
             Scale::Percentile => {
                 let nines = (0..=self.max as i32).map(|nines| 100.0 - 100.0 / 10f64.powi(nines));
@@ -181,12 +199,6 @@ fn short(value: f64, unit: &str) -> String {
     }
 }
 
-/// Without the zeros that end a fraction.
-fn trimmed(number: &str) -> &str {
-    let is_plain = number.contains('.') && !number.contains('e');
-    if is_plain { number.trim_end_matches('0').trim_end_matches('.') } else { number }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +224,10 @@ mod tests {
         assert_eq!(until(86_400.0), "0 h | 6 h | 12 h | 18 h | 24 h");
         assert_eq!(until(1e6), "0 d | 2 d | 4 d | 6 d | 8 d | 10 d");
         assert_eq!(labels(Axis::log("us", [130.0, 48_000.0].into_iter())), "100 us | 1 ms | 10 ms | 100 ms");
+        assert_eq!(
+            labels(Axis::log_rates([700.0, 48_000.0].into_iter())),
+            "0 | 1 | 10 | 100 | 1,000 | 10 k | 100 k"
+        );
         assert_eq!(labels(Axis::percentiles(15_000)), "0 | p90 | p99 | p99.9 | p99.99 | p99.999");
     }
 
@@ -232,6 +248,7 @@ mod tests {
                 Axis::linear("", values.iter().copied()),
                 Axis::time(values.iter().copied()),
                 Axis::log("us", values.iter().copied()),
+                Axis::log_rates(values.iter().copied()),
                 Axis::percentiles(count),
             ];
             for axis in axes {

@@ -2,14 +2,21 @@
 
 use super::{
     axis::{Axis, is_sane},
-    plot::{Line, Plot},
-    thin::stretches,
+    plot::{Line, Look, Plot},
+    thin::Thinned,
 };
 use crate::report::{
+    latency::HANDSHAKE,
     model::{Report, Series, columns},
     slope::{rise, slope},
     words,
 };
+
+/// Where the most of one rate is so many times that of another, decades are drawn: a crowd that leaves at once would press
+/// everything else to the ground.
+const APART: f64 = 8.0;
+/// What is said of decades.
+const DECADES: &str = "; every line of the grid is ten times the one below";
 
 /// What a plot over time shows.
 struct OverTime {
@@ -25,15 +32,19 @@ struct Column {
     name: &'static str,
     column: &'static str,
     colour: usize,
-    dashed: bool,
+    look: Look,
 }
 
 const fn column(name: &'static str, column: &'static str, colour: usize) -> Column {
-    Column { name, column, colour, dashed: false }
+    Column { name, column, colour, look: Look::Plain }
 }
 
 const fn dashed(name: &'static str, column: &'static str, colour: usize) -> Column {
-    Column { name, column, colour, dashed: true }
+    Column { name, column, colour, look: Look::Dashed }
+}
+
+const fn thin(name: &'static str, column: &'static str, colour: usize) -> Column {
+    Column { name, column, colour, look: Look::Thin }
 }
 
 const CONNECTIONS: OverTime = OverTime {
@@ -64,14 +75,14 @@ const MESSAGES: OverTime = OverTime {
 };
 const LATENCIES: OverTime = OverTime {
     title: "Latency over time",
-    about: "of each second; every line of the grid is ten times the one below",
+    about: "of each second",
     unit: "us",
     is_log: true,
     lines: &[
         column("handshake p50", columns::HANDSHAKE_P50, 0),
-        dashed("handshake p99", columns::HANDSHAKE_P99, 0),
+        thin("handshake p99", columns::HANDSHAKE_P99, 0),
         column("delivery p50", columns::DELIVERY_P50, 1),
-        dashed("delivery p99", columns::DELIVERY_P99, 1),
+        thin("delivery p99", columns::DELIVERY_P99, 1),
     ],
 };
 const MEMORY: OverTime = OverTime {
@@ -97,11 +108,11 @@ const PROCESSORS: OverTime = OverTime {
 pub fn all(report: &Report) -> Vec<Plot> {
     let mut processors = over_time(report, &PROCESSORS);
     let cores = f64::from(report.host.cores);
-    let busy = processors.lines.iter().flat_map(|line| line.stretches.concat()).map(|point| point.1);
+    let values = |line: &Line| line.drawn.values().collect::<Vec<_>>();
+    let busy: Vec<f64> = processors.lines.iter().flat_map(values).collect();
     // A limit that is far above all lines would press them to the ground.
-    if cores > 0.0 && busy.fold(0.0, f64::max) * 4.0 >= cores {
-        let values = processors.lines.iter().flat_map(|line| line.stretches.concat()).map(|point| point.1);
-        processors.y = Axis::linear("cores", values.chain([cores]).collect::<Vec<_>>().into_iter());
+    if cores > 0.0 && busy.iter().copied().fold(0.0, f64::max) * 4.0 >= cores {
+        processors.y = Axis::linear("cores", busy.into_iter().chain([cores]));
         let host = if report.generator.agents.is_empty() { "the host" } else { "this host" };
         processors.level =
             Some((cores, format!("{} of {host}", words::several(report.host.cores.into(), "core"))));
@@ -119,20 +130,31 @@ pub fn all(report: &Report) -> Vec<Plot> {
 }
 
 fn over_time(report: &Report, what: &OverTime) -> Plot {
-    let lines: Vec<Line> =
+    let mut lines: Vec<Line> =
         what.lines.iter().filter_map(|column| line(&report.series, column, what.unit)).collect();
+    let is_flat = |line: &Line| line.drawn.values().all(|value| value == 0.0);
+    // What never happened needs no line; that nobody was there does.
+    if what.unit == "per s" {
+        lines.retain(|line| !is_flat(line));
+    }
     let ends = report.steps.iter().flat_map(|step| [step.begin_s, step.end_s]);
     let times = report.series.at_s.iter().copied().chain(ends).chain([report.took_s]);
-    let values =
-        lines.iter().flat_map(|line| line.stretches.concat()).map(|point| point.1).collect::<Vec<_>>();
-    let y = match what.is_log {
-        true => Axis::log(what.unit, values.into_iter()),
-        false => Axis::linear(what.unit, values.into_iter()),
+    let all = lines.iter().flat_map(|line| line.drawn.values());
+    let most = lines.iter().map(|line| line.drawn.values().fold(0.0, f64::max)).filter(|most| *most > 0.0);
+    let (least, most) = most.fold((f64::INFINITY, 0.0f64), |(least, most), of| (least.min(of), most.max(of)));
+    let (y, is_log) = match () {
+        () if what.is_log => (Axis::log(what.unit, all), true),
+        () if what.unit == "per s" && most > least * APART => (Axis::log_rates(all), true),
+        () => (Axis::linear(what.unit, all), false),
     };
+    let mut about = what.about.to_owned();
+    if is_log {
+        about.push_str(DECADES);
+    }
     let bands = report.steps.iter().filter(|step| is_sane(step.begin_s) && is_sane(step.end_s));
     Plot {
         title: what.title,
-        about: what.about.to_owned(),
+        about,
         x: Axis::time(times),
         y,
         lines,
@@ -148,13 +170,13 @@ fn line(series: &Series, column: &Column, unit: &'static str) -> Option<Line> {
     let points = series.at_s.iter().zip(values).filter(|(at, _)| is_sane(**at));
     let points: Vec<(f64, Option<f64>)> = points.map(|(at, value)| (*at, sane(value))).collect();
     let most = points.iter().filter_map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-    let stretches = stretches(&points);
-    (!stretches.is_empty()).then(|| Line {
+    let drawn = Thinned::of(&points);
+    (!drawn.is_empty()).then(|| Line {
         name: column.name.to_owned(),
         remark: format!("at most {}", words::figure(most, unit)),
         colour: column.colour,
-        dashed: column.dashed,
-        stretches,
+        look: column.look,
+        drawn,
     })
 }
 
@@ -169,7 +191,7 @@ fn memory_per_connection(report: &Report) -> Plot {
         ("kernel", columns::KERNEL_MEMORY, 1, report.memory.kernel_per_connection),
     ];
     let lines: Vec<Line> = of.into_iter().filter_map(|of| priced_line(&report.series, of)).collect();
-    let points: Vec<(f64, f64)> = lines.iter().flat_map(|line| line.stretches.concat()).collect();
+    let points: Vec<(f64, f64)> = lines.iter().flat_map(|line| line.drawn.line.concat()).collect();
     Plot {
         title: "Memory per connection",
         about,
@@ -191,39 +213,43 @@ fn priced_line(
     let points = points.into_iter().map(|(open, bytes)| (open, Some(bytes - first)));
     let points: Vec<(f64, Option<f64>)> =
         points.filter(|(open, bytes)| is_sane(*open) && bytes.is_some_and(is_sane)).collect();
-    let stretches = stretches(&points);
+    let drawn = Thinned::of(&points);
     // One point has no slope to show.
-    (stretches.iter().any(|stretch| stretch.len() > 1)).then(|| Line {
+    (drawn.line.iter().any(|stretch| stretch.len() > 1)).then(|| Line {
         name: name.to_owned(),
         remark: price.map_or(String::new(), |price| format!("{} for each", words::bytes(price))),
         colour,
-        dashed: false,
-        stretches,
+        look: Look::Plain,
+        drawn,
     })
 }
 
 fn percentile_curve(report: &Report) -> Plot {
-    let measured = report.latencies.iter().filter(|(_, latency)| latency.count > 0);
-    let lines = measured.clone().enumerate().map(|(at, (name, latency))| {
+    let measured = report.measured();
+    let mut others = 0;
+    let lines = measured.iter().map(|(name, latency)| {
+        // As over time: handshakes have the first colour, what is delivered has the next ones.
+        let at = if *name == HANDSHAKE { 0 } else { 1 + others };
+        others += usize::from(at > 0);
         let points = latency.curve.iter().filter(|(percentile, _)| (0.0..=100.0).contains(percentile));
         let points: Vec<(f64, Option<f64>)> = points
             .map(|(percentile, us)| (*percentile, Some(*us as f64).filter(|us| is_sane(*us))))
             .collect();
         Line {
-            name: name.clone(),
+            name: (*name).to_owned(),
             remark: format!("p99 {}", words::time(latency.p99 as f64)),
             colour: at % 6,
-            dashed: at >= 6,
-            stretches: stretches(&points),
+            look: if at < 6 { Look::Plain } else { Look::Dashed },
+            drawn: Thinned::of(&points),
         }
     });
-    let lines: Vec<Line> = lines.filter(|line| !line.stretches.is_empty()).collect();
-    let most = measured.map(|(_, latency)| latency.count).max().unwrap_or(0);
-    let times: Vec<f64> =
-        lines.iter().flat_map(|line| line.stretches.concat()).map(|point| point.1).collect();
+    let lines: Vec<Line> = lines.filter(|line| !line.drawn.is_empty()).collect();
+    let most = measured.iter().map(|(_, latency)| latency.count).max().unwrap_or(0);
+    let times: Vec<f64> = lines.iter().flat_map(|line| line.drawn.values()).collect();
     Plot {
         title: "Latency by percentile",
-        about: "of 10, 100, 1,000 … the slowest one; the end is the slowest of all".to_owned(),
+        about: "p99: all but the slowest of a hundred take no longer; the line ends at the slowest of all"
+            .to_owned(),
         x: Axis::percentiles(most),
         y: Axis::log("us", times.into_iter()),
         lines,

@@ -10,7 +10,7 @@ mod thin;
 use super::{
     model::Report,
     text::{all_mismatches, verdict},
-    words::{bytes, count, duration, figure, number, several, time},
+    words::{bytes, count, duration, figure, several, time},
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -20,7 +20,9 @@ const SENTENCES_MAX: usize = 100;
 /// The whole page.
 pub fn html(report: &Report) -> String {
     let title = format!("Load test: {}", report.scenarios.join(", "));
-    let plots: Vec<Markup> = charts::all(report).iter().filter_map(plot::Plot::render).collect();
+    let plots = charts::all(report);
+    let is_thinned = plots.iter().flat_map(|plot| &plot.lines).any(|line| !line.drawn.range.is_empty());
+    let plots: Vec<Markup> = plots.iter().filter_map(plot::Plot::render).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,6 +40,9 @@ pub fn html(report: &Report) -> String {
                     (tiles(report))
                     h2 { "Plots" }
                     @if plots.is_empty() { p.dim { "Nothing was measured over time." } }
+                    @if is_thinned { p.dim {
+                        "Long lines are averages, with what they lie between shaded: the least and the most of some seconds."
+                    } }
                     div.plots { @for plot in &plots { (plot) } }
                     (parts::all(report))
                     footer { "Latencies count from the moment when something was meant to begin, not from when it did. "
@@ -56,6 +61,11 @@ fn micro(words: &str) -> String {
         Some(number) => format!("{number} µs"),
         None => words.to_owned(),
     }
+}
+
+/// A time that no end of a line parts from its unit.
+fn unbroken(us: u64) -> String {
+    micro(&time(us as f64)).replace(' ', "\u{a0}")
 }
 
 fn judgement(report: &Report) -> Markup {
@@ -106,9 +116,10 @@ fn summary(report: &Report, mismatches: usize) -> String {
         words.push_str(&format!("; {} by the clients agree with the nodes'", several(all, "count")));
     } else if all > 0 {
         words.push_str(&format!(
-            "; {} of {} by the clients differ from the nodes'",
+            "; {} of {} by the clients {} from the nodes'",
             count(all - good),
-            several(all, "count")
+            several(all, "count"),
+            if all - good == 1 { "differs" } else { "differ" }
         ));
     }
     if mismatches > 0 {
@@ -122,9 +133,8 @@ fn tiles(report: &Report) -> Markup {
     let clients = &report.clients;
     let latency = |name: &str| report.latencies.get(name).filter(|latency| latency.count > 0);
     let timed = |name: &str| {
-        latency(name).map(|of| {
-            (time(of.p99 as f64), format!("p50 {}, max {}", time(of.p50 as f64), time(of.max as f64)))
-        })
+        latency(name)
+            .map(|of| (time(of.p99 as f64), format!("p50 {}, max {}", unbroken(of.p50), unbroken(of.max))))
     };
     let ends = if report.memory.kernel_has_both_ends {
         "both ends, node's and client's"
@@ -137,7 +147,7 @@ fn tiles(report: &Report) -> Markup {
     });
     let generator = &report.generator;
     let peak = (generator.cpu_peak > 0.0)
-        .then(|| (format!("{} cores", number(generator.cpu_peak)), "at most, within a second".to_owned()));
+        .then(|| (figure(generator.cpu_peak, "cores"), "at most, within a second".to_owned()));
     let lost = clients
         .refused
         .values()
@@ -165,7 +175,7 @@ fn tiles(report: &Report) -> Markup {
         div.tile {
             div.name { (name) }
             div.value { (micro(&value)) }
-            div.more { (more.replace(" us", " µs")) }
+            div.more { (more) }
         }
     } } } }
 }

@@ -9,6 +9,9 @@ use crate::report::{
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
+/// More nodes than these are shown upon request.
+const NODES_SHOWN: usize = 4;
+
 /// All of them, in the order in which they are read.
 pub fn all(report: &Report) -> Markup {
     html! {
@@ -60,20 +63,20 @@ fn checks(all: &[Check]) -> Markup {
 }
 
 fn latencies(report: &Report) -> Markup {
-    let measured = || report.latencies.iter().filter(|(_, latency)| latency.count > 0);
-    let Some((_, first)) = measured().next() else { return html! {} };
+    let measured = report.measured();
+    let Some((_, first)) = measured.first() else { return html! {} };
     html! {
         h2 { "Latencies" }
-        div.card.wide { table {
+        div.card { div.wide { table.latencies {
             thead { tr {
                 th { "" } th.number { "count" }
                 @for (name, _) in first.percentiles() { th.number { (name) } }
             } }
-            tbody { @for (name, latency) in measured() { tr {
+            tbody { @for (name, latency) in &measured { tr {
                 th scope="row" { (name) } td.number { (count(latency.count)) }
                 @for (_, us) in latency.percentiles() { td.number { (micro(&time(us))) } }
             } } }
-        } }
+        } } }
     }
 }
 
@@ -86,7 +89,7 @@ fn rows(all: &[(String, String)]) -> Markup {
 
 /// The same whose values are words, which may be long.
 fn words(all: &[(String, String)]) -> Markup {
-    html! { table { tbody { @for (name, value) in all { tr { th scope="row" { (name) } td.words { (value) } } } } } }
+    html! { table.words { tbody { @for (name, value) in all { tr { th scope="row" { (name) } td.words { (value) } } } } } }
 }
 
 fn named(name: &str, value: String) -> (String, String) {
@@ -121,7 +124,7 @@ fn generator(report: &Report) -> Markup {
         named("processes", count(generator.processes.into())),
         named("threads", count(generator.threads.into())),
         named("processor time", duration(generator.cpu_seconds)),
-        named("most cores within a second", number(generator.cpu_peak)),
+        named("busy at most, within a second", figure(generator.cpu_peak, "cores")),
         named("memory", bytes(generator.rss_bytes as f64)),
     ];
     all.extend(generator.bytes_per_connection.map(|of| named("memory for each connection", bytes(of))));
@@ -139,18 +142,29 @@ fn generator(report: &Report) -> Markup {
 fn target(report: &Report) -> Markup {
     let target = &report.target;
     let tls = if target.tls { ", over TLS" } else { "" };
-    let mut all = vec![
-        named("addresses", target.addresses.join(", ")),
+    let all = vec![
         named("dialect", format!("{}{tls}", target.dialect)),
+        named("addresses", text::listed(&target.addresses)),
+        named("nodes", count(target.nodes.len() as u64)),
     ];
+    let mut nodes = Vec::new();
     for node in &target.nodes {
         let shards =
             node.shards.map_or(String::new(), |shards| format!(", {}", several(shards.into(), "shard")));
         let before = several(node.connections_before, "connection");
         let version = if node.version.is_empty() { "version unknown" } else { &node.version };
-        all.push((format!("node {}", node.internal), format!("{version}{shards}, {before} before the run")));
+        nodes
+            .push((format!("node {}", node.internal), format!("{version}{shards}, {before} before the run")));
     }
-    html! { section.card { h3 { "Target" } (words(&all)) } }
+    let name = format!("Node{} by internal address", if nodes.len() == 1 { "" } else { "s" });
+    html! { section.card {
+        h3 { "Target" }
+        (words(&all))
+        @if text::listed(&target.addresses) != target.addresses.join(", ") {
+            details { summary { "All addresses" } p { (target.addresses.join(", ")) } }
+        }
+        @if !nodes.is_empty() { details open[nodes.len() <= NODES_SHOWN] { summary { (name) } (words(&nodes)) } }
+    } }
 }
 
 fn host(report: &Report) -> Markup {

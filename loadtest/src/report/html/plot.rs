@@ -1,7 +1,10 @@
 //! A plot as HTML: the lines are a drawing that stretches with the page, and the words beside them are text of the page, so
 //! that they stay as large as the rest on a phone. Colours are the style's, which knows light and dark.
 
-use super::axis::{Axis, Scale, is_sane};
+use super::{
+    axis::{Axis, Scale, is_sane},
+    thin::Thinned,
+};
 use maud::{Markup, html};
 use std::fmt::Write;
 
@@ -9,6 +12,8 @@ use std::fmt::Write;
 const SIZE: (f64, f64) = (1_000.0, 300.0);
 /// A part of the run with less of the width than this, in percent, is not named in the plot.
 const BAND_NAMED_PERCENT: f64 = 7.0;
+/// Words of a tick that stands further right than this are moved left, into the plot.
+const LAST: f64 = 0.96;
 
 /// A plot.
 pub struct Plot {
@@ -36,16 +41,27 @@ pub struct Line {
     pub remark: String,
     /// Which of the style's colours.
     pub colour: usize,
-    /// Drawn with gaps, where a second line has the same colour.
-    pub dashed: bool,
-    /// The points, in stretches without gaps.
-    pub stretches: Vec<Vec<(f64, f64)>>,
+    /// How it is drawn, so that colours alone tell nothing apart.
+    pub look: Look,
+    /// Its points.
+    pub drawn: Thinned,
+}
+
+/// How a line is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Look {
+    /// As most are.
+    Plain,
+    /// With gaps.
+    Dashed,
+    /// Thinner than the plain one of its colour.
+    Thin,
 }
 
 impl Plot {
     /// The plot; None when there is nothing to draw.
     pub fn render(&self) -> Option<Markup> {
-        if self.lines.iter().all(|line| line.stretches.is_empty()) {
+        if self.lines.iter().all(|line| line.drawn.is_empty()) {
             return None;
         }
         let scales = |axis: &Axis| format!("{} {} {} {}", scale(axis.scale), axis.min, axis.max, axis.unit);
@@ -53,7 +69,7 @@ impl Plot {
             figure.plot {
                 figcaption { strong { (self.title) } @if !self.about.is_empty() { " " span.dim { (self.about) } } }
                 div.legend { @for line in &self.lines { (self.key(line)) } }
-                div.field {
+                div.field.banded[!self.bands.is_empty()] {
                     div.y { @for (value, words) in self.y.ticks() {
                         span style=(format!("bottom:{:.2}%", self.y.place(value) * 100.0)) { (super::micro(&words)) }
                     } }
@@ -64,8 +80,10 @@ impl Plot {
                             span.level style=(format!("bottom:{:.2}%", self.y.place(*value) * 100.0)) { (name) }
                         } }
                     }
-                    div.x { @for (value, words) in self.x.ticks() {
-                        span style=(format!("left:{:.2}%", self.x.place(value) * 100.0)) { (super::micro(&words)) }
+                    div.x.many[self.x.ticks().len() > 5] { @for (value, words) in self.x.ticks() {
+                        span.last[self.x.place(value) > LAST] style=(format!("left:{:.2}%", self.x.place(value) * 100.0)) {
+                            (super::micro(&words))
+                        }
                     } }
                 }
             }
@@ -76,7 +94,7 @@ impl Plot {
         html! {
             span.key {
                 svg.swatch viewBox="0 0 24 8" aria-hidden="true" {
-                    path.line.(colour(line)).dashed[line.dashed] d="M1 4L23 4" {}
+                    path.line.(classes(line)) d="M1 4L23 4" {}
                 }
                 " " (line.name) @if !line.remark.is_empty() { " " span.dim { (super::micro(&line.remark)) } }
             }
@@ -110,8 +128,12 @@ impl Plot {
             svg viewBox=(format!("0 0 {width} {height}")) preserveAspectRatio="none" role="img" aria-label=(self.title) {
                 path.grid d=(grid) {}
                 @if let Some(y) = level { path.limit d=(format!("M0 {y:.2}L{width} {y:.2}")) {} }
-                @for line in &self.lines { @if !line.stretches.is_empty() {
-                    path.line.(colour(line)).dashed[line.dashed] d=(self.path(line)) data-name=(line.name) {}
+                @for line in &self.lines { @if !line.drawn.is_empty() {
+                    @if !line.drawn.range.is_empty() {
+                        path.range.(classes(line)) d=(self.range(line)) data-range=(line.name) {}
+                    }
+                    path.line.(classes(line)) d=(self.path(line)) data-name=(line.name) {}
+                    path.dots.(classes(line)) d=(self.dots(line)) data-name=(line.name) {}
                 } }
             }
         }
@@ -119,22 +141,52 @@ impl Plot {
 
     fn path(&self, line: &Line) -> String {
         let mut out = String::new();
-        for stretch in &line.stretches {
-            for (at, (x, y)) in stretch.iter().enumerate() {
-                let (x, y) = (self.x.place(*x) * SIZE.0, (1.0 - self.y.place(*y)) * SIZE.1);
+        for stretch in line.drawn.line.iter().filter(|stretch| stretch.len() > 1) {
+            for (at, point) in stretch.iter().enumerate() {
+                let (x, y) = self.spot(*point);
                 let _ = write!(out, "{}{x:.2} {y:.2}", if at == 0 { 'M' } else { 'L' });
-            }
-            if stretch.len() == 1 {
-                // Round ends make a dot of it.
-                out.push_str("h0");
             }
         }
         out
     }
+
+    /// Points that stand alone: lines of no length, of which round ends make dots.
+    fn dots(&self, line: &Line) -> String {
+        let mut out = String::new();
+        for stretch in line.drawn.line.iter().filter(|stretch| stretch.len() == 1) {
+            let (x, y) = self.spot(stretch[0]);
+            let _ = write!(out, "M{x:.2} {y:.2}h0");
+        }
+        out
+    }
+
+    /// Areas around the line: along the most, and back along the least.
+    fn range(&self, line: &Line) -> String {
+        let mut out = String::new();
+        for stretch in &line.drawn.range {
+            let there = stretch.iter().map(|(x, _, most)| (*x, *most));
+            let back = stretch.iter().rev().map(|(x, least, _)| (*x, *least));
+            for (at, point) in there.chain(back).enumerate() {
+                let (x, y) = self.spot(point);
+                let _ = write!(out, "{}{x:.2} {y:.2}", if at == 0 { 'M' } else { 'L' });
+            }
+            out.push('Z');
+        }
+        out
+    }
+
+    fn spot(&self, (x, y): (f64, f64)) -> (f64, f64) {
+        (self.x.place(x) * SIZE.0, (1.0 - self.y.place(y)) * SIZE.1)
+    }
 }
 
-fn colour(line: &Line) -> String {
-    format!("c{}", line.colour)
+fn classes(line: &Line) -> String {
+    let look = match line.look {
+        Look::Plain => "",
+        Look::Dashed => " dashed",
+        Look::Thin => " thin",
+    };
+    format!("c{}{look}", line.colour)
 }
 
 fn scale(scale: Scale) -> &'static str {

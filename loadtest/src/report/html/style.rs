@@ -39,7 +39,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
 .notes ul { margin: 4px 0; padding-left: 20px; }
 .notes.bad { background: var(--bad-page); color: var(--bad); }
 .notes.care { background: var(--care-page); color: var(--care); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 10px; margin: 16px 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 10px; margin: 16px 0; }
 .tile, .card, .plot { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
 .tile { padding: 10px 14px; }
 .tile .name { color: var(--dim); font-size: 13px; }
@@ -49,30 +49,40 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
 .cards { display: grid; grid-template-columns: minmax(0, 1fr); gap: 14px; align-items: start; }
 @media (min-width: 900px) { .plots, .cards { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); } }
 .card { padding: 14px 16px; min-width: 0; }
-.plot { margin: 0; padding: 14px 16px 10px; min-width: 0; }
+.plot { margin: 0; padding: 14px 16px 10px; min-width: 0; display: flex; flex-direction: column; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 4px 0 10px; font-size: 13px; }
 .swatch { width: 24px; height: 8px; vertical-align: middle; overflow: visible; }
-.field { display: grid; grid-template-columns: 56px minmax(0, 1fr); grid-template-rows: 210px 22px; }
+.banded { padding-top: 14px; }
+.field { margin-top: auto; display: grid; grid-template-columns: 56px minmax(0, 1fr); grid-template-rows: 210px 22px; }
 .y, .x, .canvas { position: relative; }
 .x { grid-column: 2; }
 .y span, .x span, .level { position: absolute; font-size: 12px; color: var(--dim); white-space: nowrap; line-height: 1; }
 .y span { right: 7px; transform: translateY(50%); }
 .x span { top: 7px; transform: translateX(-50%); }
+.x span.last { transform: translateX(-85%); }
 .canvas > svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
-.level { right: 4px; padding-bottom: 3px; }
-.band { position: absolute; top: 0; bottom: 0; background: var(--band); overflow: hidden; }
+.level { right: 4px; transform: translateY(100%); padding-top: 4px; }
+.band { position: absolute; top: 0; bottom: 0; background: var(--band); }
 .band.odd { background: var(--band-odd); }
 .band span {
-  position: absolute; top: 3px; left: 4px; right: 2px; font-size: 11px; line-height: 1.2; color: var(--dim);
+  position: absolute; top: -16px; left: 1px; right: 2px; font-size: 11px; line-height: 1.2; color: var(--dim);
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 }
 path { fill: none; vector-effect: non-scaling-stroke; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .limit { stroke: var(--dim); stroke-width: 1; stroke-dasharray: 2 3; }
-.line { stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
+.line { stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+.line.thin { stroke-width: 1.1; }
 .line.dashed { stroke-dasharray: 5 4; }
-.c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); }
-.c3 { stroke: var(--c3); } .c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); }
+.range { stroke-width: .8; stroke-opacity: .55; fill-opacity: .22; stroke-linejoin: round; }
+.dots { stroke-width: 6; stroke-linecap: round; }
+.dots.thin { stroke-width: 3.5; }
+.c0 { stroke: var(--c0); } .range.c0 { fill: var(--c0); }
+.c1 { stroke: var(--c1); } .range.c1 { fill: var(--c1); }
+.c2 { stroke: var(--c2); } .range.c2 { fill: var(--c2); }
+.c3 { stroke: var(--c3); } .range.c3 { fill: var(--c3); }
+.c4 { stroke: var(--c4); } .range.c4 { fill: var(--c4); }
+.c5 { stroke: var(--c5); } .range.c5 { fill: var(--c5); }
 .pointer { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--dim); pointer-events: none; }
 .tip {
   position: absolute; top: 18px; z-index: 1; background: var(--card); border: 1px solid var(--rule); border-radius: 6px;
@@ -82,12 +92,15 @@ path { fill: none; vector-effect: non-scaling-stroke; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-top: 1px solid var(--grid); vertical-align: top; }
 th { font-weight: 500; color: var(--dim); border-top: 0; }
-tbody th { color: var(--ink); font-weight: normal; border-top: 1px solid var(--grid); overflow-wrap: anywhere; }
+tbody th { color: var(--ink); font-weight: normal; border-top: 1px solid var(--grid); overflow-wrap: break-word; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.words { overflow-wrap: anywhere; }
+.words th { width: 34%; }
+.latencies th, .latencies td { white-space: nowrap; padding-right: 14px; }
 .good-word { color: var(--good); white-space: nowrap; } .bad-word { color: var(--bad); font-weight: 600; white-space: nowrap; }
 details { margin-top: 10px; }
 summary { cursor: pointer; }
+summary span { white-space: normal !important; }
 footer { margin-top: 36px; color: var(--dim); font-size: 13px; }
 @media (max-width: 520px) {
   main { padding: 14px 10px 40px; }
@@ -95,6 +108,7 @@ footer { margin-top: 36px; color: var(--dim); font-size: 13px; }
   .card, .plot { padding-left: 10px; padding-right: 12px; }
   .tiles { grid-template-columns: 1fr 1fr; }
   .tile .value { font-size: 19px; }
+  .many span:nth-last-child(even) { display: none; }
 }
 @media print { .card, .plot, .tile { break-inside: avoid; } body { background: none; } }
 "#;
@@ -125,6 +139,8 @@ pub const SCRIPT: &str = r#"
   };
   const value = (axis, share) => {
     const v = axis.min + share * (axis.max - axis.min);
+    // The least of an axis of rates stands for none.
+    if (axis.scale === "log" && axis.unit === "per s" && share < 1e-6) return 0;
     return axis.scale === "log" ? 10 ** v : v;
   };
   const where = (axis, share) => {
@@ -136,10 +152,39 @@ pub const SCRIPT: &str = r#"
   for (const canvas of document.querySelectorAll(".canvas")) {
     const x = axis(canvas.dataset.x), y = axis(canvas.dataset.y);
     let lines = null;
-    const read = () => [...canvas.querySelectorAll(".line")].map((path) => ({
-      name: path.dataset.name,
-      points: [...path.getAttribute("d").matchAll(/[ML]([\d.]+) ([\d.]+)/g)].map((m) => [m[1] / 1000, 1 - m[2] / 300]),
-    }));
+    const spots = (text) => [...text.matchAll(/([\d.]+) ([\d.]+)/g)].map((spot) => [spot[1] / 1000, 1 - spot[2] / 300]);
+    // Each line has its stretches, and dots, which are stretches of one point.
+    const read = () => {
+      const lines = new Map();
+      for (const path of canvas.querySelectorAll("[data-name]")) {
+        const stretches = path.getAttribute("d").split("M").filter((part) => part).map(spots);
+        lines.set(path.dataset.name, (lines.get(path.dataset.name) || []).concat(stretches));
+      }
+      return lines;
+    };
+    // How high a line is at a place, and where its next point is; null in a gap.
+    const height = (stretches, at) => {
+      const near = (point) => Math.abs(point[0] - at);
+      for (const points of stretches) {
+        const next = points.findIndex((point) => point[0] >= at);
+        const after = points[next], before = points[(next < 0 ? points.length : next) - 1];
+        const closest = !before || (after && near(after) < near(before)) ? after : before;
+        if (after && before) {
+          const width = after[0] - before[0], share = width > 0 ? (at - before[0]) / width : 1;
+          return [before[1] + share * (after[1] - before[1]), closest[0]];
+        }
+        if (near(closest) < 0.006) return [closest[1], closest[0]];
+      }
+      return null;
+    };
+    // Of an area: how high and how low it is at a place.
+    const reach = (name, at) => {
+      const path = [...canvas.querySelectorAll("[data-range]")].find((path) => path.dataset.range === name);
+      if (!path) return "";
+      const near = spots(path.getAttribute("d")).filter((spot) => Math.abs(spot[0] - at) < 1e-6).map((spot) => spot[1]);
+      if (near.length === 0) return "";
+      return " (" + told(value(y, Math.min(...near)), y.unit) + " to " + told(value(y, Math.max(...near)), y.unit) + ")";
+    };
     let pointer = null, tip = null;
     const leave = () => { if (pointer) { pointer.remove(); tip.remove(); pointer = tip = null; } };
     const move = (event) => {
@@ -156,11 +201,9 @@ pub const SCRIPT: &str = r#"
       tip.replaceChildren();
       const row = (words) => { tip.appendChild(document.createElement("div")).textContent = words; };
       row(where(x, at));
-      for (const line of lines) {
-        let best = null;
-        for (const point of line.points) if (!best || Math.abs(point[0] - at) < Math.abs(best[0] - at)) best = point;
-        // Where there is a gap, nothing is told.
-        if (best && Math.abs(best[0] - at) < 0.03) row(line.name + ": " + told(value(y, best[1]), y.unit));
+      for (const [name, stretches] of lines) {
+        const found = height(stretches, at);
+        if (found) row(name + ": " + told(value(y, found[0]), y.unit) + reach(name, found[1]));
       }
       const right = at > 0.55;
       tip.style.left = right ? "auto" : "calc(" + at * 100 + "% + 8px)";

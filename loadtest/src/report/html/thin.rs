@@ -1,39 +1,69 @@
-//! Long series made short enough to be drawn, without losing what stands out.
+//! Long series made short enough to be seen: what they are on average, and between what they lie.
 
-/// Points of a line at most. A screen has no more columns.
-pub const POINTS_MAX: usize = 2_000;
+/// Points of a line that are drawn as they are: a plot has some 600 columns of a screen.
+const POINTS_MAX: usize = 600;
+/// Parts of a longer one, of each of which the average, the least and the most are drawn.
+const PARTS: usize = 400;
 
-/// Stretches of points between gaps; a gap is a value that is none. At most [`POINTS_MAX`] points: of each part of a longer
-/// series the least and the most, where they were.
-pub fn stretches(points: &[(f64, Option<f64>)]) -> Vec<Vec<(f64, f64)>> {
-    let whole: Vec<(f64, Option<f64>)> = points.to_vec();
-    let points = if whole.len() > POINTS_MAX { thinned(&whole) } else { whole };
-    let mut stretches = vec![Vec::new()];
-    for (x, y) in points {
-        match (y, stretches.last_mut()) {
-            (Some(y), Some(last)) => last.push((x, y)),
-            _ => stretches.push(Vec::new()),
-        }
-    }
-    stretches.retain(|stretch: &Vec<_>| !stretch.is_empty());
-    stretches
+/// A line as it is drawn, in stretches between gaps.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Thinned {
+    /// Points, or averages of parts.
+    pub line: Vec<Vec<(f64, f64)>>,
+    /// Of parts: where, the least and the most. Empty where the points are as they were.
+    pub range: Vec<Vec<(f64, f64, f64)>>,
 }
 
-fn thinned(points: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
-    let mut kept = Vec::with_capacity(POINTS_MAX);
-    for part in points.chunks(points.len().div_ceil(POINTS_MAX / 2)) {
-        let known = || part.iter().enumerate().filter_map(|(at, (_, y))| Some((at, (*y)?)));
-        let least = known().min_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at);
-        let most = known().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at);
-        let mut places: Vec<usize> = [least, most].into_iter().flatten().collect();
-        places.sort_unstable();
-        places.dedup();
-        kept.extend(places.into_iter().map(|at| part[at]));
-        if known().next().is_none() {
-            kept.extend(part.first().copied());
+impl Thinned {
+    /// From points, of which some have no value; those are gaps.
+    pub fn of(points: &[(f64, Option<f64>)]) -> Self {
+        if points.len() <= POINTS_MAX {
+            let line = stretches(points.iter().map(|(x, y)| y.map(|y| (*x, y))));
+            return Self { line, range: Vec::new() };
+        }
+        let parts: Vec<Option<[f64; 4]>> = points.chunks(points.len().div_ceil(PARTS)).map(part).collect();
+        Self {
+            line: stretches(parts.iter().map(|part| part.map(|[x, mean, _, _]| (x, mean)))),
+            range: stretches(parts.iter().map(|part| part.map(|[x, _, least, most]| (x, least, most)))),
         }
     }
-    kept
+
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// All values, those between which parts lie included.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        let ends = self.range.iter().flatten().flat_map(|(_, least, most)| [*least, *most]);
+        self.line.iter().flatten().map(|(_, y)| *y).chain(ends)
+    }
+}
+
+/// Where a part is, its average, its least and its most; None: it has no value.
+fn part(points: &[(f64, Option<f64>)]) -> Option<[f64; 4]> {
+    let known = || points.iter().filter_map(|(x, y)| Some((*x, (*y)?)));
+    let count = known().count() as f64;
+    let sum = known().fold((0.0, 0.0), |sum, (x, y)| (sum.0 + x, sum.1 + y));
+    let bounds =
+        known().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), (_, y)| (least.min(y), most.max(y)));
+    (count > 0.0).then(|| [sum.0 / count, sum.1 / count, bounds.0, bounds.1])
+}
+
+fn stretches<T>(points: impl Iterator<Item = Option<T>>) -> Vec<Vec<T>> {
+    let mut stretches = Vec::new();
+    let mut is_open = false;
+    for point in points {
+        match (point, stretches.last_mut()) {
+            (Some(point), Some(last)) if is_open => Vec::push(last, point),
+            (Some(point), _) => {
+                stretches.push(vec![point]);
+                is_open = true;
+            }
+            (None, _) => is_open = false,
+        }
+    }
+    stretches
 }
 
 #[cfg(test)]
@@ -45,8 +75,8 @@ mod tests {
     fn gaps_part_a_line() {
         let some = |x: f64| (x, Some(x));
         let points = [(0.0, None), some(1.0), some(2.0), (3.0, None), (4.0, None), some(5.0)];
-        assert_eq!(stretches(&points), [vec![(1.0, 1.0), (2.0, 2.0)], vec![(5.0, 5.0)]]);
-        assert!(stretches(&[]).is_empty() && stretches(&[(1.0, None); 9_000]).is_empty());
+        assert_eq!(Thinned::of(&points).line, [vec![(1.0, 1.0), (2.0, 2.0)], vec![(5.0, 5.0)]]);
+        assert!(Thinned::of(&[]).is_empty() && Thinned::of(&[(1.0, None); 9_000]).is_empty());
     }
 
     proptest! {
@@ -54,14 +84,18 @@ mod tests {
         #[test]
         fn what_stands_out_stays(values in proptest::collection::vec(proptest::option::of(-1e6f64..1e6), 0..20_000)) {
             let points: Vec<(f64, Option<f64>)> = values.iter().enumerate().map(|(x, y)| (x as f64, *y)).collect();
-            let kept: Vec<(f64, f64)> = stretches(&points).concat();
-            prop_assert!(kept.len() <= POINTS_MAX && kept.is_sorted_by(|a, b| a.0 < b.0));
-            prop_assert!(kept.iter().all(|(x, y)| values[*x as usize] == Some(*y)));
+            let thinned = Thinned::of(&points);
+            prop_assert!(thinned.line.concat().len() <= POINTS_MAX);
+            prop_assert!(thinned.line.concat().is_sorted_by(|a, b| a.0 < b.0));
             let most = |all: &mut dyn Iterator<Item = f64>| all.fold(f64::NEG_INFINITY, f64::max);
             let least = |all: &mut dyn Iterator<Item = f64>| all.fold(f64::INFINITY, f64::min);
-            let (all, shown) = (|| values.iter().flatten().copied(), || kept.iter().map(|point| point.1));
-            prop_assert_eq!(most(&mut all()), most(&mut shown()));
-            prop_assert_eq!(least(&mut all()), least(&mut shown()));
+            let all = || values.iter().flatten().copied();
+            prop_assert_eq!(most(&mut all()), most(&mut thinned.values()));
+            prop_assert_eq!(least(&mut all()), least(&mut thinned.values()));
+            let between = thinned.range.concat().into_iter().zip(thinned.line.concat());
+            for ((x, least, most), (at, mean)) in between {
+                prop_assert!(x == at && least <= mean + 1e-6 && mean <= most + 1e-6);
+            }
         }
     }
 }
