@@ -26,6 +26,7 @@ mod lifetime;
 mod limits;
 mod load;
 mod loadtest;
+mod scenarios;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;

@@ -134,26 +134,20 @@ fn differences(first: &Report, second: &Report) -> Vec<Difference> {
     };
     say("host", &|report| host(&report.host));
     say("version", &|report| report.tool.clone());
-    say("version of the nodes", &|report| {
-        let mut versions: Vec<&str> = report.target.nodes.iter().map(|node| node.version.as_str()).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        versions.join(", ")
-    });
-    say("nodes", &|report| report.target.nodes.len().to_string());
-    say("shards", &|report| {
-        let shards =
-            report.target.nodes.iter().map(|node| node.shards.map_or("?".into(), |many| many.to_string()));
-        shards.collect::<Vec<_>>().join(", ")
+    say("version of the nodes", &|report| each(report.target.nodes.iter().map(|node| node.version.clone())));
+    say("number of nodes", &|report| report.target.nodes.len().to_string());
+    say("number of shards", &|report| {
+        let told = |shards: Option<u32>| shards.map_or(words::NONE.into(), |many| many.to_string());
+        each(report.target.nodes.iter().map(|node| told(node.shards)))
     });
     say("dialect", &|report| report.target.dialect.clone());
     say("TLS", &|report| if report.target.tls { "yes" } else { "no" }.into());
     say("scenarios", &|report| report.scenarios.join(", "));
     say("command", &|report| report.command.join(" "));
-    say("processes", &|report| report.generator.processes.to_string());
-    say("threads", &|report| report.generator.threads.to_string());
+    say("number of processes", &|report| report.generator.processes.to_string());
+    say("number of threads", &|report| report.generator.threads.to_string());
     say("agents", &|report| report.generator.agents.join(", "));
-    say("interrupted", &|report| if report.interrupted { "yes" } else { "no" }.into());
+    say("end", &|report| if report.interrupted { "interrupted" } else { "as planned" }.into());
     let mut names: Vec<&String> = both.iter().flat_map(|report| report.host.sysctls.keys()).collect();
     names.sort_unstable();
     names.dedup();
@@ -161,6 +155,14 @@ fn differences(first: &Report, second: &Report) -> Vec<Difference> {
         say(name, &|report| report.host.sysctls.get(name).cloned().unwrap_or(words::NONE.into()));
     }
     all
+}
+
+/// What several have, each once.
+fn each(of: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = of.collect();
+    all.sort_unstable();
+    all.dedup();
+    all.join(", ")
 }
 
 /// Every figure of a report, each under a name of its own.
@@ -195,7 +197,7 @@ fn fixed(report: &Report) -> Vec<Figure> {
     let mut all = vec![
         counted("clients asked for", clients.asked, Better::Neither),
         counted("opened", clients.opened, Better::Neither),
-        counted("most open at once", clients.most_open, Better::More),
+        counted("most open at once", clients.most_open, Better::Neither),
         counted("refused", sum(&clients.refused), Better::Less),
         counted("failed", sum(&clients.failed), Better::Less),
         counted("goaways", clients.goaways, Better::Neither),
@@ -236,14 +238,15 @@ impl Comparison {
         }
         let _ = writeln!(out);
         for Difference { what, values: [a, b] } in &self.differences {
-            let _ = writeln!(out, "not the same {}:\n  A  {}\n  B  {}", plain(what), plain(a), plain(b));
+            let [a, b] = [a, b].map(|value| if value.is_empty() { words::NONE.into() } else { plain(value) });
+            let _ = writeln!(out, "not the same {}:\n  A  {a}\n  B  {b}", plain(what));
         }
         if self.differences.is_empty() {
             let _ = writeln!(out, "the same host, versions, settings and command");
         }
         let _ = writeln!(out, "\n{:<NAMES$}{:>VALUES$}{:>VALUES$}{:>10}", "", "A", "B", "change");
         for change in &self.changes {
-            let [a, b] = change.values.map(|value| words::figure(value, &change.unit));
+            let [a, b] = change.values.map(|value| amount(value, &change.unit));
             let percent = change.percent.map_or(words::NONE.into(), percent);
             let row = format!(
                 "{:<NAMES$}{a:>VALUES$}{b:>VALUES$}{percent:>10}  {}",
@@ -261,6 +264,15 @@ impl Comparison {
         let (better, worse, same) = (of(Word::Better), of(Word::Worse), of(Word::Same));
         let _ = writeln!(out, "\n{better} better, {worse} worse, {same} within {SAME_PERCENT} %");
         out
+    }
+}
+
+/// A value in a column. Of what it is, its name says.
+fn amount(value: f64, unit: &str) -> String {
+    match unit {
+        "us" | "ms" | "s" | "bytes" | "per s" | "cores" | "%" => words::figure(value, unit),
+        _ if unit.starts_with("bytes ") => words::bytes(value),
+        _ => words::number(value),
     }
 }
 

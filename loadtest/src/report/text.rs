@@ -106,20 +106,22 @@ fn head(report: &Report, out: &mut String) {
 
 /// A machine in a line.
 pub(super) fn host(host: &crate::host::Host) -> String {
-    let mut words = vec![format!("Linux {}", host.kernel)];
-    words.extend(host.distribution.clone());
-    words.push(match host.cpu.is_empty() {
+    let mut told = vec![format!("Linux {}", host.kernel)];
+    told.extend(host.distribution.clone());
+    told.push(match host.cpu.is_empty() {
         true => several(host.cores.into(), "core"),
         false => format!("{} x {}", host.cores, host.cpu),
     });
-    words.push(bytes(host.memory_bytes as f64));
+    told.push(bytes(host.memory_bytes as f64));
+    told.extend(host.cpu_limit.map(|cores| format!("limited to {}", words::figure(cores, "cores"))));
+    told.extend(host.memory_limit_bytes.map(|limit| format!("limited to {}", bytes(limit as f64))));
     if host.virtualised {
-        words.push("virtual".into());
+        told.push("virtual".into());
     }
-    words.push(
+    told.push(
         host.descriptors_soft.map_or("no limit of descriptors".into(), |most| several(most, "descriptor")),
     );
-    words.join(", ")
+    told.join(", ")
 }
 
 /// Names in a line: all of a few, and of many how many more there are.

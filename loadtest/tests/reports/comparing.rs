@@ -28,6 +28,7 @@ fn what_was_not_alike_comes_first() {
     let (first, mut second) = (sample::ordinary(), sample::ordinary());
     second.tool = "holdfast 0.2.0".into();
     second.host.kernel = "6.18.1".into();
+    second.host.cpu_limit = Some(1.5);
     second.host.sysctls.insert("net.core.somaxconn".into(), "128".into());
     second.host.sysctls.remove("fs.file-max");
     second.target.nodes[0].version = "0.2.0".into();
@@ -40,6 +41,7 @@ fn what_was_not_alike_comes_first() {
     assert_eq!(what, wanted);
     let text = comparison.text();
     assert!(text.contains("not the same host:\n  A  Linux 6.12.44, Debian"), "{text}");
+    assert!(text.contains("25.2 GB, limited to 1.5 cores, virtual"), "{text}");
     assert!(text.contains("not the same fs.file-max:\n  A  2466170\n  B  -\n"), "{text}");
     assert!(text.find("not the same").unwrap() < text.find("handshake p99").unwrap(), "{text}");
 }

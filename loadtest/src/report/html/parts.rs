@@ -1,10 +1,13 @@
 //! The page's tables: every figure and check, latencies, clients, and where it ran.
 
 use super::micro;
-use crate::report::{
-    model::{Check, Report, Step},
-    text,
-    words::{bytes, count, duration, figure, number, several, time},
+use crate::{
+    host::Host,
+    report::{
+        model::{Check, Report, Step},
+        text,
+        words::{bytes, count, duration, figure, number, several, time},
+    },
 };
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -167,6 +170,14 @@ fn target(report: &Report) -> Markup {
     } }
 }
 
+/// What the control group of the generator may have.
+fn group(host: &Host) -> String {
+    let cores = host.cpu_limit.map(|cores| figure(cores, "cores"));
+    let memory = host.memory_limit_bytes.map(|limit| bytes(limit as f64));
+    let limits: Vec<String> = [cores, memory].into_iter().flatten().collect();
+    if limits.is_empty() { "none".into() } else { limits.join(", ") }
+}
+
 fn host(report: &Report) -> Markup {
     let host = &report.host;
     let limit = |of: Option<u64>| of.map_or("no limit".to_owned(), count);
@@ -178,6 +189,7 @@ fn host(report: &Report) -> Markup {
             format!("{} × {}", host.cores, if host.cpu.is_empty() { "unknown" } else { &host.cpu }),
         ),
         named("memory", bytes(host.memory_bytes as f64)),
+        named("limit of its group", group(host)),
         named("on a hypervisor", if host.virtualised { "yes" } else { "no" }.to_owned()),
         named(
             "descriptors",
