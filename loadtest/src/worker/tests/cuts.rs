@@ -1,3 +1,5 @@
+//! Clients that are cut off, vanish or stop reading, seen from the server's side.
+
 use super::*;
 use crate::{
     client::Dialect,

@@ -1,3 +1,5 @@
+//! Clients of other servers: what they ask for, and what they put up with.
+
 use super::*;
 use crate::{
     client::{Dialect, Protocol},

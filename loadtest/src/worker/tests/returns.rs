@@ -1,3 +1,5 @@
+//! Clients that come back or try again: when, and to which target.
+
 use super::*;
 use crate::{plan::Returns, worker::tally::Failure};
 use std::{

@@ -1,3 +1,5 @@
+//! Clients of TLS: whom they trust, and that everything else is as without.
+
 use super::*;
 use crate::{
     message::{self, Message, To},

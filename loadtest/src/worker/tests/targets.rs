@@ -1,3 +1,5 @@
+//! Targets that are down, busy, or something else: each failure has its name, and words that help.
+
 use super::*;
 use crate::{
     client::Dialect,
