@@ -107,7 +107,8 @@ fn check_capacity(connections: u32, metrics: Option<&Metrics>) -> Result<(), Str
 
 fn play(stage: &mut Stage<'_>) {
     let connections = u64::from(stage.plan.connections);
-    stage.step("connect", Some(connections), None, |stage| {
+    let planned = Duration::from_secs_f64(f64::from(stage.plan.connections) / stage.plan.rate);
+    stage.step("connect", Some(connections), Some(planned), |stage| {
         connect(stage);
         stage.settle();
         Ok(())

@@ -13,7 +13,7 @@ pub struct Ran {
     pub err: String,
 }
 
-fn command(clients: SocketAddr, internal: SocketAddr, args: &[&str]) -> Command {
+pub fn command(clients: SocketAddr, internal: SocketAddr, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     without_our_environment(&mut command);
     command.arg("loadtest").args(["--clients", &clients.to_string(), "--internal", &internal.to_string()]);

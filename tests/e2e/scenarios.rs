@@ -1,7 +1,7 @@
 //! Each scenario of `holdfast loadtest` against a real node, in miniature: its figures, and that it notices what is wrong.
 
 use crate::{
-    loadtest::{Ran, figure, json, run},
+    loadtest::{Ran, command, figure, json, run},
     node::{Node, Plan},
 };
 use serde_json::Value;
@@ -123,6 +123,26 @@ fn clients_in_processes_of_their_own_count_the_same() {
     assert_eq!(report["generator"]["processes"], 3);
     assert_eq!(report["clients"]["direct"], 1_500);
     assert_eq!(report["clients"]["broadcast"], 1_500);
+}
+
+#[test]
+fn a_process_that_is_killed_is_a_sentence_and_the_rest_goes_on() {
+    let node = Node::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report.json");
+    let args = ["idle", "push", "--connections", "100", "--processes", "2", "--hold", "3s", "--sample", "1"];
+    let mut run = command(node.clients, node.internal, &args);
+    let run = run.arg("--report").arg(&report).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    node.wait_for_metric("holdfast_handshakes_total{result=\"accepted\"}", 100.0);
+    let children = format!("/proc/{0}/task/{0}/children", run.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    let worker = children.split_whitespace().next().expect("a worker process");
+    assert!(Command::new("sh").args(["-c", &format!("kill -KILL {worker}")]).status().unwrap().success());
+    let output = run.wait_with_output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(out.contains("was ended by signal 9") && out.contains("50 clients"), "{out}");
+    assert_eq!(json(&report)["clients"]["direct"], 250, "the other process' clients");
 }
 
 #[test]
