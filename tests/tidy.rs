@@ -45,11 +45,37 @@ const LOAD_LAYERS: Layers = &[
     ("fleet", &["clock", "plan", "room", "worker", "wire", "auth"]),
     ("agent", &["room", "auth", "fleet"]),
     ("ledger", &["worker"]),
-    ("internal", &["clock", "message", "plan", "ledger"]),
+    ("internal", &[]),
+    ("nodes", &["internal"]),
+    ("sender", &["clock", "message", "plan", "ledger", "internal"]),
     ("compare", &["client", "worker", "ledger", "internal"]),
-    ("books", &["worker", "fleet", "ledger", "internal", "compare"]),
-    ("report", &["host", "worker", "ledger", "compare"]),
-    ("run", &["clock", "plan", "worker", "fleet", "ledger", "internal", "compare", "books", "report"]),
+    ("books", &["worker", "fleet", "ledger", "internal", "nodes", "sender", "compare"]),
+    ("report", &["host"]),
+    ("series", &["worker", "internal", "report"]),
+    ("progress", &[]),
+    ("task", &["plan", "fleet", "nodes"]),
+    (
+        "stage",
+        &[
+            "clock", "host", "worker", "fleet", "internal", "compare", "books", "sender", "report", "series",
+            "progress", "task",
+        ],
+    ),
+    (
+        "scenario",
+        &[
+            "clock", "host", "message", "plan", "worker", "ledger", "internal", "sender", "report", "series",
+            "task", "stage",
+        ],
+    ),
+    ("verdict", &["host", "client", "plan", "worker", "internal", "report", "stage"]),
+    (
+        "run",
+        &[
+            "clock", "worker", "fleet", "internal", "books", "sender", "report", "progress", "task", "stage",
+            "scenario", "verdict",
+        ],
+    ),
 ];
 
 /// Folders of sources with their layers.
@@ -76,7 +102,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rlimit", &["server/"]),
     ("redis", &["bridge/store/"]),
     ("rdkafka", &["bridge/queue/"]),
-    ("holdfast_loadtest", &["commands/loadtest.rs"]),
+    ("holdfast_loadtest", &["commands/loadtest.rs", "commands/loadtest/"]),
 ];
 
 /// The same in the load generator, which shares no code with the server: neither the server's own nor its codec.
@@ -96,6 +122,8 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["worker/tls.rs"]),
     ("rustls_native_certs", &["worker/tls.rs"]),
     ("maud", &["report/html/"]),
+    ("indicatif", &["progress.rs"]),
+    ("time", &["clock.rs"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links
@@ -108,9 +136,9 @@ const CLOCKS: &[(&str, &[&str])] = &[
 
 /// The same in the load generator. Its workers are given the run's clock.
 const LOAD_CLOCKS: &[(&str, &[&str])] = &[
-    ("Instant::now", &["clock.rs", "auth.rs", "fleet.rs", "fleet/", "books.rs", "run.rs"]),
+    ("Instant::now", &["clock.rs", "auth.rs", "fleet.rs", "fleet/", "books.rs", "stage.rs", "progress.rs"]),
     ("SystemTime::now", &[]),
-    ("thread::sleep", &["agent.rs", "fleet.rs", "fleet/", "books.rs", "run.rs"]),
+    ("thread::sleep", &["agent.rs", "fleet.rs", "fleet/", "books.rs", "stage.rs", "scenario/push.rs"]),
 ];
 
 /// The queue's two are what librdkafka has and its safe bindings lack: reading many records with one call, which costs a

@@ -42,15 +42,22 @@ impl Books {
         &mut self.nodes
     }
 
-    /// The numbers of both sides at this moment.
+    /// The numbers of both sides at this moment. While connections come and go they move as they are read: what the clients'
+    /// own numbers moved by meanwhile is slack.
     ///
     /// # Errors
     /// When a node does not answer.
     pub fn look(&mut self, fleet: &mut Fleet) -> Result<(Tally, Vec<Pair>), String> {
+        let before = fleet.tally();
+        let metrics = self.nodes.metrics()?;
         let tally = fleet.tally();
         self.ledger.received(fleet.take_receipts());
-        let metrics = self.nodes.metrics()?;
-        let pairs = compare::pairs(&tally, &self.ledger, &self.before, &metrics);
+        let pairs = |tally: &Tally| compare::pairs(tally, &self.ledger, &self.before, &metrics);
+        let moved = pairs(&tally)
+            .into_iter()
+            .zip(pairs(&before))
+            .map(|(now, then)| Pair { slack: now.slack + now.ours.abs_diff(then.ours), ..now });
+        let pairs = moved.collect();
         Ok((tally, pairs))
     }
 

@@ -25,6 +25,7 @@ mod scenario;
 mod sender;
 mod series;
 mod stage;
+mod task;
 mod verdict;
 mod wire;
 mod worker;
@@ -40,9 +41,9 @@ pub use plan::{
     DEVICE, Habits, Returns, Settings, Tls, is_chosen, parse_sources, plan_sources, raise_descriptors,
 };
 pub use report::model::Report;
-pub use run::{Plan, run};
-pub use scenario::Scenario;
+pub use run::run;
 pub use sender::{Queue, Sender};
+pub use task::{Scenario, Task};
 pub use worker::{
     Command, Cut, Manner, Wave,
     tally::{ByProtocol, Ending, Failure, GOAWAY_SLICE_US, Receipt, Tally},

@@ -11,9 +11,9 @@ use crate::{
     internal::Metrics,
     progress::{Progress, Where},
     report::model::{Check, Figure, Memory, Step},
-    run::Plan,
     sender::Sender,
     series::Sampler,
+    task::Task,
     worker::tally::Tally,
 };
 use std::{
@@ -36,7 +36,7 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 /// See the module.
 pub struct Stage<'a> {
     /// What is to be done.
-    pub plan: &'a Plan,
+    pub task: &'a Task,
     /// Its clock.
     pub run: Run,
     /// When it began, by the calendar.
@@ -75,19 +75,19 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// An empty one.
-    pub fn new(plan: &'a Plan, run: Run, fleet: Fleet, progress: Progress, stop: &'a AtomicBool) -> Self {
+    pub fn new(task: &'a Task, run: Run, fleet: Fleet, progress: Progress, stop: &'a AtomicBool) -> Self {
         Self {
-            plan,
+            task,
             run,
             began: clock::date(),
             fleet,
             books: None,
             sender: None,
             progress,
-            sampler: Sampler::new(run),
+            sampler: Sampler::new(),
             steps: Vec::new(),
             mismatches: Vec::new(),
-            memory: Memory { kernel_has_both_ends: plan.is_local(), ..Memory::default() },
+            memory: Memory { kernel_has_both_ends: task.is_local(), ..Memory::default() },
             generator_slope: None,
             ramp: Duration::ZERO,
             lossy: 0,
@@ -99,6 +99,11 @@ impl<'a> Stage<'a> {
             has_failed_to_settle: false,
             said: BTreeSet::new(),
         }
+    }
+
+    /// Seconds since the run began.
+    pub fn now_s(&self) -> f64 {
+        self.run.now_us() as f64 / 1e6
     }
 
     /// Whether the run is to end.
@@ -115,12 +120,12 @@ impl<'a> Stage<'a> {
         play: impl FnOnce(&mut Self) -> Result<(), String>,
     ) {
         self.progress.begin(name, connections, takes);
-        self.step = Step { name: name.to_owned(), begin_s: self.sampler.now_s(), ..Step::default() };
+        self.step = Step { name: name.to_owned(), begin_s: self.now_s(), ..Step::default() };
         if let Err(words) = play(self) {
             self.mismatch(words);
         }
         self.sample();
-        self.step.end_s = self.sampler.now_s();
+        self.step.end_s = self.now_s();
         self.steps.push(std::mem::take(&mut self.step));
     }
 
@@ -175,7 +180,7 @@ impl<'a> Stage<'a> {
             self.metrics = Some(metrics);
         }
         let kernel = host::KernelMemory::read().map(|kernel| kernel.slab_bytes);
-        self.sampler.sample(&self.latest, self.metrics.as_ref(), kernel);
+        self.sampler.sample(self.now_s(), &self.latest, self.metrics.as_ref(), kernel);
         let last = |name| {
             let column = self.sampler.series().columns.get(name);
             column.and_then(|column| *column.last()?).unwrap_or(0.0)

@@ -20,8 +20,8 @@ const LATE_US: u64 = 50_000;
 /// The report of a run that is over.
 pub fn report(mut stage: Stage<'_>) -> Report {
     let tally = stage.tally().clone();
-    let plan = stage.plan;
-    let took_s = stage.sampler.now_s();
+    let task = stage.task;
+    let took_s = stage.now_s();
     let mut mismatches = std::mem::take(&mut stage.mismatches);
     mismatches.extend_from_slice(stage.fleet.losses());
     let clients = clients(&stage, &tally);
@@ -33,8 +33,8 @@ pub fn report(mut stage: Stage<'_>) -> Report {
     Report {
         began: std::mem::take(&mut stage.began),
         took_s,
-        command: plan.command.clone(),
-        scenarios: plan.scenarios.iter().map(|scenario| scenario.label().to_owned()).collect(),
+        command: task.command.clone(),
+        scenarios: task.scenarios.iter().map(|scenario| scenario.label().to_owned()).collect(),
         interrupted,
         good,
         host: Host::read(),
@@ -52,7 +52,7 @@ pub fn report(mut stage: Stage<'_>) -> Report {
 }
 
 fn target(stage: &mut Stage<'_>) -> Target {
-    let settings: &Settings = &stage.plan.settings;
+    let settings: &Settings = &stage.task.settings;
     let nodes = stage.books.iter_mut().flat_map(|books| books.nodes().each().map(node).collect::<Vec<_>>());
     Target {
         nodes: nodes.collect(),
@@ -80,16 +80,16 @@ fn node((internal, seen): (&crate::Internal, Option<&Metrics>)) -> Node {
 }
 
 fn clients(stage: &Stage<'_>, tally: &Tally) -> Clients {
-    let plan = stage.plan;
+    let task = stage.task;
     let seconds = stage.ramp.as_secs_f64();
-    let first = (tally.opened.sum() - tally.reconnected).min(u64::from(plan.connections)) as f64;
+    let first = (tally.opened.sum() - tally.reconnected).min(u64::from(task.connections)) as f64;
     Clients {
-        asked: u64::from(plan.connections),
+        asked: u64::from(task.connections),
         opened: tally.opened.sum(),
         websocket: tally.opened.websocket,
         sse: tally.opened.sse,
         most_open: stage.sampler.most_open,
-        rate_asked: plan.rate.is_finite().then_some(plan.rate),
+        rate_asked: task.rate.is_finite().then_some(task.rate),
         rate_reached: (first > 0.0 && seconds > 0.0).then(|| first / seconds),
         refused: named(&tally.refused, |status| refusal(*status)),
         failed: named(&tally.failed, |failure| failure.words().to_owned()),
@@ -107,7 +107,7 @@ fn named<K: Ord>(counts: &BTreeMap<K, u64>, name: impl Fn(&K) -> String) -> BTre
 
 fn generator(stage: &Stage<'_>, tally: &Tally) -> Generator {
     let processes = tally.processes.max(1);
-    let threads = processes * stage.plan.layout.threads as u32;
+    let threads = processes * stage.task.layout.threads as u32;
     let late_p99_us = (!tally.late_us.is_empty()).then(|| tally.late_us.value_at_percentile(99.0));
     let cpu_peak = stage.sampler.cpu_peak;
     let busy = cpu_peak > BUSY * f64::from(threads);
@@ -126,7 +126,7 @@ fn generator(stage: &Stage<'_>, tally: &Tally) -> Generator {
     Generator {
         processes,
         threads,
-        agents: stage.plan.layout.agents.iter().map(ToString::to_string).collect(),
+        agents: stage.task.layout.agents.iter().map(ToString::to_string).collect(),
         cpu_seconds: tally.cpu_us as f64 / 1e6,
         cpu_peak,
         late_p99_us,

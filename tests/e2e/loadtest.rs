@@ -87,19 +87,25 @@ fn a_number_that_differs_is_named() {
     let node = Node::start(&[]);
     // Another client's message and connection are in the node's books only.
     let other = crate::client::Ws::user(&node, "other", "");
-    let mut child =
-        command(node.clients, node.internal, &["push", "fanout", "idle", "--connections", "20", "--hold", "1s", "--pushes", "1"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    let mut child = command(
+        node.clients,
+        node.internal,
+        &["push", "fanout", "idle", "--connections", "20", "--hold", "1s", "--pushes", "1"],
+    )
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
     node.wait_for_metric("holdfast_messages_total{lane=\"normal\",outcome=\"written\"}", 23.0);
     assert_eq!(node.push_one("other/push", "hello"), "written");
     let code = child.wait().unwrap().code();
     let out = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     assert_eq!(code, Some(1), "{out}");
-    assert!(out.contains("MISMATCH: broadcast 1: 20 copies came, the node wrote 21"), "{out}");
-    assert!(out.contains("MISMATCH: messages written: 23 by the clients' count, 24 by the node's"), "{out}");
+    assert!(out.contains("MISMATCH: fanout: broadcast 1: 20 copies came, the node wrote 21"), "{out}");
+    assert!(
+        out.contains("MISMATCH: fanout: messages written: 23 by the clients' count, 24 by the node's"),
+        "{out}"
+    );
     assert!(out.ends_with("not as it must be\n"), "{out}");
     drop(other);
 }
@@ -124,7 +130,6 @@ fn what_is_in_the_way_is_named_with_its_remedy() {
             1,
             "limits.connections",
         ),
-        (node.clients, node.internal, vec!["--connections", "9000000"], 1, "descriptors"),
         (node.clients, node.internal, with(&["--source", "here"]), 2, "neither an address nor a range"),
         (node.clients, node.internal, with(&["--sse-share", "2"]), 2, "expected a number from 0 to 1"),
     ];

@@ -53,7 +53,8 @@ fn a_storm_comes_back_at_once_and_then_well() {
 fn lifetimes_have_a_rate() {
     let node = Node::start(&["lifetime.mean=2s", "lifetime.grace=4s"]);
     let times = ["--leave-within", "100ms", "--back-within", "100ms"];
-    let report = play_well(&node, &[&["lifetimes", "--hold", "6s", "--connections", "300"], &times[..]].concat());
+    let report =
+        play_well(&node, &[&["lifetimes", "--hold", "6s", "--connections", "300"], &times[..]].concat());
     let generations = figure(&report, "lifetimes", "generations");
     assert!((1.0..6.0).contains(&generations), "{generations}");
     assert!(figure(&report, "lifetimes", "whole time: peak to mean") < 4.0);
@@ -84,7 +85,8 @@ fn who_does_not_read_is_slow_and_nobody_else() {
 #[test]
 fn who_vanishes_is_noticed() {
     let node = Node::start(&["clients.ping_min=1s", "clients.ping=1s"]);
-    let args = ["halfopen", "--share", "0.2", "--connections", "100", "--sse-share", "0", "--patience", "30s"];
+    let args =
+        ["halfopen", "--share", "0.2", "--connections", "100", "--sse-share", "0", "--patience", "30s"];
     let report = play_well(&node, &args);
     assert_eq!(figure(&report, "halfopen", "vanished"), 20.0);
     assert!(figure(&report, "halfopen", "100 % were noticed after") > 0.5);
@@ -97,7 +99,8 @@ fn who_vanishes_is_noticed() {
 #[test]
 fn visits_and_a_soak_leave_even_books() {
     let node = Node::start(&[]);
-    let args = ["churn", "soak", "--hold", "2s", "--churn-rate", "200", "--connections", "50", "--sample", "1"];
+    let args =
+        ["churn", "soak", "--hold", "2s", "--churn-rate", "200", "--connections", "50", "--sample", "1"];
     let report = play_well(&node, &args);
     assert_eq!(figure(&report, "churn", "handshakes"), 400.0);
     assert!(figure(&report, "soak", "visits") >= 2_000.0);
@@ -118,7 +121,8 @@ fn messages_go_through_kafka() {
 #[test]
 fn clients_in_processes_of_their_own_count_the_same() {
     let node = Node::start(&[]);
-    let args = ["push", "fanout", "--connections", "300", "--processes", "3", "--threads", "2", "--sample", "1"];
+    let args =
+        ["push", "fanout", "--connections", "300", "--processes", "3", "--threads", "2", "--sample", "1"];
     let report = play_well(&node, &args);
     assert_eq!(report["generator"]["processes"], 3);
     assert_eq!(report["clients"]["direct"], 1_500);
@@ -173,11 +177,8 @@ fn clients_on_other_machines_count_the_same() {
 /// An agent on a free port, and where it listens.
 fn agent(token: &str) -> (Child, String) {
     let args = ["loadtest", "agent", "--listen", "127.0.0.1:0", "--token-file", token];
-    let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-        .args(args)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_holdfast")).args(args).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
@@ -228,11 +229,26 @@ fn flags_that_do_not_go_together_are_bad_usage() {
         let mut bare = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         crate::node::without_our_environment(&mut bare);
         let clients = node.clients.to_string();
-        let output = bare.args(["loadtest", "--clients", &clients, "--internal", "none"]).args(args).output().unwrap();
+        let output =
+            bare.args(["loadtest", "--clients", &clients, "--internal", "none"]).args(args).output().unwrap();
         (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     let (code, words) = bare(&["push"]);
     assert!(code == Some(2) && words.contains("push needs the node's internal port"), "{words}");
-    let (code, words) = bare(&["--connections", "20", "--hold", "100ms", "--protocol", "plain", "--header", "X-CUSTOMER_ID: p{n}"]);
+    let (code, words) = bare(&["--connections", "9000000"]);
+    assert!(
+        code == Some(1) && words.contains("MemAvailable") && words.contains("ask for at most"),
+        "{words}"
+    );
+    let (code, words) = bare(&[
+        "--connections",
+        "20",
+        "--hold",
+        "100ms",
+        "--protocol",
+        "plain",
+        "--header",
+        "X-CUSTOMER_ID: p{n}",
+    ]);
     assert!(code == Some(0) && words.contains("20 asked for, 20 opened"), "{words}");
 }

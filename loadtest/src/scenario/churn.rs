@@ -2,8 +2,8 @@
 
 use super::{Before, percentiles};
 use crate::{
-    run::Plan,
     stage::Stage,
+    task::Task,
     worker::{Manner, Wave},
 };
 use std::time::Duration;
@@ -12,17 +12,17 @@ use std::time::Duration;
 pub const VISIT: Duration = Duration::from_millis(1);
 
 pub fn play(stage: &mut Stage<'_>) {
-    let (plan, before) = (stage.plan, Before::of(stage));
-    let count = (plan.churn_rate * plan.hold.as_secs_f64()).round().clamp(1.0, 1e9) as u32;
+    let (task, before) = (stage.task, Before::of(stage));
+    let count = (task.churn_rate * task.hold.as_secs_f64()).round().clamp(1.0, 1e9) as u32;
     stage.fleet.open(Wave {
-        first: first_visitor(plan),
+        first: first_visitor(task),
         count,
-        rate: plan.churn_rate,
+        rate: task.churn_rate,
         manner: Manner::Close,
         dwell: VISIT,
     });
     let open = before.tally.open.sum();
-    let within = plan.hold * 3 + plan.settings.handshake_timeout * 2;
+    let within = task.hold * 3 + task.settings.handshake_timeout * 2;
     let is_over =
         stage.until(within, |tally| tally.planned == 0 && tally.in_flight == 0 && tally.open.sum() <= open);
     let seconds = before.seconds(stage);
@@ -30,7 +30,7 @@ pub fn play(stage: &mut Stage<'_>) {
     let tally = stage.tally().clone();
     let opened = tally.opened.sum() - before.tally.opened.sum();
     stage.figure("handshakes", opened as f64, "handshakes");
-    stage.figure("asked for", plan.churn_rate, "per s");
+    stage.figure("asked for", task.churn_rate, "per s");
     stage.figure("reached", opened as f64 / seconds, "per s");
     stage.figure("refused or failed", (tally.not_opened() - before.tally.not_opened()) as f64, "handshakes");
     if let Some(cpu) = cpu {
@@ -45,6 +45,6 @@ pub fn play(stage: &mut Stage<'_>) {
 }
 
 /// Visitors are nobody of those who stay.
-pub const fn first_visitor(plan: &Plan) -> u32 {
-    plan.connections
+pub const fn first_visitor(task: &Task) -> u32 {
+    task.connections
 }

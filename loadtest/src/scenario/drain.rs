@@ -8,7 +8,7 @@ use std::time::Duration;
 const OVER: f64 = 3.0;
 
 pub fn play(stage: &mut Stage<'_>) -> Result<(), String> {
-    let usual = stage.plan.settings.habits();
+    let usual = stage.task.settings.habits();
     stage.fleet.adjust(Habits { hints: true, retry_refused: true, ..usual });
     let done = drain(stage);
     stage.fleet.adjust(usual);
@@ -28,7 +28,7 @@ fn drain(stage: &mut Stage<'_>) -> Result<(), String> {
     stage.say(&format!("{} drains, with {held} connections", node.address()));
     let is_over = stage.until_drained(&node);
     let tally = stage.tally().clone();
-    let end_s = stage.sampler.now_s();
+    let end_s = stage.now_s();
     stage.figure("connections of the node", held, "connections");
     stage.figure("the drain took", end_s - before.at_s, "s");
     spread_of(stage, &per_second(&tally.goaways_at, before.at_s, end_s));
@@ -60,7 +60,7 @@ fn drain(stage: &mut Stage<'_>) -> Result<(), String> {
 
 impl Stage<'_> {
     fn until_drained(&mut self, node: &Internal) -> bool {
-        self.until_nodes(self.plan.patience, |_, _| {
+        self.until_nodes(self.task.patience, |_, _| {
             node.metrics().is_ok_and(|metrics| metrics.sum("holdfast_drain_phase", "") >= OVER)
         })
     }
@@ -87,7 +87,7 @@ fn spread_of(stage: &mut Stage<'_>, counts: &[u64]) {
 }
 
 fn are_back(stage: &mut Stage<'_>, before: &Before, place: &str) {
-    let within = stage.plan.patience.min(Duration::from_secs(60));
+    let within = stage.task.patience.min(Duration::from_secs(60));
     if !stage.until(within, |tally| before.are_all_back(tally)) && !stage.is_stopped() {
         let missing = before.tally.open.sum().saturating_sub(stage.tally().open.sum());
         stage.mismatch(format!(

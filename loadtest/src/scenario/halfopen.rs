@@ -5,14 +5,14 @@ use crate::{stage::Stage, worker::Cut};
 
 pub fn play(stage: &mut Stage<'_>) {
     let before = Before::of(stage);
-    stage.fleet.cut(stage.plan.share, Cut::Vanish);
-    let wanted = (before.tally.open.sum() as f64 * stage.plan.share).floor();
+    stage.fleet.cut(stage.task.share, Cut::Vanish);
+    let wanted = (before.tally.open.sum() as f64 * stage.task.share).floor();
     stage.until(crate::stage::SETTLE, |tally| tally.vanished as f64 >= wanted);
     let vanished = stage.tally().vanished as f64;
     stage.say(&format!("{vanished} clients have vanished"));
     let (run, begin_us) = (stage.run, stage.run.now_us());
     let mut seen: Vec<(u64, f64)> = Vec::new();
-    let is_noticed = stage.until_nodes(stage.plan.patience, |tally, metrics| {
+    let is_noticed = stage.until_nodes(stage.task.patience, |tally, metrics| {
         // Whom the node still has and we do not have any more.
         let unnoticed = metrics.sum("holdfast_connections", "{") - tally.open.sum() as f64;
         seen.push((run.now_us() - begin_us, vanished - unnoticed.max(0.0)));
@@ -26,7 +26,7 @@ pub fn play(stage: &mut Stage<'_>) {
         }
     }
     if !is_noticed && !stage.is_stopped() {
-        let patience = stage.plan.patience.as_secs();
+        let patience = stage.task.patience.as_secs();
         stage.mismatch(format!(
             "the node noticed {noticed} of {vanished} vanished clients within {patience} s: is clients.ping short enough for \
              that (two intervals and what is left of one)? else raise --patience"

@@ -46,7 +46,7 @@ impl Mark {
 
 pub fn play(stage: &mut Stage<'_>) {
     let before = Before::of(stage);
-    stage.pass(stage.plan.hold);
+    stage.pass(stage.task.hold);
     let seconds = before.seconds(stage);
     let cpu = before.node_cpu_s(stage);
     let tally = stage.tally();

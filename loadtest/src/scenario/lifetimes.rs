@@ -6,8 +6,8 @@ use crate::stage::Stage;
 
 pub fn play(stage: &mut Stage<'_>) {
     let before = Before::of(stage);
-    stage.pass(stage.plan.hold);
-    let end_s = stage.sampler.now_s();
+    stage.pass(stage.task.hold);
+    let end_s = stage.now_s();
     let tally = stage.tally().clone();
     let goaways = tally.goaways - before.tally.goaways;
     let open = before.tally.open.sum().max(1);

@@ -12,111 +12,13 @@ mod slow;
 mod soak;
 mod storm;
 
-use crate::{report::model::Latency, series::fresh, stage::Stage, worker::tally::Tally};
+use crate::{report::model::Latency, series::fresh, stage::Stage, task::Scenario, worker::tally::Tally};
 use hdrhistogram::Histogram;
 
-/// What a run plays once its clients are connected.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Scenario {
-    /// Holds the connections, and measures what they cost.
-    Idle,
-    /// Messages to single clients.
-    Push,
-    /// Messages to everybody.
-    Fanout,
-    /// All lose their connection at once and return; without heeding the server's hints, then with.
-    Storm,
-    /// Reconnects as the server's lifetimes ask for them.
-    Lifetimes,
-    /// A node is drained.
-    Drain,
-    /// Some stop to read.
-    Slow,
-    /// Some vanish without a word.
-    Halfopen,
-    /// Connections that come and go.
-    Churn,
-    /// All at once, for long.
-    Soak,
-}
-
 impl Scenario {
-    /// All, as they are listed.
-    pub const ALL: [Scenario; 10] = [
-        Scenario::Idle,
-        Scenario::Push,
-        Scenario::Fanout,
-        Scenario::Storm,
-        Scenario::Lifetimes,
-        Scenario::Drain,
-        Scenario::Slow,
-        Scenario::Halfopen,
-        Scenario::Churn,
-        Scenario::Soak,
-    ];
-
-    /// Its name on the command line and in reports.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Scenario::Idle => "idle",
-            Scenario::Push => "push",
-            Scenario::Fanout => "fanout",
-            Scenario::Storm => "storm",
-            Scenario::Lifetimes => "lifetimes",
-            Scenario::Drain => "drain",
-            Scenario::Slow => "slow",
-            Scenario::Halfopen => "halfopen",
-            Scenario::Churn => "churn",
-            Scenario::Soak => "soak",
-        }
-    }
-
-    /// What it does, in a line.
-    pub const fn about(self) -> &'static str {
-        match self {
-            Scenario::Idle => {
-                "Hold the connections for --hold: bytes per connection, user and kernel apart; CPU at rest"
-            }
-            Scenario::Push => "Messages to a sample of the users, verified one by one",
-            Scenario::Fanout => "Messages to everybody, every copy verified",
-            Scenario::Storm => {
-                "--share of the clients lose their connection at once and return: at first at once, then as a good client does"
-            }
-            Scenario::Lifetimes => {
-                "For --hold, reconnect when the node asks to: is the rate flat? (lifetime.mean in seconds)"
-            }
-            Scenario::Drain => {
-                "Drain the last node: goaways evenly spread, everybody elsewhere in time; then call it back"
-            }
-            Scenario::Slow => {
-                "--share of the clients stop reading: what becomes of their messages and of the others' latency"
-            }
-            Scenario::Halfopen => {
-                "--share of the clients vanish without a FIN: how long until the node knows"
-            }
-            Scenario::Churn => "Connections at --churn-rate that open and close at once, for --hold",
-            Scenario::Soak => {
-                "Pushes, broadcasts and churn for --hold, with the books compared all the while"
-            }
-        }
-    }
-
-    /// Whether it has to ask or tell the node.
-    pub const fn needs_internal(self) -> bool {
-        matches!(
-            self,
-            Scenario::Push
-                | Scenario::Fanout
-                | Scenario::Drain
-                | Scenario::Slow
-                | Scenario::Halfopen
-                | Scenario::Soak
-        )
-    }
-
     /// Plays it.
     pub fn play(self, stage: &mut Stage<'_>) {
-        let hold = stage.plan.hold;
+        let hold = stage.task.hold;
         let takes = match self {
             Scenario::Idle | Scenario::Lifetimes | Scenario::Churn | Scenario::Soak => Some(hold),
             _ => None,
@@ -153,7 +55,7 @@ impl Before {
     fn of(stage: &mut Stage<'_>) -> Self {
         stage.sample();
         let cpu_s = node_cpu_s(stage);
-        Self { at_s: stage.sampler.now_s(), tally: stage.tally().clone(), cpu_s }
+        Self { at_s: stage.now_s(), tally: stage.tally().clone(), cpu_s }
     }
 
     /// Nobody was given up since, and no more are on their way than were then, but for a few: lives end all the time.
@@ -167,7 +69,7 @@ impl Before {
     }
 
     fn seconds(&self, stage: &Stage<'_>) -> f64 {
-        (stage.sampler.now_s() - self.at_s).max(1e-6)
+        (stage.now_s() - self.at_s).max(1e-6)
     }
 
     /// What the nodes have used of the processors since, seconds.
@@ -228,11 +130,5 @@ mod tests {
         assert_eq!(spread(&[30, 10]), Some((20.0, 30.0, 10.0)));
         assert_eq!(spread(&[]), None);
         assert_eq!(spread(&[0, 0]), None);
-    }
-
-    #[test]
-    fn labels_are_names() {
-        let labels: std::collections::BTreeSet<_> = Scenario::ALL.map(Scenario::label).into();
-        assert_eq!(labels.len(), Scenario::ALL.len());
     }
 }

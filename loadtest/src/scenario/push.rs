@@ -18,6 +18,8 @@ use std::{
     time::Duration,
 };
 
+/// How long the last of them may be on their way, once they were sent.
+const LAST: Duration = Duration::from_secs(5);
 /// What waits to be booked.
 const BOOKED: usize = 1_024;
 
@@ -116,17 +118,17 @@ pub fn sample(connections: u32, share: f64) -> Vec<u32> {
     (0..count).map(|at| at * stretch + at % stretch.max(1)).collect()
 }
 
-/// Messages to a sample, at the plan's rate.
+/// Messages to a sample, at the task's rate.
 pub fn some(stage: &mut Stage<'_>) -> Result<(), String> {
-    let plan = stage.plan;
-    let sample = sample(plan.connections, plan.sample);
-    stage.say(&format!("pushing {} message(s) to each of {} users", plan.pushes, sample.len()));
+    let task = stage.task;
+    let sample = sample(task.connections, task.sample);
+    stage.say(&format!("pushing {} message(s) to each of {} users", task.pushes, sample.len()));
     let before = Before::of(stage);
     let mut outcomes = BTreeMap::new();
     let sent = beside(stage, &mut outcomes, |sender, desk| {
-        to_each(sender, desk, &sample, plan.pushes, plan.push_rate, plan.batch)
+        to_each(sender, desk, &sample, task.pushes, task.push_rate, task.batch)
     });
-    figures(stage, &before, &outcomes, plan.push_rate);
+    figures(stage, &before, &outcomes, task.push_rate);
     sent
 }
 
@@ -162,13 +164,13 @@ pub fn to_each(
 
 /// Messages to everybody, one after the other.
 pub fn all(stage: &mut Stage<'_>) -> Result<(), String> {
-    let plan = stage.plan;
-    stage.say(&format!("broadcasting {} message(s)", plan.pushes));
+    let task = stage.task;
+    stage.say(&format!("broadcasting {} message(s)", task.pushes));
     let before = Before::of(stage);
     let mut outcomes = BTreeMap::new();
     let sent = beside(stage, &mut outcomes, |sender, desk| {
-        for _ in 0..plan.pushes {
-            let (sequence, counts) = broadcast(sender, desk, plan.spread)?;
+        for _ in 0..task.pushes {
+            let (sequence, counts) = broadcast(sender, desk, task.spread)?;
             if !desk.book(Pushed::All(sequence, counts)) {
                 break;
             }
@@ -196,7 +198,7 @@ fn figures(stage: &mut Stage<'_>, before: &Before, outcomes: &BTreeMap<String, u
         outcomes.iter().filter(|(word, _)| Fate::of(word) == Fate::Comes).map(|(_, n)| n).sum();
     let came = |tally: &crate::Tally| tally.direct + tally.broadcast;
     let had = came(&before.tally);
-    stage.until(crate::stage::SETTLE, |tally| came(tally) >= had + expected);
+    stage.until(LAST, |tally| came(tally) >= had + expected);
     let arrived = before.seconds(stage);
     let tally = stage.tally().clone();
     let messages: u64 = outcomes.values().sum();

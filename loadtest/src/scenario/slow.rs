@@ -33,15 +33,15 @@ const ROUND_US: u64 = 50_000;
 const HELD: u64 = MEALS as u64;
 
 pub fn play(stage: &mut Stage<'_>) -> Result<(), String> {
-    let (plan, share) = (stage.plan, stage.plan.share);
+    let (task, share) = (stage.task, stage.task.share);
     let reads = |client: &u32| !is_chosen(*client, share);
-    let fed: Vec<u32> = (0..plan.connections).filter(|client| !reads(client)).take(FED).collect();
-    let mut others = sample(plan.connections, f64::from(OTHERS) / f64::from(plan.connections));
+    let fed: Vec<u32> = (0..task.connections).filter(|client| !reads(client)).take(FED).collect();
+    let mut others = sample(task.connections, f64::from(OTHERS) / f64::from(task.connections));
     others.retain(reads);
     if fed.is_empty() || others.is_empty() {
         return Err(format!(
             "a share of {share} of {} clients leaves nobody slow, or only them",
-            plan.connections
+            task.connections
         ));
     }
     let mut outcomes = BTreeMap::new();

@@ -16,32 +16,32 @@ const COMPARED_EVERY: u32 = 6;
 const GROWTH_BYTES: f64 = 32e6;
 
 pub fn play(stage: &mut Stage<'_>) -> Result<(), String> {
-    let plan = stage.plan;
+    let task = stage.task;
     let before = Before::of(stage);
-    let clients = push::sample(plan.connections, plan.sample);
+    let clients = push::sample(task.connections, task.sample);
     let mut outcomes = BTreeMap::new();
     let (mut rounds, mut visits) = (0_u32, 0_u32);
     let mut at_first = None;
-    while before.seconds(stage) < plan.hold.as_secs_f64() && !stage.is_stopped() {
-        let visitors = ((plan.churn_rate * ROUND.as_secs_f64()) as u32).max(1);
-        let first = churn::first_visitor(plan).wrapping_add(visits);
+    while before.seconds(stage) < task.hold.as_secs_f64() && !stage.is_stopped() {
+        let visitors = ((task.churn_rate * ROUND.as_secs_f64()) as u32).max(1);
+        let first = churn::first_visitor(task).wrapping_add(visits);
         let wave = Wave {
             first,
             count: visitors,
-            rate: plan.churn_rate,
+            rate: task.churn_rate,
             manner: Manner::Close,
             dwell: churn::VISIT,
         };
         stage.fleet.open(wave);
         visits = visits.wrapping_add(visitors);
         push::beside(stage, &mut outcomes, |sender, desk| {
-            push::to_each(sender, desk, &clients, 1, plan.push_rate, plan.batch)?;
-            let (sequence, counts) = push::broadcast(sender, desk, plan.spread)?;
+            push::to_each(sender, desk, &clients, 1, task.push_rate, task.batch)?;
+            let (sequence, counts) = push::broadcast(sender, desk, task.spread)?;
             desk.book(Pushed::All(sequence, counts));
             Ok(())
         })?;
         rounds += 1;
-        let left = plan.hold.as_secs_f64() - before.seconds(stage);
+        let left = task.hold.as_secs_f64() - before.seconds(stage);
         stage.pass(ROUND.min(Duration::from_secs_f64(left.max(0.0))));
         if rounds.is_multiple_of(COMPARED_EVERY) {
             stage.settle();

@@ -10,7 +10,7 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 const RETURN_WITHIN: Duration = Duration::from_secs(5);
 
 pub fn play(stage: &mut Stage<'_>) {
-    let usual = stage.plan.settings.habits();
+    let usual = stage.task.settings.habits();
     let careless = Habits { back_within: AT_ONCE, hints: false, retry_refused: true, ..usual };
     let good = Habits { back_within: RETURN_WITHIN, hints: true, retry_refused: true, ..usual };
     for (name, habits) in [("at once", careless), ("heeding hints", good)] {
@@ -28,13 +28,13 @@ pub fn play(stage: &mut Stage<'_>) {
 fn storm(stage: &mut Stage<'_>, name: &str) {
     let before = Before::of(stage);
     let open = before.tally.open.sum();
-    let cut = (open as f64 * stage.plan.share).round() as u64;
+    let cut = (open as f64 * stage.task.share).round() as u64;
     stage.say(&format!("{cut} clients lose their connection, and return {name}"));
     let (run, had, begin_us) = (stage.run, before.tally.reconnected, stage.run.now_us());
-    stage.fleet.cut(stage.plan.share, Cut::Reset);
+    stage.fleet.cut(stage.task.share, Cut::Reset);
     // How many of them were back at which moment, us since they were cut off.
     let mut returns: Vec<(u64, u64)> = Vec::new();
-    let all_are_back = stage.until(stage.plan.patience, |tally| {
+    let all_are_back = stage.until(stage.task.patience, |tally| {
         let back = tally.reconnected - had;
         returns.push((run.now_us() - begin_us, back));
         back >= cut && before.are_all_back(tally)
@@ -52,7 +52,7 @@ fn storm(stage: &mut Stage<'_>, name: &str) {
     percentiles(stage, &format!("{name}: handshake"), &tally.handshake_us, &before.tally.handshake_us);
     if !all_are_back && !stage.is_stopped() {
         let missing = open.saturating_sub(tally.open.sum());
-        let patience = stage.plan.patience.as_secs();
+        let patience = stage.task.patience.as_secs();
         stage.mismatch(format!("{name}: {missing} client(s) were not back after {patience} s (--patience)"));
     }
 }

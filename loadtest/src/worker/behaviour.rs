@@ -194,6 +194,9 @@ impl Worker {
     }
 
     pub(super) fn on_time(&mut self, now: u64, key: usize, what: What) {
+        if what == What::GiveUp && !self.is_silent(now, key) {
+            return;
+        }
         match (what, self.connections[key].phase) {
             (What::GiveUp, phase) if phase.is_opening() => self.fail(key, Failure::Silence),
             (What::GiveUp, _) => {
@@ -213,5 +216,14 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Whether nothing has come that this thread was only too late to read: that would be its own fault.
+    fn is_silent(&mut self, now: u64, key: usize) -> bool {
+        let stamp = self.connections[key].stamp;
+        if self.connections[key].phase != Phase::Connecting {
+            self.read(now, key);
+        }
+        self.connections[key].stamp == stamp
     }
 }

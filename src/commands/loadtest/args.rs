@@ -1,13 +1,13 @@
 //! The flags of `holdfast loadtest`, and the plan that they make.
 
-use super::queue::Kafka;
+use super::queue::{self, Kafka};
 use crate::{
     commands::{client::NodeAddress, send},
     config::{Secret, duration::parse_query_ms},
     sender::KafkaSettings,
 };
 use holdfast_loadtest::{
-    AgentAddress, Dialect, Internal, Layout, Nodes, Plan, Queue, Report, Returns, Scenario, Settings, Tls,
+    AgentAddress, Dialect, Internal, Layout, Nodes, Queue, Report, Returns, Scenario, Settings, Task, Tls,
     parse_sources, report::html,
 };
 use std::{
@@ -237,7 +237,7 @@ impl LoadArgs {
     ///
     /// # Errors
     /// When flags do not go together, or a file or a name cannot be read.
-    pub fn plan(&self) -> Result<(Plan, Option<Box<dyn Queue>>), Bad> {
+    pub fn plan(&self) -> Result<(Task, Option<Box<dyn Queue>>), Bad> {
         if self.clients.iter().any(|address| address.port() == 0) {
             return Err(Bad::Usage("--clients needs the node's real ports, not 0".into()));
         }
@@ -245,7 +245,7 @@ impl LoadArgs {
         let scenarios = self.scenarios(nodes.is_some())?;
         let messages = &self.messages;
         let queue = messages.queue().map_err(Bad::Other)?;
-        let plan = Plan {
+        let plan = Task {
             settings: self.settings()?,
             layout: self.layout()?,
             nodes,
@@ -348,7 +348,7 @@ impl LoadArgs {
 impl Messages {
     fn queue(&self) -> Result<Option<Box<dyn Queue>>, String> {
         let Some(brokers) = &self.kafka else { return Ok(None) };
-        let mut settings = KafkaSettings::new(brokers);
+        let mut settings = KafkaSettings { timeout: queue::TIMEOUT, ..KafkaSettings::new(brokers) };
         if let Some(lane) = &self.lane {
             settings.lane.clone_from(lane);
         }

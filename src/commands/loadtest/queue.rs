@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-/// How long Kafka may take to have all of them.
+/// How long Kafka may take to have a message: a load test with a queue that is away has nothing to say.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// And to have all of them.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a full queue is waited for before it is tried again.
 const PAUSE: Duration = Duration::from_millis(5);
