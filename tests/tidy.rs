@@ -123,7 +123,6 @@ const LOAD_CRATES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["worker/tls.rs"]),
     ("maud", &["report/html/"]),
     ("indicatif", &["progress.rs"]),
-    ("time", &["clock.rs"]),
 ];
 
 /// Words of the clocks, and where alone they may stand. Of tokio's time, which drives only the internal port and the links

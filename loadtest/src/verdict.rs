@@ -67,7 +67,7 @@ fn target(stage: &mut Stage<'_>) -> Target {
     }
 }
 
-fn node((internal, seen): (&crate::Internal, Option<&Metrics>)) -> Node {
+fn node((internal, seen): (&crate::internal::Internal, Option<&Metrics>)) -> Node {
     let version =
         seen.and_then(|metrics| metrics.label("holdfast_build_info", "version")).unwrap_or_default();
     let shards = seen.map(|metrics| metrics.count("holdfast_shard_connections"));

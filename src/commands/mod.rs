@@ -49,7 +49,7 @@ enum Command {
     Devices(devices::Args),
     Drain(drain::Args),
     Lanes(lanes::Args),
-    Loadtest(loadtest::Args),
+    Loadtest(Box<loadtest::Args>),
     Config(config::Args),
     /// Prints the version
     Version,

@@ -95,9 +95,9 @@ fn percentiles(stage: &mut Stage<'_>, name: &str, now: &Histogram<u64>, before: 
     }
 }
 
-/// Events a second, from slices of [`crate::GOAWAY_SLICE_US`], between two moments, seconds since the run began.
+/// Events a second, from slices of [`crate::worker::tally::GOAWAY_SLICE_US`], between two moments, seconds since the run began.
 fn per_second(slices: &[u32], from_s: f64, to_s: f64) -> Vec<u64> {
-    let per_second = (1_000_000 / crate::GOAWAY_SLICE_US) as usize;
+    let per_second = (1_000_000 / crate::worker::tally::GOAWAY_SLICE_US) as usize;
     let begin = (from_s * per_second as f64).ceil() as usize;
     let seconds = (to_s - from_s).floor().max(0.0) as usize;
     let slice = |at: usize| u64::from(slices.get(at).copied().unwrap_or(0));

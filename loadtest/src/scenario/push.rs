@@ -196,7 +196,7 @@ fn figures(stage: &mut Stage<'_>, before: &Before, outcomes: &BTreeMap<String, u
     // What is under way may come.
     let expected: u64 =
         outcomes.iter().filter(|(word, _)| Fate::of(word) == Fate::Comes).map(|(_, n)| n).sum();
-    let came = |tally: &crate::Tally| tally.direct + tally.broadcast;
+    let came = |tally: &crate::worker::tally::Tally| tally.direct + tally.broadcast;
     let had = came(&before.tally);
     stage.until(LAST, |tally| came(tally) >= had + expected);
     let arrived = before.seconds(stage);

@@ -60,8 +60,7 @@ fn storm(stage: &mut Stage<'_>, name: &str) {
 /// The most that were back within any second.
 fn most_in_a_second(returns: &[(u64, u64)]) -> u64 {
     let before = |us: u64| returns.iter().rev().find(|(at, _)| *at <= us).map_or(0, |(_, back)| *back);
-    let in_the_second_to =
-        |(at, back): &(u64, u64)| back - at.checked_sub(1_000_000).map_or(0, |second_ago| before(second_ago));
+    let in_the_second_to = |(at, back): &(u64, u64)| back - at.checked_sub(1_000_000).map_or(0, before);
     returns.iter().map(in_the_second_to).max().unwrap_or(0)
 }
 

@@ -389,7 +389,7 @@ fn command_line() -> Vec<String> {
         let (flag, value) =
             arg.split_once('=').map_or((arg.as_str(), None), |(flag, value)| (flag, Some(value)));
         let is_secret = matches!(flag, "--token" | "--header" | "--property");
-        let shown = match (std::mem::take(&mut hides), value) {
+        match (std::mem::take(&mut hides), value) {
             (true, _) => "***".to_owned(),
             (false, Some(_)) if is_secret => format!("{flag}=***"),
             (false, None) if is_secret => {
@@ -397,8 +397,7 @@ fn command_line() -> Vec<String> {
                 arg
             }
             _ => arg,
-        };
-        shown
+        }
     });
     args.collect()
 }
