@@ -98,17 +98,15 @@ impl Processor {
         for (id, job) in &mut self.jobs {
             if is_theirs(job) {
                 job.claim = claim;
-                if matches!(job.state, State::Later(_)) {
-                    self.leaving.stick(job.lane, &job.user);
+                if job.state == State::Later {
+                    self.leaving.stick(job.lane(), job.delivery.user());
                     waiting.push(id);
                 }
             }
         }
         for id in waiting {
-            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying)
-                && !Mutant::AbandonedCounted.is_on()
-            {
-                push.abandon();
+            if Mutant::AbandonedCounted.is_on() {
+                self.jobs[id].delivery.count();
             }
             self.give_up(id);
         }
