@@ -15,6 +15,7 @@ use crate::{
     model::{Handle, Reason},
     stats::{NodeStats, RegistryState},
 };
+use foldhash::fast::RandomState;
 use futures_channel::oneshot;
 use std::{
     collections::{HashMap, VecDeque},
@@ -145,10 +146,10 @@ pub struct Bridge {
     letters: Vec<ToBridge>,
     changed: Vec<Changed>,
     /// Who has asked what, by the ticket.
-    asking: HashMap<u64, Asking>,
+    asking: HashMap<u64, Asking, RandomState>,
     next_ticket: u64,
     /// Which operation each request is, for its timing.
-    operations: HashMap<u64, &'static str>,
+    operations: HashMap<u64, &'static str, RandomState>,
     /// Connections to be closed whose shard had no room for the letter.
     closing: VecDeque<(Handle, Reason)>,
     /// Where the walk over marks goes on; None: there is none.
@@ -175,9 +176,9 @@ impl Bridge {
             stats: parts.stats,
             letters: Vec::new(),
             changed: Vec::new(),
-            asking: HashMap::new(),
+            asking: HashMap::default(),
             next_ticket: 0,
-            operations: HashMap::new(),
+            operations: HashMap::default(),
             closing: VecDeque::new(),
             walking: None,
             viewed_ms: 0,

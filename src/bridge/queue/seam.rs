@@ -109,6 +109,14 @@ pub struct Partition {
     pub term: u32,
 }
 
+impl Partition {
+    /// Whether they are equal, where most often they share their topic's name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.number, self.term) == (other.number, other.term)
+            && (Arc::ptr_eq(&self.topic, &other.topic) || self.topic == other.topic)
+    }
+}
+
 /// One record of a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {

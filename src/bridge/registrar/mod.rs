@@ -37,6 +37,7 @@ use crate::{
 };
 use changes::{Change, Changes};
 use fleet::{Fleet, Life};
+use foldhash::fast::RandomState;
 use healing::Healing;
 use lookups::Lookups;
 use std::collections::HashMap;
@@ -68,7 +69,7 @@ pub struct Registrar {
     lease: Lease,
     format: u8,
     next_id: u64,
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<u64, Asked, RandomState>,
     changes: Changes,
     changes_under_way: usize,
     fleet: Fleet,
@@ -105,7 +106,7 @@ impl Registrar {
             lease,
             format,
             next_id: 1,
-            asked: HashMap::new(),
+            asked: HashMap::default(),
             changes: Changes::new(settings.unsettled_max),
             changes_under_way: 0,
             fleet: Fleet::default(),
