@@ -356,6 +356,11 @@ impl Node {
             }
             self.control.replace_tokens(tokens);
         }
+        if ticks.is_multiple_of(SECRET_TICKS)
+            && let Some(password) = self.secrets.look_at_kafka()
+        {
+            self.queue.set_password(password);
+        }
         if ticks.is_multiple_of(MEMORY_TICKS)
             && let Some(pressure) = self.memory.look()
         {

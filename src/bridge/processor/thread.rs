@@ -112,6 +112,11 @@ impl ProcessorThread {
         self.membership.wait(at_most)
     }
 
+    /// The queue's password has changed.
+    pub fn set_password(&self, password: &str) {
+        self.queue.set_password(password);
+    }
+
     /// Carries out what has changed in what the lanes are told.
     pub fn obey(&self, lanes: &Lanes, brakes: &Brakes) {
         let mut obeyed = self.obeyed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@ use super::{
     config,
     context::{Context, Notes, Rebalance},
     held::{Held, Run},
+    password,
     seam::{Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
     shares::Shares,
     skip::{self, Jump},
@@ -150,6 +151,9 @@ impl Consumer {
             for request in requests.drain(..) {
                 self.handle(request);
             }
+            if let Some(password) = self.inbox.take_password() {
+                self.set_password(&password);
+            }
             self.poll();
             if self.fenced {
                 self.answer_fence();
@@ -204,6 +208,15 @@ impl Consumer {
             // Records to be produced go to the producer.
             Request::Leave | Request::Join | Request::Produce(_) => {}
         }
+    }
+
+    /// For the client that is there, and for one that takes its place.
+    fn set_password(&mut self, password: &str) {
+        let Some(username) = self.config.get(password::USERNAME) else { return };
+        if let Err(cause) = password::set(self.kafka.client(), username, password) {
+            self.say(Event::Error { cause: format!("the new password is refused: {cause}"), fatal: false });
+        }
+        self.config.set(password::PASSWORD, password);
     }
 
     /// Hears what librdkafka has to say.

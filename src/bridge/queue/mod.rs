@@ -31,6 +31,7 @@ mod consumer;
 mod context;
 mod embedded;
 mod held;
+mod password;
 mod producer;
 mod seam;
 mod shares;
@@ -102,6 +103,14 @@ impl Queue {
         }
     }
 
+    /// From its next connection on each client gives brokers this password, where [`Settings::properties`] name who it belongs to.
+    pub fn set_password(&self, password: &str) {
+        if let Some(producer) = &self.producer {
+            producer.set_password(password);
+        }
+        self.inbox.set_password(password);
+    }
+
     /// What has been counted since the start.
     pub fn counters(&self) -> Counters {
         self.tallies.counters()
@@ -126,6 +135,8 @@ impl Drop for Queue {
 #[derive(Default)]
 struct Inbox {
     requests: Mutex<Vec<Request>>,
+    /// A new one.
+    password: Mutex<Option<String>>,
     signal: Arc<Signal>,
     ends: AtomicBool,
 }
@@ -138,6 +149,15 @@ impl Inbox {
 
     fn take(&self, into: &mut Vec<Request>) {
         std::mem::swap(into, &mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn set_password(&self, password: &str) {
+        *self.password.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.to_owned());
+        self.signal.raise();
+    }
+
+    fn take_password(&self) -> Option<String> {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn end(&self) {

@@ -3,7 +3,7 @@
 //! Never blocks: what does not fit librdkafka's own bounded queue is refused. Records of one key keep their order.
 
 use super::{
-    Deliver, Tallies, config,
+    Deliver, Tallies, config, password,
     seam::{Counters, Event, Full, Invalid, Output, Produce, Settings},
 };
 use rdkafka::{
@@ -20,7 +20,11 @@ use std::{
 
 /// A producer, with or without a consumer beside it. Dropped, it waits at most 2 s for what has not left yet; the results
 /// of what is left then are never told.
-pub struct Producer(ThreadedProducer<Answers>);
+pub struct Producer {
+    kafka: ThreadedProducer<Answers>,
+    /// Whose the password is.
+    username: Option<String>,
+}
 
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -48,8 +52,18 @@ impl Producer {
     }
 
     fn with(settings: &Settings, answers: Answers) -> Result<Self, Invalid> {
-        let producer = config::of_producer(settings)?.create_with_context(answers);
-        producer.map(Self).map_err(|fault| config::refused(&fault))
+        let config = config::of_producer(settings)?;
+        let kafka = config.create_with_context(answers).map_err(|fault| config::refused(&fault))?;
+        Ok(Self { kafka, username: config.get(password::USERNAME).map(str::to_owned) })
+    }
+
+    /// As [`super::Queue::set_password`].
+    pub fn set_password(&self, password: &str) {
+        let Some(username) = &self.username else { return };
+        if let Err(cause) = password::set(self.kafka.client(), username, password) {
+            let cause = format!("the new password is refused: {cause}");
+            (self.kafka.context().deliver)(Output::Event(Event::Error { cause, fatal: false }));
+        }
     }
 
     /// Takes a copy of a record; never waits.
@@ -57,7 +71,7 @@ impl Producer {
     /// # Errors
     /// [`Full`] when there is no room: nothing will be delivered for it.
     pub fn submit(&self, produce: &Produce) -> Result<(), Full> {
-        let answers = self.0.context();
+        let answers = self.kafka.context();
         // Zero for none: the opaque value is a pointer's width, and one more than the id.
         let opaque = produce.id.map_or(0, |id| (id as usize).saturating_add(1));
         let mut record = BaseRecord::with_opaque_to(&produce.topic, opaque);
@@ -70,7 +84,7 @@ impl Producer {
         if let Some(value) = &produce.value {
             record = record.payload(&value[..]);
         }
-        match self.0.send::<[u8], [u8]>(record) {
+        match self.kafka.send::<[u8], [u8]>(record) {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 answers.tallies.unproduced.fetch_add(1, Relaxed);
@@ -86,18 +100,18 @@ impl Producer {
     /// Waits until every record has its result, at most so long. Tells how many have none.
     pub fn flush(&self, at_most: Duration) -> usize {
         // The error says that time is up, which the number does, too.
-        let _ = self.0.flush(at_most);
+        let _ = self.kafka.flush(at_most);
         self.in_flight()
     }
 
     /// How many records have no result yet.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.0.in_flight_count()).unwrap_or(0)
+        usize::try_from(self.kafka.in_flight_count()).unwrap_or(0)
     }
 
     /// What has been counted since the start.
     pub fn counters(&self) -> Counters {
-        self.0.context().tallies.counters()
+        self.kafka.context().tallies.counters()
     }
 }
 
