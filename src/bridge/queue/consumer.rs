@@ -13,7 +13,7 @@ use super::{
     context::{Context, Notes, Rebalance},
     held::{Held, Run},
     password,
-    seam::{Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
+    seam::{Bounds, Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
     shares::Shares,
     skip::{self, Jump},
 };
@@ -69,7 +69,7 @@ pub struct Consumer {
     commit_answers: usize,
     in_flight_max: usize,
     uncommitted_max: usize,
-    /// See [`Self::room`].
+    /// See [`Bounds::room_least`].
     room_least: usize,
     /// Lanes that were full, and have no room to speak of yet.
     full: Vec<bool>,
@@ -128,7 +128,7 @@ impl Consumer {
             commit_answers: 0,
             in_flight_max: settings.bounds.in_flight_max.max(1),
             uncommitted_max: settings.bounds.uncommitted_max.max(1),
-            room_least: (settings.bounds.in_flight_max / 16).min(batch_max / 2).max(1),
+            room_least: Bounds::room_least(settings.bounds.in_flight_max, batch_max),
             revoke_us: u64::from(settings.bounds.revoke_ms) * 1000,
             batch_max,
             clock: Clock::start(),
@@ -288,8 +288,7 @@ impl Consumer {
         false
     }
 
-    /// How many records of a lane may be handed over. One that was full takes none until a good part of it is free: else every
-    /// few outcomes would bring as few records, and wake each thread on their way.
+    /// How many records of a lane may be handed over. One that was full takes none until a good part of it is free.
     fn room(&mut self, lane: Lane) -> usize {
         let in_flight = self.in_flight_max.saturating_sub(self.held.in_flight(lane));
         let uncommitted = self.uncommitted_max.saturating_sub(self.held.uncommitted(lane));

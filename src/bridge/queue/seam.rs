@@ -80,6 +80,14 @@ pub struct Bounds {
     pub produce_ms: u32,
 }
 
+impl Bounds {
+    /// Records of a lane that must find room before one that was full takes any: else every few outcomes would bring as few
+    /// records, and wake each thread on their way.
+    pub fn room_least(in_flight_max: usize, batch_max: usize) -> usize {
+        (in_flight_max / 16).min(batch_max / 2).max(1)
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {
