@@ -447,7 +447,7 @@ impl Processor {
         }
         let waiter = Waiter { job: id, number: job.number };
         match obstacle {
-            Obstacle::Registry => self.waiting.park(job.lane(), waiter),
+            Obstacle::Registry => self.waiting.park(now_ms, job.lane(), waiter),
             Obstacle::Node => {
                 self.stats.kafka.retried();
                 self.waiting.delay(now_ms, job.tries, waiter);
