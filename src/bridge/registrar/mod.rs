@@ -147,7 +147,6 @@ impl Registrar {
             Input::Lookup { ticket, user, fresh } => self.look_up(now_ms, ticket, user, fresh),
             Input::Lacking { user, device, place } => self.lacking(user, device, place, own),
             Input::Told { place, answered } => self.told(now_ms, place, answered),
-            Input::Displaced { place } => self.displaced(place),
         }
     }
 
