@@ -129,8 +129,7 @@ impl ProcessorThread {
                 tracing::warn!(lane = config.name, before_ms, "a lane was told to leave out what is older");
             }
             if brake.paused != before.paused {
-                let scope = queue::Scope::Lane(lane);
-                self.submit(if brake.paused { Request::Pause(scope) } else { Request::Resume(scope) });
+                self.submit(if brake.paused { Request::Pause(lane) } else { Request::Resume(lane) });
                 self.stats.kafka.set_paused(lane, brake.paused);
                 tracing::warn!(
                     lane = config.name,

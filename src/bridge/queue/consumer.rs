@@ -13,7 +13,7 @@ use super::{
     context::{Context, Notes, Rebalance},
     held::{Held, Run},
     password,
-    seam::{Bounds, Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
+    seam::{Bounds, Event, Invalid, Output, Partition, Record, Request, Settings},
     shares::Shares,
     skip::{self, Jump},
 };
@@ -178,18 +178,14 @@ impl Consumer {
                     revoking.released = true;
                 }
             }
-            Request::Pause(scope) => {
-                if let Scope::Lane(lane) = scope {
-                    self.paused.insert(lane);
-                }
-                let result = self.kafka.pause(&self.list(&scope));
+            Request::Pause(lane) => {
+                self.paused.insert(lane);
+                let result = self.kafka.pause(&self.list(lane));
                 self.complain(result);
             }
-            Request::Resume(scope) => {
-                if let Scope::Lane(lane) = scope {
-                    self.paused.remove(&lane);
-                }
-                let result = self.kafka.resume(&self.list(&scope));
+            Request::Resume(lane) => {
+                self.paused.remove(&lane);
+                let result = self.kafka.resume(&self.list(lane));
                 self.complain(result);
             }
             Request::Skip { lane, before_ms } => {
@@ -341,12 +337,8 @@ impl Consumer {
         Ok(())
     }
 
-    fn list(&self, scope: &Scope) -> TopicPartitionList {
-        let is_meant = |lane: Lane, partition: &Partition| match scope {
-            Scope::Lane(meant) => lane == *meant,
-            Scope::Partitions(meant) => meant.contains(partition),
-        };
-        let meant = self.held.iter().filter(|it| is_meant(it.lane, &it.partition));
+    fn list(&self, lane: Lane) -> TopicPartitionList {
+        let meant = self.held.iter().filter(|it| it.lane == lane);
         list(&meant.map(|it| it.partition.clone()).collect::<Vec<_>>())
     }
 

@@ -41,8 +41,7 @@ mod skip;
 pub use embedded::{Embedded, PARTITIONS};
 pub use producer::Producer;
 pub use seam::{
-    Bounds, Counters, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Scope,
-    Settings,
+    Bounds, Counters, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Settings,
 };
 
 use consumer::Consumer;

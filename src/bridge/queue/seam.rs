@@ -185,9 +185,9 @@ pub enum Request {
     },
     /// Nothing more of it is delivered, until it is resumed; what was handed over before is not taken back. A lane stays
     /// paused through rebalances, a partition until it is revoked.
-    Pause(Scope),
+    Pause(Lane),
     /// Ends a pause.
-    Resume(Scope),
+    Resume(Lane),
     /// Goes on behind all that is older; with the embedded broker, which knows no times, behind all there is. Never goes
     /// back. Answered by [`Event::Skipped`] for each partition held.
     Skip {
@@ -218,15 +218,6 @@ pub struct Produce {
     pub value: Option<Bytes>,
     /// Those with a zero byte in their name are left out.
     pub headers: Vec<Header>,
-}
-
-/// Of what.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// All that is and will be held of a lane.
-    Lane(Lane),
-    /// These, as far as they are held.
-    Partitions(Vec<Partition>),
 }
 
 /// What the queue delivers.
