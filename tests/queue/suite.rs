@@ -240,7 +240,6 @@ pub fn what_is_not_done_comes_again(broker: &str) {
     let start = Instant::now();
     node.until("leaving", |output| (output == Output::Event(Event::Left)).then_some(()));
     assert!(start.elapsed() >= Duration::from_millis(250), "it waits for outcomes");
-    assert_eq!(node.queue.counters().hurried, 1);
     settings.node = "b".into();
     let other = Node::start(&settings);
     assert_eq!(places(&other.records(50)), places(&records[50..]));
@@ -358,7 +357,6 @@ pub fn a_producer_stands_alone(broker: &str) {
         })
         .collect();
     assert_eq!(ids.len(), 2000);
-    assert_eq!((producer.counters().produced, producer.counters().unproduced), (2000, full));
     record.value = Some(Bytes::from(vec![0; 2_000_000]));
     producer.submit(&record).unwrap();
     let refusal = outputs.recv_timeout(PATIENCE).unwrap();

@@ -7,13 +7,13 @@ mod lag;
 mod rebalance;
 
 use super::{
-    Deliver, Inbox, Tallies,
+    Deliver, Inbox,
     batch::LaneQueue,
     config,
     context::{Context, Notes, Rebalance},
     held::{Held, Run},
     password,
-    seam::{Bounds, Event, Invalid, Output, Partition, Record, Request, Settings},
+    seam::{Bounds, Event, Invalid, Output, Record, Request, Settings},
     shares::Shares,
     skip::{self, Jump},
 };
@@ -28,7 +28,7 @@ use rebalance::Revoking;
 use regex::Regex;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -77,7 +77,6 @@ pub struct Consumer {
     batch_max: usize,
     clock: Clock,
     deliver: Deliver,
-    tallies: Arc<Tallies>,
     inbox: Arc<Inbox>,
 }
 
@@ -91,12 +90,7 @@ enum State {
 }
 
 impl Consumer {
-    pub fn new(
-        settings: &Settings,
-        deliver: Deliver,
-        tallies: Arc<Tallies>,
-        inbox: Arc<Inbox>,
-    ) -> Result<Self, Invalid> {
+    pub fn new(settings: &Settings, deliver: Deliver, inbox: Arc<Inbox>) -> Result<Self, Invalid> {
         let mut patterns = Vec::new();
         for pattern in &settings.topics {
             let readable = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^'));
@@ -133,7 +127,6 @@ impl Consumer {
             batch_max,
             clock: Clock::start(),
             deliver,
-            tallies,
             inbox,
         };
         consumer.subscribe().map_err(refused)?;
@@ -270,7 +263,6 @@ impl Consumer {
                 continue;
             }
             self.shares.took(lane, records.len());
-            self.tallies.dropped.fetch_add((taken - faults.len() - records.len()) as u64, Relaxed);
             for anew in self.held.take_anew() {
                 let first = records.iter().position(|record| record.partition == anew.partition);
                 let later = records.split_off(first.unwrap_or(records.len()));
@@ -296,8 +288,6 @@ impl Consumer {
 
     fn hand_over(&self, lane: Lane, records: Vec<Record>) {
         if !records.is_empty() {
-            self.tallies.batches.fetch_add(1, Relaxed);
-            self.tallies.records.fetch_add(records.len() as u64, Relaxed);
             (self.deliver)(Output::Batch { lane, records });
         }
     }

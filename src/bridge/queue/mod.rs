@@ -40,9 +40,7 @@ mod skip;
 
 pub use embedded::{Embedded, PARTITIONS};
 pub use producer::Producer;
-pub use seam::{
-    Bounds, Counters, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Settings,
-};
+pub use seam::{Bounds, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Settings};
 
 use consumer::Consumer;
 use signal::Signal;
@@ -50,8 +48,8 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            AtomicBool,
+            Ordering::{Acquire, Release},
         },
     },
     thread,
@@ -64,7 +62,6 @@ type Deliver = Arc<dyn Fn(Output) + Send + Sync>;
 pub struct Queue {
     inbox: Arc<Inbox>,
     producer: Option<Producer>,
-    tallies: Arc<Tallies>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -79,13 +76,12 @@ impl Queue {
         settings: &Settings,
         deliver: impl Fn(Output) + Send + Sync + 'static,
     ) -> Result<Self, Invalid> {
-        let (deliver, tallies, inbox): (Deliver, _, _) =
-            (Arc::new(deliver), Arc::<Tallies>::default(), Arc::<Inbox>::default());
-        let producer = Producer::beside_consumer(settings, deliver.clone(), tallies.clone())?;
-        let consumer = Consumer::new(settings, deliver, tallies.clone(), inbox.clone())?;
+        let (deliver, inbox): (Deliver, _) = (Arc::new(deliver), Arc::<Inbox>::default());
+        let producer = Producer::beside_consumer(settings, deliver.clone())?;
+        let consumer = Consumer::new(settings, deliver, inbox.clone())?;
         let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || consumer.run());
         let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
-        Ok(Self { inbox, producer: Some(producer), tallies, thread: Some(thread) })
+        Ok(Self { inbox, producer: Some(producer), thread: Some(thread) })
     }
 
     /// Takes a request; never waits.
@@ -108,11 +104,6 @@ impl Queue {
             producer.set_password(password);
         }
         self.inbox.set_password(password);
-    }
-
-    /// What has been counted since the start.
-    pub fn counters(&self) -> Counters {
-        self.tallies.counters()
     }
 }
 
@@ -166,29 +157,5 @@ impl Inbox {
 
     fn has_ended(&self) -> bool {
         self.ends.load(Acquire)
-    }
-}
-
-/// What is counted.
-#[derive(Default)]
-struct Tallies {
-    records: AtomicU64,
-    batches: AtomicU64,
-    dropped: AtomicU64,
-    hurried: AtomicU64,
-    produced: AtomicU64,
-    unproduced: AtomicU64,
-}
-
-impl Tallies {
-    fn counters(&self) -> Counters {
-        Counters {
-            records: self.records.load(Relaxed),
-            batches: self.batches.load(Relaxed),
-            dropped: self.dropped.load(Relaxed),
-            hurried: self.hurried.load(Relaxed),
-            produced: self.produced.load(Relaxed),
-            unproduced: self.unproduced.load(Relaxed),
-        }
     }
 }

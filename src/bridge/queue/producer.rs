@@ -3,8 +3,8 @@
 //! Never blocks: what does not fit librdkafka's own bounded queue is refused. Records of one key keep their order.
 
 use super::{
-    Deliver, Tallies, config, password,
-    seam::{Counters, Event, Full, Invalid, Output, Produce, Settings},
+    Deliver, config, password,
+    seam::{Event, Full, Invalid, Output, Produce, Settings},
 };
 use rdkafka::{
     ClientContext,
@@ -13,10 +13,7 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// A producer, with or without a consumer beside it. Dropped, it waits at most 2 s for what has not left yet; the results
 /// of what is left then are never told.
@@ -39,16 +36,12 @@ impl Producer {
         settings: &Settings,
         deliver: impl Fn(Output) + Send + Sync + 'static,
     ) -> Result<Self, Invalid> {
-        Self::with(settings, Answers { deliver: Arc::new(deliver), tallies: Arc::default(), is_alone: true })
+        Self::with(settings, Answers { deliver: Arc::new(deliver), is_alone: true })
     }
 
     /// One of a queue, whose consumer says what happens to the brokers.
-    pub(super) fn beside_consumer(
-        settings: &Settings,
-        deliver: Deliver,
-        tallies: Arc<Tallies>,
-    ) -> Result<Self, Invalid> {
-        Self::with(settings, Answers { deliver, tallies, is_alone: false })
+    pub(super) fn beside_consumer(settings: &Settings, deliver: Deliver) -> Result<Self, Invalid> {
+        Self::with(settings, Answers { deliver, is_alone: false })
     }
 
     fn with(settings: &Settings, answers: Answers) -> Result<Self, Invalid> {
@@ -86,10 +79,7 @@ impl Producer {
         }
         match self.kafka.send::<[u8], [u8]>(record) {
             Ok(()) => Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                answers.tallies.unproduced.fetch_add(1, Relaxed);
-                Err(Full)
-            }
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Err(Full),
             Err((fault, _)) => {
                 answers.answer(opaque, Err(fault.to_string()));
                 Ok(())
@@ -107,11 +97,6 @@ impl Producer {
     /// How many records have no result yet.
     pub fn in_flight(&self) -> usize {
         usize::try_from(self.kafka.in_flight_count()).unwrap_or(0)
-    }
-
-    /// What has been counted since the start.
-    pub fn counters(&self) -> Counters {
-        self.kafka.context().tallies.counters()
     }
 }
 
@@ -133,14 +118,11 @@ fn headers(produce: &Produce) -> OwnedHeaders {
 /// Where the results go.
 struct Answers {
     deliver: Deliver,
-    tallies: Arc<Tallies>,
     is_alone: bool,
 }
 
 impl Answers {
     fn answer(&self, opaque: usize, result: Result<(), String>) {
-        let tally = if result.is_ok() { &self.tallies.produced } else { &self.tallies.unproduced };
-        tally.fetch_add(1, Relaxed);
         if let Some(id) = opaque.checked_sub(1) {
             (self.deliver)(Output::Produced { id: id as u64, result });
         }

@@ -317,20 +317,3 @@ pub enum Invalid {
     #[error("cannot start a thread: {0}")]
     Thread(String),
 }
-
-/// What has been counted since the start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Records handed over.
-    pub records: u64,
-    /// Hand-overs.
-    pub batches: u64,
-    /// Fetched and not handed over, as their partition was being revoked: the next holder has them.
-    pub dropped: u64,
-    /// Partitions whose revoke did not wait for all outcomes.
-    pub hurried: u64,
-    /// Records produced.
-    pub produced: u64,
-    /// Records that could not be produced, those refused as [`Full`] included.
-    pub unproduced: u64,
-}

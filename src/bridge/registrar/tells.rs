@@ -10,7 +10,6 @@ use super::{
 use crate::{
     bridge::store::{Place, Record},
     kit::mutant::Mutant,
-    model::Reason,
 };
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
