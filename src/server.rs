@@ -287,7 +287,7 @@ impl Node {
             ticks += 1;
             self.step_down();
             self.tell_of_drain();
-            self.apply_brakes();
+            self.apply_brakes(ticks);
             if self.advance_drain(ticks) {
                 break;
             }
@@ -383,10 +383,11 @@ impl Node {
     }
 
     /// What operators have told the lanes, here or at another node, is told the queue, and what was told here the others.
-    fn apply_brakes(&mut self) {
+    fn apply_brakes(&mut self, ticks: u64) {
         let brakes = &self.common.brakes;
-        for lease in self.router.registry().nodes() {
-            brakes.merge(&lease.lanes);
+        // Leases are no newer between.
+        if ticks.is_multiple_of(LEASE_TICKS) {
+            self.router.registry().nodes().iter().for_each(|lease| brakes.merge(&lease.lanes));
         }
         let told = brakes.told();
         if told == self.told {

@@ -5,7 +5,7 @@
 
 use super::{Job, Processor, State};
 use crate::{
-    bridge::queue::{Full, Partition, Request},
+    bridge::queue::{NoRoom, Partition, Request},
     kit::{mutant::Mutant, time::Now},
     model::Lane,
 };
@@ -127,7 +127,7 @@ impl Processor {
     }
 
     /// Gives back what was revoked, as soon as nothing of it is open.
-    pub(super) fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
+    pub(super) fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), NoRoom>) {
         let ledgers = &mut self.ledgers;
         self.leaving.revocations.retain(|Revocation { id, partitions, .. }| {
             let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));

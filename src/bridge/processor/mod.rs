@@ -27,7 +27,7 @@ pub use thread::{ProcessorThread, Settings as ThreadSettings};
 use super::{
     brakes::Brakes,
     push::{Delivery, Obstacle},
-    queue::{Event, Full, Header, Output, Partition, Record, Request},
+    queue::{Event, Header, NoRoom, Output, Partition, Record, Request},
     registry::{Answer, Health, Lookup},
     router::Router,
 };
@@ -200,7 +200,7 @@ impl Processor {
         now: Now,
         outputs: impl IntoIterator<Item = Output>,
         cx: &mut Context<'_>,
-        submit: &mut dyn FnMut(Request) -> Result<(), Full>,
+        submit: &mut dyn FnMut(Request) -> Result<(), NoRoom>,
     ) -> Turn {
         for output in outputs {
             self.hear(now, output);

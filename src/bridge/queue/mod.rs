@@ -40,7 +40,7 @@ mod skip;
 
 pub use embedded::{Embedded, PARTITIONS};
 pub use producer::Producer;
-pub use seam::{Bounds, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Settings};
+pub use seam::{Bounds, Event, Full, Header, Invalid, NoRoom, Output, Partition, Produce, Record, Request, Settings};
 
 use consumer::Consumer;
 use signal::Signal;
@@ -87,10 +87,12 @@ impl Queue {
     /// Takes a request; never waits.
     ///
     /// # Errors
-    /// [`Full`] for a record to be produced that finds no room: nothing will be delivered for it.
-    pub fn submit(&self, request: Request) -> Result<(), Full> {
+    /// A record to be produced that finds no room: nothing will be delivered for it.
+    pub fn submit(&self, request: Request) -> Result<(), NoRoom> {
         match (request, &self.producer) {
-            (Request::Produce(produce), Some(producer)) => producer.submit(&produce),
+            (Request::Produce(produce), Some(producer)) => {
+                producer.submit(&produce).map_err(|Full| NoRoom(produce.into()))
+            }
             (request, _) => {
                 self.inbox.push(request);
                 Ok(())

@@ -296,6 +296,11 @@ pub enum Event {
 #[error("too many records wait for Kafka")]
 pub struct Full;
 
+/// The same of a [`Queue`](super::Queue), with the record.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("too many records wait for Kafka")]
+pub struct NoRoom(pub Box<Produce>);
+
 /// A queue cannot be started.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Invalid {

@@ -2,7 +2,7 @@
 
 use super::{Log, Plan};
 use crate::{
-    bridge::queue::{Bounds, Event, Full, Output, Partition, Produce, Record, Request},
+    bridge::queue::{Bounds, Event, NoRoom, Output, Partition, Produce, Record, Request},
     kit::random::Random,
     model::Lane,
 };
@@ -191,9 +191,9 @@ impl Client {
         random: &mut Random,
         produce: Produce,
         now_us: u64,
-    ) -> Result<(), Full> {
+    ) -> Result<(), NoRoom> {
         if self.flights.len() >= plan.produce_max {
-            return Err(Full);
+            return Err(NoRoom(produce.into()));
         }
         let until_us = now_us + PRODUCE_US;
         let late = plan.late.strikes(random);
