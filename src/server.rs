@@ -147,11 +147,7 @@ struct Common {
 }
 
 impl Common {
-    fn new(
-        mut config: Config,
-        journal: Option<Journal>,
-        presence: Option<PresenceLog>,
-    ) -> Self {
+    fn new(mut config: Config, journal: Option<Journal>, presence: Option<PresenceLog>) -> Self {
         let clock = Clock::start();
         let incarnation = clock.now().unix_ms;
         let capacity = descriptors::raise_and_cap(config.limits.connections);
@@ -200,11 +196,7 @@ impl Common {
 }
 
 impl Node {
-    fn start(
-        config: Config,
-        secrets: SecretWatch,
-        role: Role,
-    ) -> Result<Self, Box<dyn Error>> {
+    fn start(config: Config, secrets: SecretWatch, role: Role) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
         let events = queue::event_mail(&config);
         let presence = events.as_ref().map(|events| events.log.clone());

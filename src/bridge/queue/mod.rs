@@ -40,7 +40,9 @@ mod skip;
 
 pub use embedded::{Embedded, PARTITIONS};
 pub use producer::Producer;
-pub use seam::{Bounds, Event, Full, Header, Invalid, NoRoom, Output, Partition, Produce, Record, Request, Settings};
+pub use seam::{
+    Bounds, Event, Full, Header, Invalid, NoRoom, Output, Partition, Produce, Record, Request, Settings,
+};
 
 use consumer::Consumer;
 use signal::Signal;

@@ -32,15 +32,13 @@ use super::{
     store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
 use crate::{
-    kit::mutant::Mutant,
+    kit::{mutant::Mutant, window::Window},
     model::{Handle, Reason},
 };
 use changes::{Change, Changes};
 use fleet::{Fleet, Life};
-use foldhash::fast::RandomState;
 use healing::Healing;
 use lookups::Lookups;
-use std::collections::HashMap;
 use tells::Tells;
 
 /// Why the store was asked.
@@ -69,7 +67,7 @@ pub struct Registrar {
     lease: Lease,
     format: u8,
     next_id: u64,
-    asked: HashMap<u64, Asked, RandomState>,
+    asked: Window<Asked>,
     changes: Changes,
     changes_under_way: usize,
     fleet: Fleet,
@@ -106,7 +104,7 @@ impl Registrar {
             lease,
             format,
             next_id: 1,
-            asked: HashMap::default(),
+            asked: Window::default(),
             changes: Changes::new(settings.unsettled_max),
             changes_under_way: 0,
             fleet: Fleet::default(),
@@ -230,7 +228,7 @@ impl Registrar {
     }
 
     fn handle_answer(&mut self, now_ms: u64, id: u64, result: Result<Reply, Failure>, own: &dyn Own) {
-        let Some(asked) = self.asked.remove(&id) else { return };
+        let Some(asked) = self.asked.remove(id) else { return };
         self.has_answered |= result.is_ok();
         match (asked, result) {
             (Asked::Register(handle), result) => {
