@@ -225,7 +225,12 @@ impl<A: Answer> Returns<A> {
         debug_assert!(at_least > 0);
         let mut returned = self.lock();
         if returned.answers.len() >= at_least {
-            out.append(&mut returned.answers);
+            // The lock is not held for a copy of many.
+            if out.is_empty() {
+                mem::swap(out, &mut returned.answers);
+            } else {
+                out.append(&mut returned.answers);
+            }
             returned.waker = None;
             return Poll::Ready(());
         }
