@@ -67,10 +67,9 @@ pub enum Ended {
 }
 
 /// What a node does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Role {
-    /// It holds connections.
-    Serve,
+    /// It holds connections, whose clients this tells apart.
+    Serve(Arc<dyn Authenticator>),
     /// It takes messages from the queue to other nodes, and holds none.
     Process,
 }
@@ -84,7 +83,10 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
     config.drain.delay_ms = 0;
     config.limits.connections = 0;
     config.node.shards = 0;
-    run_as(config, Role::Process)
+    let signals = signals()?;
+    let secrets = SecretWatch::new(&config, None);
+    let node = Node::start(config, secrets, Role::Process)?;
+    Ok(node.run(&signals))
 }
 
 /// Runs a node until it is told to stop and has drained.
@@ -92,14 +94,10 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
-    run_as(config, Role::Serve)
-}
-
-fn run_as(config: Config, role: Role) -> Result<Ended, Box<dyn Error>> {
     let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
-    let node = Node::start(config, authenticator, secrets, role)?;
+    let node = Node::start(config, secrets, Role::Serve(authenticator))?;
     Ok(node.run(&signals))
 }
 
@@ -110,7 +108,7 @@ fn run_as(config: Config, role: Role) -> Result<Ended, Box<dyn Error>> {
 pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Ended, Box<dyn Error>> {
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
-    let node = Node::start(config, authenticator, secrets, Role::Serve)?;
+    let node = Node::start(config, secrets, Role::Serve(authenticator))?;
     Ok(node.run(&signals))
 }
 
@@ -138,7 +136,6 @@ struct Node {
 struct Common {
     config: Arc<Config>,
     settings: Arc<Settings>,
-    authenticator: Arc<dyn Authenticator>,
     directory: Arc<Directory>,
     shared: Arc<Shared>,
     dedup: Arc<Dedup>,
@@ -150,12 +147,7 @@ struct Common {
 }
 
 impl Common {
-    fn new(
-        mut config: Config,
-        authenticator: Arc<dyn Authenticator>,
-        journal: Option<Journal>,
-        presence: Option<PresenceLog>,
-    ) -> Self {
+    fn new(mut config: Config, journal: Option<Journal>, presence: Option<PresenceLog>) -> Self {
         let clock = Clock::start();
         let incarnation = clock.now().unix_ms;
         let capacity = descriptors::raise_and_cap(config.limits.connections);
@@ -174,7 +166,6 @@ impl Common {
         stats.name(&config.node.id, &config.node.region);
         Self {
             settings: Arc::new(Settings::new(&config)),
-            authenticator,
             directory: Arc::new(directory.telling(presence)),
             shared,
             dedup: Arc::new(Dedup::new(config.dedup.window_ms, config.dedup.max)),
@@ -205,23 +196,20 @@ impl Common {
 }
 
 impl Node {
-    fn start(
-        config: Config,
-        authenticator: Arc<dyn Authenticator>,
-        secrets: SecretWatch,
-        role: Role,
-    ) -> Result<Self, Box<dyn Error>> {
+    fn start(config: Config, secrets: SecretWatch, role: Role) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
         let events = queue::event_mail(&config);
         let presence = events.as_ref().map(|events| events.log.clone());
-        let common = Common::new(config, authenticator, journal, presence);
+        let common = Common::new(config, journal, presence);
         let config = &common.config;
         let internal = bind_internal(config.internal.listen)?;
-        let (nets, addresses) = match role {
-            Role::Serve => shards::open_nets(config, common.clock)?,
-            Role::Process => (Vec::new(), Vec::new()),
+        let (addresses, (mailboxes, shards)) = match role {
+            Role::Serve(authenticator) => {
+                let (nets, addresses) = shards::open_nets(config, common.clock)?;
+                (addresses, shards::spawn(&common, &authenticator, nets)?)
+            }
+            Role::Process => Default::default(),
         };
-        let (mailboxes, shards) = shards::spawn(&common, nets)?;
 
         let internal_address = internal.local_addr()?;
         let address = fleet::address_of(internal_address, &config.registry.url);
@@ -291,7 +279,7 @@ impl Node {
             ticks += 1;
             self.step_down();
             self.tell_of_drain();
-            self.apply_brakes();
+            self.apply_brakes(ticks);
             if self.advance_drain(ticks) {
                 break;
             }
@@ -356,6 +344,11 @@ impl Node {
             }
             self.control.replace_tokens(tokens);
         }
+        if ticks.is_multiple_of(SECRET_TICKS)
+            && let Some(password) = self.secrets.look_at_kafka()
+        {
+            self.queue.set_password(password);
+        }
         if ticks.is_multiple_of(MEMORY_TICKS)
             && let Some(pressure) = self.memory.look()
         {
@@ -382,10 +375,11 @@ impl Node {
     }
 
     /// What operators have told the lanes, here or at another node, is told the queue, and what was told here the others.
-    fn apply_brakes(&mut self) {
+    fn apply_brakes(&mut self, ticks: u64) {
         let brakes = &self.common.brakes;
-        for lease in self.router.registry().nodes() {
-            brakes.merge(&lease.lanes);
+        // Leases are no newer between.
+        if ticks.is_multiple_of(LEASE_TICKS) {
+            self.router.registry().nodes().iter().for_each(|lease| brakes.merge(&lease.lanes));
         }
         let told = brakes.told();
         if told == self.told {

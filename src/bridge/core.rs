@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     directory::{Change, Changed, Directory},
-    kit::{mailbox::Receiver, mailbox::Sender, time::Now},
+    kit::{mailbox::Receiver, mailbox::Sender, time::Now, window::Window},
     model::{Handle, Reason},
     stats::{NodeStats, RegistryState},
 };
@@ -145,10 +145,10 @@ pub struct Bridge {
     letters: Vec<ToBridge>,
     changed: Vec<Changed>,
     /// Who has asked what, by the ticket.
-    asking: HashMap<u64, Asking>,
+    asking: Window<Asking>,
     next_ticket: u64,
     /// Which operation each request is, for its timing.
-    operations: HashMap<u64, &'static str>,
+    operations: Window<&'static str>,
     /// Connections to be closed whose shard had no room for the letter.
     closing: VecDeque<(Handle, Reason)>,
     /// Where the walk over marks goes on; None: there is none.
@@ -175,9 +175,9 @@ impl Bridge {
             stats: parts.stats,
             letters: Vec::new(),
             changed: Vec::new(),
-            asking: HashMap::new(),
+            asking: Window::default(),
             next_ticket: 0,
-            operations: HashMap::new(),
+            operations: Window::default(),
             closing: VecDeque::new(),
             walking: None,
             viewed_ms: 0,
@@ -229,7 +229,7 @@ impl Bridge {
     fn hear(&mut self, now_ms: u64, output: Output) {
         match &output {
             Output::Answer { id, result, took_us } => {
-                if let Some(operation) = self.operations.remove(id) {
+                if let Some(operation) = self.operations.remove(*id) {
                     self.stats.registry(operation, *took_us);
                 }
                 if let Err(Failure::Refused(why)) = result {
@@ -375,7 +375,7 @@ impl Bridge {
     }
 
     fn answer(&mut self, now_ms: u64, ticket: u64, found: Answer) {
-        let Some(Asking { user, asked_ms, answer }) = self.asking.remove(&ticket) else { return };
+        let Some(Asking { user, asked_ms, answer }) = self.asking.remove(ticket) else { return };
         // Whoever asked may have left.
         let lives = |place: &Place| self.registrar.lives(place, now_ms);
         let _ = answer.send(self.registry.learn(&user, asked_ms, found, &lives));

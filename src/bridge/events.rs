@@ -84,6 +84,7 @@ pub struct About {
 pub struct EventsThread {
     bell: Arc<Bell>,
     ends: Arc<AtomicBool>,
+    producer: Arc<Producer>,
     thread: JoinHandle<()>,
 }
 
@@ -106,13 +107,30 @@ impl EventsThread {
                 counted.kafka.event(result.is_ok());
             }
         })?;
+        let producer = Arc::new(producer);
         let ends = Arc::new(AtomicBool::new(false));
         let EventMail { log, events, woken, bell } = mail;
-        let runner =
-            Runner { log, events, woken, ends: ends.clone(), producer, about, router, stats, clock, lost: 0 };
+        let (written, ended) = (producer.clone(), ends.clone());
+        let runner = Runner {
+            log,
+            events,
+            woken,
+            ends: ended,
+            producer: written,
+            about,
+            router,
+            stats,
+            clock,
+            lost: 0,
+        };
         let thread = std::thread::Builder::new().name("events".into()).spawn(move || runner.run());
         let thread = thread.map_err(|fault: io::Error| Invalid::Thread(fault.to_string()))?;
-        Ok(Self { bell, ends, thread })
+        Ok(Self { bell, ends, producer, thread })
+    }
+
+    /// The queue's password has changed.
+    pub fn set_password(&self, password: &str) {
+        self.producer.set_password(password);
     }
 
     /// Writes what has happened until now, within two seconds, and waits for the thread.
@@ -129,7 +147,7 @@ struct Runner {
     events: Receiver<Presence>,
     woken: mpsc::Receiver<()>,
     ends: Arc<AtomicBool>,
-    producer: Producer,
+    producer: Arc<Producer>,
     about: About,
     router: Arc<Router>,
     stats: Arc<NodeStats>,

@@ -3,16 +3,23 @@
 //! Owns no connection and waits for nothing: what finds no room in a mailbox is answered at once.
 
 use super::{
-    push::Push,
+    push::{Delivery, Push},
     registry::{Elsewhere, Registry, Route},
     store::{Failure, Place},
 };
 use crate::{
     directory::{self, Directory},
-    kit::{completion::Ticket, mailbox::Full, mailbox::Sender, mutant::Mutant, time::Now},
+    kit::{
+        completion::{Returns, Ticket},
+        mailbox::Full,
+        mailbox::Sender,
+        mutant::Mutant,
+        time::Now,
+    },
     model::{ConnectionId, Handle, Message, Outcome, Protocol, Reason, mail},
     stats::{NodeStats, PeersState},
 };
+use bytes::Bytes;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// How messages get to other nodes.
@@ -99,12 +106,20 @@ impl Router {
 
     /// Posts a message to every device of a user, or to one. The outcomes come with the returned [`Push`].
     pub fn push(self: &Arc<Self>, user: &str, device: Option<&str>, message: Arc<Message>) -> Push {
-        Push::begin(self.clone(), user, device, message, false)
+        Push::begin(self.clone(), user, device, message)
     }
 
-    /// The same for a caller who posts many messages in a turn: no shard is woken until [`Router::wake`], which ends the turn.
-    pub fn push_quietly(self: &Arc<Self>, user: &str, device: Option<&str>, message: Arc<Message>) -> Push {
-        Push::begin(self.clone(), user, device, message, true)
+    /// The same, not begun yet, for a caller who has many messages under way: no shard is woken until [`Router::wake`], which
+    /// ends the caller's turn, and outcomes come by `returns`, each under a number from `first` on. The user is a checked name.
+    pub fn push_gathered(
+        self: &Arc<Self>,
+        user: Bytes,
+        device: Option<Box<str>>,
+        message: Arc<Message>,
+        returns: &Arc<Returns<Outcome>>,
+        first: u64,
+    ) -> Delivery {
+        Delivery::gathered(self.clone(), user, device, message, returns.clone(), first)
     }
 
     /// From now on shards are not woken by each message: `hook` is called instead, and sees to it that [`Router::wake`] is

@@ -307,7 +307,7 @@ keys! {
         password: Option<Secret> = Or("", Hidden), "",
             "The property sasl.password.";
         password_file: Option<PathBuf> = Or("", File), "",
-            "File that holds kafka.password.";
+            "File that holds kafka.password; read again when it changes, for new connections.";
         session_timeout: u64 = Duration(6 * SECOND, 300 * SECOND), "10s",
             "After so long without a sign a member's share goes to others: what a killed node costs. Brokers allow 6s and more.";
         in_flight: u64 = Count("messages", 1, 1_000_000), "8192",

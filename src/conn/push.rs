@@ -102,7 +102,8 @@ impl Connection {
         let op = if message.body.is_binary() { ws::Op::Binary } else { ws::Op::Text };
         let plain = || {
             message.wires.websocket.get_or_init(|| {
-                let mut frame = Vec::with_capacity(payload.len() + 10);
+                // No byte too much: else what is left over costs `Bytes` an allocation.
+                let mut frame = Vec::with_capacity(ws::frame_bytes(payload.len()));
                 ws::write_frame(&mut frame, op, payload, false);
                 frame.into()
             })
@@ -116,7 +117,7 @@ impl Connection {
             if compressed.len() >= payload.len() {
                 return plain().clone();
             }
-            let mut frame = Vec::with_capacity(compressed.len() + 10);
+            let mut frame = Vec::with_capacity(ws::frame_bytes(compressed.len()));
             ws::write_frame(&mut frame, op, &compressed, true);
             frame.into()
         })

@@ -94,7 +94,7 @@ pub struct DeliverStream {
     bytes_in_flight: usize,
     returns: Arc<Returns<Outcome>>,
     /// Empty between two polls.
-    returned: Vec<(u32, Outcome)>,
+    returned: Vec<(u64, Outcome)>,
     /// Messages posted since outcomes were taken last.
     fresh: usize,
     gathering: bool,
@@ -248,8 +248,7 @@ impl DeliverStream {
             self.gathering = true;
             self.set_timer();
         }
-        // Fewer than `IN_FLIGHT_MAX`.
-        let ticket = self.returns.ticket(number as u32);
+        let ticket = self.returns.ticket(number as u64);
         self.app.control.router.deliver_of_peer(place, user, &delivery.device, Arc::new(message), ticket);
         Ok(())
     }

@@ -139,7 +139,7 @@ impl Directory {
     /// # Errors
     /// When the device is fought over, or there is no room.
     pub fn register(&self, arrival: &Arrival<'_>) -> Result<Registered, Refused> {
-        let at = self.partition_of(arrival.user);
+        let at = partition_of(self.seed.hash_one(arrival.user));
         let mut partition = self.lock(at);
         let mut changed = |entry| self.post(at, entry);
         let before = self.routes_of(&partition, arrival.user);
@@ -157,7 +157,7 @@ impl Directory {
     fn routes_of(&self, partition: &Partition, user: &str) -> Vec<Presence> {
         let mut routes = Vec::new();
         if self.presence.is_some() {
-            partition.lookup(user, &mut |route| {
+            partition.lookup(self.seed.hash_one(user), user, &mut |route| {
                 routes.push(Presence {
                     user: user.into(),
                     device: route.device.map(Into::into),
@@ -205,7 +205,8 @@ impl Directory {
 
     /// Shows every connection of a user, the newest device first.
     pub fn lookup(&self, user: &str, mut visit: impl FnMut(Route<'_>)) {
-        self.lock(self.partition_of(user)).lookup(user, &mut visit);
+        let hash = self.seed.hash_one(user);
+        self.lock(partition_of(hash)).lookup(hash, user, &mut visit);
     }
 
     /// Whether a connection is there and takes messages.
@@ -313,15 +314,15 @@ impl Directory {
         (0..PARTITIONS).map(|at| self.lock(at).users()).sum()
     }
 
-    fn partition_of(&self, user: &str) -> usize {
-        // The table inside a partition uses the low bits and the top seven; these are from between.
-        (self.seed.hash_one(user) >> 32) as usize % PARTITIONS
-    }
-
     fn lock(&self, at: usize) -> MutexGuard<'_, Partition> {
         // A panic with the lock held is a bug that ends the process (`panic = "abort"`); in tests the data is still whole.
         self.partitions[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn partition_of(hash: u64) -> usize {
+    // The table inside a partition uses the low bits and the top seven; these are from between.
+    (hash >> 32) as usize % PARTITIONS
 }
 
 #[cfg(test)]

@@ -106,8 +106,9 @@ impl Partition {
         Some(handle)
     }
 
-    pub fn lookup(&self, user: &str, visit: &mut impl FnMut(Route<'_>)) {
-        let mut at = self.first(user);
+    /// `hash` is the user's, by the seed of [`Self::new`].
+    pub fn lookup(&self, hash: u64, user: &str, visit: &mut impl FnMut(Route<'_>)) {
+        let mut at = self.first_by(hash, user);
         while let Some(record) = self.records.at(at) {
             visit(self.route(record));
             at = record.next;
@@ -282,7 +283,10 @@ impl Partition {
     }
 
     fn first(&self, user: &str) -> u32 {
-        let hash = self.seed.hash_one(user);
+        self.first_by(self.seed.hash_one(user), user)
+    }
+
+    fn first_by(&self, hash: u64, user: &str) -> u32 {
         let found = self.users.find(hash, |&first| self.is_user(first, user));
         found.copied().unwrap_or(NO_RECORD)
     }

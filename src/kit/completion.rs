@@ -202,7 +202,7 @@ pub struct Returns<A> {
 }
 
 struct Returned<A> {
-    answers: Vec<(u32, A)>,
+    answers: Vec<(u64, A)>,
     waker: Option<Waker>,
     /// The waker is called when so many have returned.
     wake_at: usize,
@@ -215,17 +215,22 @@ impl<A: Answer> Returns<A> {
     }
 
     /// One more answer to come.
-    pub fn ticket(self: &Arc<Self>, number: u32) -> Ticket<A> {
+    pub fn ticket(self: &Arc<Self>, number: u64) -> Ticket<A> {
         Ticket(Target::Return(self.clone(), number))
     }
 
     /// Appends what has returned to `out`. Pending when that is less than `at_least`, of which there must be one; then the
     /// task is woken when there is as much.
-    pub fn poll_take(&self, at_least: usize, cx: &mut Context<'_>, out: &mut Vec<(u32, A)>) -> Poll<()> {
+    pub fn poll_take(&self, at_least: usize, cx: &mut Context<'_>, out: &mut Vec<(u64, A)>) -> Poll<()> {
         debug_assert!(at_least > 0);
         let mut returned = self.lock();
         if returned.answers.len() >= at_least {
-            out.append(&mut returned.answers);
+            // The lock is not held for a copy of many.
+            if out.is_empty() {
+                mem::swap(out, &mut returned.answers);
+            } else {
+                out.append(&mut returned.answers);
+            }
             returned.waker = None;
             return Poll::Ready(());
         }
@@ -237,7 +242,7 @@ impl<A: Answer> Returns<A> {
         Poll::Pending
     }
 
-    fn push(&self, number: u32, answer: A) {
+    fn push(&self, number: u64, answer: A) {
         let mut returned = self.lock();
         returned.answers.push((number, answer));
         let waker = if returned.answers.len() >= returned.wake_at { returned.waker.take() } else { None };
@@ -262,7 +267,7 @@ enum Target<A> {
     Nowhere,
     Place(Arc<Batch<A>>, u32),
     Count(Arc<Tally<A>>),
-    Return(Arc<Returns<A>>, u32),
+    Return(Arc<Returns<A>>, u64),
 }
 
 impl<A: Answer> Ticket<A> {

@@ -9,6 +9,7 @@
 //! - [`time`]: coarse monotonic time as an argument
 //! - [`token_bucket`]: a rate limit with a burst
 //! - [`wheel`]: a hierarchical timing wheel whose nodes live in the caller's entries
+//! - [`window`]: values under rising numbers, without hashing
 
 pub mod arena;
 pub mod completion;
@@ -19,3 +20,4 @@ pub mod slab;
 pub mod time;
 pub mod token_bucket;
 pub mod wheel;
+pub mod window;

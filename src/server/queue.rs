@@ -10,7 +10,7 @@ use crate::{
         processor::{Intake, ProcessorThread, Settings, ThreadSettings},
         queue::{self, Bounds, Embedded, Invalid},
     },
-    config::{Config, KafkaBrokers},
+    config::{Config, KafkaBrokers, Secret},
 };
 use foldhash::fast::RandomState;
 use std::{sync::Arc, time::Duration};
@@ -111,6 +111,12 @@ impl QueuePart {
     /// Where the embedded broker listens.
     pub fn address(&self) -> Option<&str> {
         self.embedded.as_ref().map(Embedded::address)
+    }
+
+    /// The password has changed.
+    pub fn set_password(&self, password: &Secret) {
+        self.processor.iter().for_each(|processor| processor.set_password(password.reveal()));
+        self.events.iter().for_each(|events| events.set_password(password.reveal()));
     }
 
     /// Whether other members of the group have what this node had, or there was none to give.

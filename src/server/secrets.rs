@@ -6,9 +6,10 @@ use crate::{
 };
 use std::{io, path::Path, sync::Arc};
 
-/// Watches the files of the internal port's tokens and of the keys that clients' tokens are checked with.
+/// Watches the files of the internal port's tokens, of Kafka's password, and of the keys that clients' tokens are checked with.
 pub struct SecretWatch {
     tokens: Vec<Token>,
+    kafka: Option<Secret>,
     auth: Auth,
     public_key: Option<Vec<u8>>,
     /// None: the authenticator is the caller's own.
@@ -19,7 +20,8 @@ impl SecretWatch {
     /// A watch over what a configuration was read with.
     pub fn new(config: &Config, authenticator: Option<Arc<Replaceable>>) -> Self {
         let public_key = config.auth.jwt.public_key_file.as_deref().and_then(|path| std::fs::read(path).ok());
-        Self { tokens: config.internal.tokens.clone(), auth: config.auth.clone(), public_key, authenticator }
+        let (tokens, kafka) = (config.internal.tokens.clone(), config.kafka.password.clone());
+        Self { tokens, kafka, auth: config.auth.clone(), public_key, authenticator }
     }
 
     /// Reads the files again. Changed keys are used at once; changed tokens are returned. What cannot be read, or used, leaves
@@ -32,6 +34,12 @@ impl SecretWatch {
             changed |= reload(&mut token.secret, &what);
         }
         changed.then(|| self.tokens.clone())
+    }
+
+    /// The same for Kafka's password.
+    pub fn look_at_kafka(&mut self) -> Option<&Secret> {
+        let password = self.kafka.as_mut()?;
+        reload(password, "kafka.password_file").then_some(&*password)
     }
 
     fn look_at_keys(&mut self) {
@@ -108,5 +116,21 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(watch.look().is_none());
         assert_eq!(watch.tokens[0].secret.reveal(), "two");
+    }
+
+    #[test]
+    fn a_changed_file_changes_the_queues_password_and_one_that_is_given_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "one").unwrap();
+        let mut config = Config::default();
+        config.kafka.password = Some(Secret::from_file(&path).unwrap());
+        let mut watch = SecretWatch::new(&config, None);
+        assert!(watch.look_at_kafka().is_none());
+        std::fs::write(&path, "two\n").unwrap();
+        assert_eq!(watch.look_at_kafka().map(Secret::reveal), Some("two"));
+        assert!(watch.look_at_kafka().is_none());
+        config.kafka.password = Some(Secret::new("given"));
+        assert!(SecretWatch::new(&config, None).look_at_kafka().is_none());
     }
 }

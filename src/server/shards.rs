@@ -4,7 +4,7 @@ use super::Common;
 use crate::{
     clock::Clock,
     config::Config,
-    conn::{Tools, lent::Lents},
+    conn::{Tools, auth::Authenticator, lent::Lents},
     kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
     model::mail::{CONTROL_LETTERS, CONTROL_RESERVE, ToShard},
     shard::{Parts, ShardThread, listen, net_mio::MioNet},
@@ -55,6 +55,7 @@ pub(super) fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAnd
 
 pub(super) fn spawn(
     common: &Common,
+    authenticator: &Arc<dyn Authenticator>,
     nets: Vec<NetAndWake>,
 ) -> io::Result<(Vec<Sender<ToShard>>, Vec<ShardThread>)> {
     let limits = &common.config.limits;
@@ -68,7 +69,7 @@ pub(super) fn spawn(
         let parts = Parts {
             index: index as u16,
             net,
-            tools: tools(common, index, senders.len()),
+            tools: tools(common, authenticator, index, senders.len()),
             dedup: common.dedup.clone(),
             mail,
             shards: senders.clone(),
@@ -79,12 +80,12 @@ pub(super) fn spawn(
     Ok((senders, threads))
 }
 
-fn tools(common: &Common, index: usize, shards: usize) -> Tools {
+fn tools(common: &Common, authenticator: &Arc<dyn Authenticator>, index: usize, shards: usize) -> Tools {
     let rate = common.config.limits.handshakes_per_second as f64 / shards as f64;
     let admission = (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), common.clock.micros()));
     Tools {
         settings: common.settings.clone(),
-        authenticator: common.authenticator.clone(),
+        authenticator: authenticator.clone(),
         directory: common.directory.clone(),
         shared: common.shared.clone(),
         stats: common.stats.shard(index).clone(),

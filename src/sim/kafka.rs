@@ -9,7 +9,7 @@ mod group;
 
 use super::{faults::Odds, net::START_UNIX_MS};
 use crate::{
-    bridge::queue::{Full, Header, Output, Request},
+    bridge::queue::{Header, NoRoom, Output, Request},
     kit::random::Random,
     model::Lane,
 };
@@ -184,7 +184,7 @@ impl Kafka {
     }
 
     /// What a processor asks for.
-    pub fn submit(&mut self, slot: usize, request: Request, now_us: u64) -> Result<(), Full> {
+    pub fn submit(&mut self, slot: usize, request: Request, now_us: u64) -> Result<(), NoRoom> {
         let Some(client) = &mut self.clients[slot] else { return Ok(()) };
         match request {
             Request::Produce(produce) => {

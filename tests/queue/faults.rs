@@ -146,6 +146,19 @@ pub fn a_password_is_asked_for(brokers: &Brokers) {
         }
         (said && refused).then_some(())
     });
+    // It was rotated: who is running goes on with the new one, both ways.
+    node.set_password(PASSWORD);
+    node.submit(Request::Produce(Produce { id: Some(2), ..record(&topic(test, 0), "ada", "again") }));
+    let (mut came, mut written) = (false, false);
+    node.until("a record with the new password", |output| {
+        match output {
+            Output::Batch { records, .. } => came |= records.iter().any(|record| text(record) == "again"),
+            Output::Produced { id: 2, result } => written = result.is_ok(),
+            _ => {}
+        }
+        (came && written).then_some(())
+    });
+    drop(node);
     let (sender, outputs) = mpsc::channel();
     let alone = Producer::start(&guarded("wrong"), move |output| drop(sender.send(output))).unwrap();
     alone.submit(&record(&topic(test, 0), "ada", "in")).unwrap();

@@ -52,6 +52,10 @@ impl Node {
         self.queue.submit(request).unwrap();
     }
 
+    pub fn set_password(&self, password: &str) {
+        self.queue.set_password(password);
+    }
+
     /// The next output within that time.
     pub fn next(&self, within: Duration) -> Option<Output> {
         match self.outputs.recv_timeout(within) {

@@ -5,7 +5,7 @@
 
 use super::{Job, Processor, State};
 use crate::{
-    bridge::queue::{Full, Partition, Request},
+    bridge::queue::{NoRoom, Partition, Request},
     kit::{mutant::Mutant, time::Now},
     model::Lane,
 };
@@ -98,17 +98,15 @@ impl Processor {
         for (id, job) in &mut self.jobs {
             if is_theirs(job) {
                 job.claim = claim;
-                if matches!(job.state, State::Later(_)) {
-                    self.leaving.stick(job.lane, &job.user);
+                if job.state == State::Later {
+                    self.leaving.stick(job.lane(), job.delivery.user());
                     waiting.push(id);
                 }
             }
         }
         for id in waiting {
-            if let State::Later(push) = std::mem::replace(&mut self.jobs[id].state, State::Trying)
-                && !Mutant::AbandonedCounted.is_on()
-            {
-                push.abandon();
+            if Mutant::AbandonedCounted.is_on() {
+                self.jobs[id].delivery.count();
             }
             self.give_up(id);
         }
@@ -129,7 +127,7 @@ impl Processor {
     }
 
     /// Gives back what was revoked, as soon as nothing of it is open.
-    pub(super) fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
+    pub(super) fn release(&mut self, submit: &mut dyn FnMut(Request) -> Result<(), NoRoom>) {
         let ledgers = &mut self.ledgers;
         self.leaving.revocations.retain(|Revocation { id, partitions, .. }| {
             let is_open = partitions.iter().any(|partition| ledgers.is_open(partition));

@@ -84,7 +84,7 @@ impl Ledgers {
 
     /// A record has come; None when its partition is not held.
     pub fn begin(&mut self, partition: &Partition, offset: i64) -> Option<Place> {
-        let is_last = self.ledgers.get(self.last).is_some_and(|ledger| ledger.partition == *partition);
+        let is_last = self.ledgers.get(self.last).is_some_and(|ledger| ledger.partition.is_same(partition));
         let number = if is_last { self.last } else { *self.numbers.get(partition)? };
         self.last = number;
         let ledger = self.ledgers.get_mut(number)?;

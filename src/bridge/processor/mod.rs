@@ -26,17 +26,16 @@ pub use thread::{ProcessorThread, Settings as ThreadSettings};
 
 use super::{
     brakes::Brakes,
-    push::{Delivered, Obstacle, Push},
-    queue::{Event, Full, Header, Output, Partition, Record, Request},
-    registry::Health,
+    push::{Delivery, Obstacle},
+    queue::{Event, Header, NoRoom, Output, Partition, Record, Request},
+    registry::{Answer, Health, Lookup},
     router::Router,
 };
 use crate::{
-    kit::{mutant::Mutant, time::Now},
-    model::{Lane, Message, Outcome},
+    kit::{completion::Returns, mutant::Mutant, time::Now},
+    model::{Lane, Outcome},
     stats::NodeStats,
 };
-use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
 use intake::Parcel;
 use leaving::{Claim, Leaving};
@@ -93,8 +92,14 @@ pub struct Processor {
     ledgers: Ledgers,
     reports: Reports,
     waiting: Waiting,
-    attempts: FuturesUnordered<Attempt>,
-    /// Whose turn it is.
+    /// Where outcomes come in, each under [`number_of`] its message and its place among that one's devices.
+    returns: Arc<Returns<Outcome>>,
+    /// Empty between two looks.
+    returned: Vec<(u64, Outcome)>,
+    questions: FuturesUnordered<Question>,
+    /// Messages in [`State::Trying`].
+    trying: usize,
+    /// Whose turn it is, behind another.
     ready: VecDeque<usize>,
     due: VecDeque<Waiter>,
     leaving: Leaving,
@@ -108,10 +113,11 @@ struct Job {
     place: Place,
     partition: Partition,
     offset: i64,
-    lane: Lane,
-    user: Bytes,
-    device: Option<Box<str>>,
-    message: Arc<Message>,
+    delivery: Delivery,
+    /// Of its line.
+    line: u64,
+    /// Who is behind it in its line.
+    next: Option<usize>,
     /// For statuses.
     headers: Vec<Header>,
     state: State,
@@ -121,29 +127,38 @@ struct Job {
     claim: Claim,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Behind another of its user.
     InLine,
     /// Being delivered.
     Trying,
     /// To be tried again.
-    Later(Push),
+    Later,
 }
 
-/// A push until it is settled.
-struct Attempt {
-    job: usize,
-    push: Option<Push>,
+/// The number of a message's first outcome. Each message has 2^32 of them.
+fn number_of(job: usize) -> u64 {
+    (job as u64) << 32
 }
 
-impl Future for Attempt {
-    type Output = (usize, Option<Push>);
+/// Whose outcome has such a number.
+fn job_of(number: u64) -> usize {
+    (number >> 32) as usize
+}
+
+/// A question to the registry until it is answered.
+struct Question {
+    asked_by: Waiter,
+    lookup: Lookup,
+}
+
+impl Future for Question {
+    type Output = (Waiter, Answer);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(push) = &mut self.push {
-            ready!(push.poll_settled(cx));
-        }
-        Poll::Ready((self.job, self.push.take()))
+        let answer = ready!(Pin::new(&mut self.lookup).poll(cx));
+        Poll::Ready((self.asked_by, answer))
     }
 }
 
@@ -167,7 +182,10 @@ impl Processor {
             ledgers: Ledgers::default(),
             reports,
             waiting: Waiting::default(),
-            attempts: FuturesUnordered::new(),
+            returns: Returns::new(),
+            returned: Vec::new(),
+            questions: FuturesUnordered::new(),
+            trying: 0,
             ready: VecDeque::new(),
             due: VecDeque::new(),
             leaving: Leaving::default(),
@@ -182,7 +200,7 @@ impl Processor {
         now: Now,
         outputs: impl IntoIterator<Item = Output>,
         cx: &mut Context<'_>,
-        submit: &mut dyn FnMut(Request) -> Result<(), Full>,
+        submit: &mut dyn FnMut(Request) -> Result<(), NoRoom>,
     ) -> Turn {
         for output in outputs {
             self.hear(now, output);
@@ -193,10 +211,8 @@ impl Processor {
             while let Some(job) = self.ready.pop_front() {
                 self.begin(now, job);
             }
-            match Pin::new(&mut self.attempts).poll_next(cx) {
-                Poll::Ready(Some((job, Some(push)))) => self.settle(now, job, push),
-                Poll::Ready(Some((_, None))) => {}
-                Poll::Ready(None) | Poll::Pending => break,
+            if !self.take_answers(now, cx) {
+                break;
             }
         }
         self.router.wake();
@@ -226,7 +242,7 @@ impl Processor {
     /// Whether outcomes should be looked at as they come: some message waits for another of its user, and so few are being
     /// delivered that there is nothing to gather.
     pub fn is_in_haste(&self) -> bool {
-        self.has_lines() && self.attempts.len() < FEW
+        self.has_lines() && self.trying < FEW
     }
 
     fn hear(&mut self, now: Now, output: Output) {
@@ -333,23 +349,28 @@ impl Processor {
     fn enter(&mut self, now: Now, lane: Lane, place: Place, parcel: Parcel, record: Record) {
         let Parcel { user, device, message } = parcel;
         self.numbers += 1;
-        let job = self.jobs.insert(Job {
+        let line = self.order.hash(lane, &user);
+        let slot = self.jobs.vacant_entry();
+        let id = slot.key();
+        let (message, first) = (Arc::new(message), number_of(id));
+        slot.insert(Job {
             number: self.numbers,
             place,
             partition: record.partition,
             offset: record.offset,
-            lane,
-            user: user.clone(),
-            device,
-            message: Arc::new(message),
+            delivery: self.router.push_gathered(user, device, message, &self.returns, first),
+            line,
+            next: None,
             headers: if self.reports.wants_statuses() { record.headers } else { Vec::new() },
             state: State::InLine,
             tries: 0,
             since_ms: now.millis(),
             claim: Claim::Ours,
         });
-        if self.order.enter(lane, &user, job) {
-            self.ready.push_back(job);
+        let jobs = &self.jobs;
+        match self.order.enter(line, id, |first| jobs.get(first).is_some_and(|it| it.is_as(&jobs[id]))) {
+            Some(before) => self.jobs[before].next = Some(id),
+            None => self.begin(now, id),
         }
     }
 
@@ -358,52 +379,82 @@ impl Processor {
         let job = &mut self.jobs[id];
         let is_anothers = match job.claim {
             Claim::Ours => false,
-            Claim::Once => self.leaving.is_stuck(job.lane, &job.user),
+            Claim::Once => self.leaving.is_stuck(job.lane(), job.delivery.user()),
             Claim::Others => true,
         };
         if is_anothers {
             return self.give_up(id);
         }
-        if job.message.is_expired(now.unix_ms) && !Mutant::ExpiredStillLookedUp.is_on() {
+        if job.delivery.message().is_expired(now.unix_ms) && !Mutant::ExpiredStillLookedUp.is_on() {
             return self.expire(id);
         }
         job.since_ms = now.millis();
         job.state = State::Trying;
-        // It was checked where it came in.
-        let user = std::str::from_utf8(&job.user).unwrap_or_default();
-        let push = self.router.push_quietly(user, job.device.as_deref(), job.message.clone());
-        self.attempts.push(Attempt { job: id, push: Some(push) });
+        self.trying += 1;
+        job.delivery.begin();
+        self.go_on(now, id);
+    }
+
+    /// Takes in outcomes, and where users are. Says whether there were any.
+    fn take_answers(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let mut returned = std::mem::take(&mut self.returned);
+        let mut any = self.returns.poll_take(1, cx, &mut returned).is_ready();
+        for (number, outcome) in returned.drain(..) {
+            let id = job_of(number);
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.delivery.hear(number, outcome);
+                self.go_on(now, id);
+            }
+        }
+        self.returned = returned;
+        while let Poll::Ready(Some((asked_by, answer))) = Pin::new(&mut self.questions).poll_next(cx) {
+            any = true;
+            if let Some(job) = self.jobs.get_mut(asked_by.job).filter(|job| job.number == asked_by.number) {
+                job.delivery.answer(answer);
+                self.go_on(now, asked_by.job);
+            }
+        }
+        any
+    }
+
+    /// Lets a message that is being delivered go on as far as it can.
+    fn go_on(&mut self, now: Now, id: usize) {
+        let job = &mut self.jobs[id];
+        let is_settled = job.delivery.is_settled();
+        if let Some(lookup) = job.delivery.take_lookup() {
+            self.questions.push(Question { asked_by: Waiter { job: id, number: job.number }, lookup });
+        }
+        if is_settled {
+            self.trying -= 1;
+            self.settle(now, id);
+        }
     }
 
     /// Every device that was found has an outcome.
-    fn settle(&mut self, now: Now, id: usize, push: Push) {
+    fn settle(&mut self, now: Now, id: usize) {
         let job = &mut self.jobs[id];
         let now_ms = now.millis();
-        let obstacle = push.obstacle().filter(|obstacle| match obstacle {
+        let obstacle = job.delivery.obstacle().filter(|obstacle| match obstacle {
             Obstacle::Registry => !Mutant::ParkForgotten.is_on(),
             Obstacle::Node if Mutant::RetryForgotten.is_on() => false,
             Obstacle::Node if Mutant::RetryWithoutEnd.is_on() => true,
             Obstacle::Node => now_ms < job.since_ms + self.settings.retry_ms,
         });
-        let Some(obstacle) = obstacle else {
-            let delivered = push.finish();
-            return self.conclude(id, &delivered);
-        };
+        let Some(obstacle) = obstacle else { return self.conclude(id) };
         if job.claim != Claim::Ours {
-            push.abandon();
-            self.leaving.stick(job.lane, &job.user);
+            self.leaving.stick(job.lane(), job.delivery.user());
             return self.give_up(id);
         }
         let waiter = Waiter { job: id, number: job.number };
         match obstacle {
-            Obstacle::Registry => self.waiting.park(job.lane, waiter),
+            Obstacle::Registry => self.waiting.park(now_ms, job.lane(), waiter),
             Obstacle::Node => {
                 self.stats.kafka.retried();
                 self.waiting.delay(now_ms, job.tries, waiter);
             }
         }
         job.tries += 1;
-        job.state = State::Later(push);
+        job.state = State::Later;
     }
 
     /// Tries again what has waited for long enough.
@@ -411,22 +462,22 @@ impl Processor {
         let (jobs, router) = (&self.jobs, &self.router);
         let is_alive = |waiter: Waiter| {
             let job = jobs.get(waiter.job).filter(|job| job.number == waiter.number);
-            job.is_some_and(|job| !job.message.is_expired(now.unix_ms))
+            job.is_some_and(|job| !job.delivery.message().is_expired(now.unix_ms))
         };
         let answers = || matches!(router.registry().health(), Health::Ready);
         self.waiting.take_due(now.millis(), answers, is_alive, &mut self.due);
         while let Some(Waiter { job: id, number }) = self.due.pop_front() {
-            let Some(job) = self.jobs.get_mut(id).filter(|job| job.number == number) else { continue };
-            let State::Later(mut push) = std::mem::replace(&mut job.state, State::Trying) else { continue };
-            if !job.message.is_expired(now.unix_ms) {
-                push.try_again();
-                self.attempts.push(Attempt { job: id, push: Some(push) });
-            } else if push.devices() == 0 {
-                push.abandon();
+            let job = self.jobs.get_mut(id).filter(|job| job.number == number && job.state == State::Later);
+            let Some(job) = job else { continue };
+            if !job.delivery.message().is_expired(now.unix_ms) {
+                job.state = State::Trying;
+                self.trying += 1;
+                job.delivery.try_again();
+                self.go_on(now, id);
+            } else if job.delivery.is_empty() {
                 self.expire(id);
             } else {
-                let delivered = push.finish();
-                self.conclude(id, &delivered);
+                self.conclude(id);
             }
         }
     }
@@ -434,26 +485,29 @@ impl Processor {
     /// Its life was over before anybody was looked for.
     fn expire(&mut self, id: usize) {
         let job = &self.jobs[id];
-        self.stats.message(job.lane, Outcome::Expired);
+        self.stats.message(job.lane(), Outcome::Expired);
         let about = job.about(&self.settings.intake);
         self.reports.status(&mut self.ledgers, &about, None, Outcome::Expired, At::Nowhere);
         self.end(id);
     }
 
-    /// Its outcomes, which are counted, are known.
-    fn conclude(&mut self, id: usize, delivered: &Delivered) {
+    /// Its outcomes are known.
+    fn conclude(&mut self, id: usize) {
+        let job = &self.jobs[id];
+        job.delivery.count();
         if self.reports.wants_statuses() {
-            let about = self.jobs[id].about(&self.settings.intake);
+            let about = job.about(&self.settings.intake);
             let (reports, ledgers) = (&mut self.reports, &mut self.ledgers);
-            delivered.visit(|device, outcome, route| {
+            job.delivery.visit(|device, outcome, route| {
                 let at = match route {
                     Some(route) => At::Node { node: &route.node, region: &route.region },
                     None => At::Here,
                 };
                 reports.status(ledgers, &about, Some(device), outcome, at);
             });
-            if delivered.is_empty() && !Mutant::NobodyNotTold.is_on() {
-                let nobody = if delivered.unknown().is_some() { Outcome::Failed } else { Outcome::Offline };
+            if job.delivery.is_empty() && !Mutant::NobodyNotTold.is_on() {
+                let nobody =
+                    if job.delivery.unknown().is_some() { Outcome::Failed } else { Outcome::Offline };
                 reports.status(ledgers, &about, None, nobody, At::Nowhere);
             }
         }
@@ -462,26 +516,30 @@ impl Processor {
 
     /// It has its outcome.
     fn end(&mut self, id: usize) {
-        let job = self.jobs.remove(id);
-        self.ledgers.decide(job.place);
-        self.next_in_line(&job);
+        self.ledgers.decide(self.jobs[id].place);
+        self.leave_line(id);
+        self.jobs.remove(id);
     }
 
     /// Another gives it its outcome.
     fn give_up(&mut self, id: usize) {
-        let job = self.jobs.remove(id);
+        let place = self.jobs[id].place;
         if Mutant::LeftIsDone.is_on() {
-            self.ledgers.decide(job.place);
+            self.ledgers.decide(place);
         } else {
-            self.ledgers.give_up(job.place);
+            self.ledgers.give_up(place);
         }
         if !Mutant::LineForgotten.is_on() {
-            self.next_in_line(&job);
+            self.leave_line(id);
         }
+        self.jobs.remove(id);
     }
 
-    fn next_in_line(&mut self, job: &Job) {
-        self.ready.extend(self.order.leave(job.lane, &job.user));
+    /// Whose turn it is now.
+    fn leave_line(&mut self, id: usize) {
+        let Job { line, next, .. } = self.jobs[id];
+        self.order.leave(line, id, next);
+        self.ready.extend(next);
     }
 
     fn show(&self) {
@@ -493,14 +551,23 @@ impl Processor {
 }
 
 impl Job {
+    fn lane(&self) -> Lane {
+        self.delivery.message().lane
+    }
+
+    /// Whether they are for the same user in the same lane.
+    fn is_as(&self, other: &Self) -> bool {
+        self.delivery.user() == other.delivery.user() && self.lane() == other.lane()
+    }
+
     fn about<'a>(&'a self, intake: &'a Intake) -> About<'a> {
         About {
             place: self.place,
             partition: &self.partition,
             offset: self.offset,
-            lane: &intake.lanes.config(self.lane).name,
-            user: &self.user,
-            id: self.message.id.as_ref().map(|id| id.as_str()),
+            lane: &intake.lanes.config(self.lane()).name,
+            user: self.delivery.user(),
+            id: self.delivery.message().id.as_ref().map(|id| id.as_str()),
             headers: &self.headers,
         }
     }

@@ -6,7 +6,7 @@
 
 use super::ledger::{Ledgers, Place};
 use crate::{
-    bridge::queue::{Full, Header, Partition, Produce, Record, Request},
+    bridge::queue::{Header, NoRoom, Partition, Produce, Record, Request},
     kit::mutant::Mutant,
     model::Outcome,
     stats::NodeStats,
@@ -173,16 +173,13 @@ impl Reports {
     }
 
     /// Hands over what waits, as far as there is room.
-    pub fn flush(&mut self, ledgers: &mut Ledgers, submit: &mut dyn FnMut(Request) -> Result<(), Full>) {
-        while let Some(produce) = self.unsent.front() {
-            if submit(Request::Produce(produce.clone())).is_err() {
-                if !self.is_refused && !Mutant::ReportLostWhenFull.is_on() {
-                    return;
-                }
-                let id = produce.id;
-                self.lose(ledgers, id);
+    pub fn flush(&mut self, ledgers: &mut Ledgers, submit: &mut dyn FnMut(Request) -> Result<(), NoRoom>) {
+        while let Some(produce) = self.unsent.pop_front() {
+            let Err(NoRoom(produce)) = submit(Request::Produce(produce)) else { continue };
+            if !self.is_refused && !Mutant::ReportLostWhenFull.is_on() {
+                return self.unsent.push_front(*produce);
             }
-            self.unsent.pop_front();
+            self.lose(ledgers, produce.id);
         }
     }
 

@@ -146,10 +146,10 @@ impl Bench {
         let now = Now { micros: self.now_ms * 1_000, unix_ms: self.now_ms };
         let (requests, has_room) = (&mut self.requests, self.has_room);
         let mut submit = |request: Request| {
-            if matches!(request, Request::Produce(_)) && !has_room {
-                return Err(Full);
+            match request {
+                Request::Produce(produce) if !has_room => return Err(NoRoom(produce.into())),
+                request => requests.push(request),
             }
-            requests.push(request);
             Ok(())
         };
         self.core.turn(now, outputs, &mut Context::from_waker(Waker::noop()), &mut submit)

@@ -112,6 +112,11 @@ impl ProcessorThread {
         self.membership.wait(at_most)
     }
 
+    /// The queue's password has changed.
+    pub fn set_password(&self, password: &str) {
+        self.queue.set_password(password);
+    }
+
     /// Carries out what has changed in what the lanes are told.
     pub fn obey(&self, lanes: &Lanes, brakes: &Brakes) {
         let mut obeyed = self.obeyed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,8 +129,7 @@ impl ProcessorThread {
                 tracing::warn!(lane = config.name, before_ms, "a lane was told to leave out what is older");
             }
             if brake.paused != before.paused {
-                let scope = queue::Scope::Lane(lane);
-                self.submit(if brake.paused { Request::Pause(scope) } else { Request::Resume(scope) });
+                self.submit(if brake.paused { Request::Pause(lane) } else { Request::Resume(lane) });
                 self.stats.kafka.set_paused(lane, brake.paused);
                 tracing::warn!(
                     lane = config.name,

@@ -45,7 +45,10 @@ impl Waiting {
     }
 
     /// The registry could not say where the user is.
-    pub fn park(&mut self, lane: Lane, waiter: Waiter) {
+    pub fn park(&mut self, now_ms: u64, lane: Lane, waiter: Waiter) {
+        if self.parked.iter().all(VecDeque::is_empty) {
+            self.looked_ms = now_ms;
+        }
         self.parked[usize::from(lane.0) % LANES_MAX].push_back(waiter);
     }
 
@@ -120,12 +123,14 @@ mod tests {
     fn the_park_is_tried_a_little_until_the_registry_is_back_and_then_let_go() {
         let mut waiting = Waiting::default();
         for job in 0..40 {
-            waiting.park(Lane(1), waiter(job));
+            waiting.park(50, Lane(1), waiter(job));
         }
+        assert_eq!(waiting.next_ms(), Some(150), "the first has its time too");
+        assert_eq!(due(&mut waiting, 149, true, &[]), [0; 0]);
         assert_eq!(waiting.parked(Lane(1)), 40);
-        assert_eq!(due(&mut waiting, 100, false, &[30]).len(), PROBES + 1);
-        assert_eq!(due(&mut waiting, 150, true, &[]), [0; 0]);
-        assert_eq!(due(&mut waiting, 200, true, &[]).len(), 40 - PROBES - 1);
+        assert_eq!(due(&mut waiting, 150, false, &[30]).len(), PROBES + 1);
+        assert_eq!(due(&mut waiting, 249, true, &[]), [0; 0]);
+        assert_eq!(due(&mut waiting, 250, true, &[]).len(), 40 - PROBES - 1);
         assert_eq!((waiting.parked(Lane(1)), waiting.next_ms()), (0, None));
     }
 }

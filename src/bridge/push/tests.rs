@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     bridge::{
-        registry::{Health, Lease, Registry},
+        registry::{Answer, Elsewhere, Found, Health, Lease, Lookup, Registry},
         router::{Parts, Peering},
         store::Place,
     },
@@ -11,7 +11,7 @@ use crate::{
         mailbox::{Receiver, Wake, mailbox},
         slab::Key,
     },
-    model::{Body, Lane, Lanes, Protocol, mail},
+    model::{Body, Handle, Lane, Lanes, Protocol, mail},
     stats::{BuildInfo, NodeStats, PeersState},
 };
 use std::{collections::VecDeque, sync::Mutex};

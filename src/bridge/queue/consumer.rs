@@ -7,12 +7,13 @@ mod lag;
 mod rebalance;
 
 use super::{
-    Deliver, Inbox, Tallies,
+    Deliver, Inbox,
     batch::LaneQueue,
     config,
     context::{Context, Notes, Rebalance},
     held::{Held, Run},
-    seam::{Event, Invalid, Output, Partition, Record, Request, Scope, Settings},
+    password,
+    seam::{Bounds, Event, Invalid, Output, Record, Request, Settings},
     shares::Shares,
     skip::{self, Jump},
 };
@@ -27,7 +28,7 @@ use rebalance::Revoking;
 use regex::Regex;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -68,7 +69,7 @@ pub struct Consumer {
     commit_answers: usize,
     in_flight_max: usize,
     uncommitted_max: usize,
-    /// See [`Self::room`].
+    /// See [`Bounds::room_least`].
     room_least: usize,
     /// Lanes that were full, and have no room to speak of yet.
     full: Vec<bool>,
@@ -76,7 +77,6 @@ pub struct Consumer {
     batch_max: usize,
     clock: Clock,
     deliver: Deliver,
-    tallies: Arc<Tallies>,
     inbox: Arc<Inbox>,
 }
 
@@ -90,12 +90,7 @@ enum State {
 }
 
 impl Consumer {
-    pub fn new(
-        settings: &Settings,
-        deliver: Deliver,
-        tallies: Arc<Tallies>,
-        inbox: Arc<Inbox>,
-    ) -> Result<Self, Invalid> {
+    pub fn new(settings: &Settings, deliver: Deliver, inbox: Arc<Inbox>) -> Result<Self, Invalid> {
         let mut patterns = Vec::new();
         for pattern in &settings.topics {
             let readable = Regex::new(pattern).ok().filter(|_| pattern.starts_with('^'));
@@ -127,12 +122,11 @@ impl Consumer {
             commit_answers: 0,
             in_flight_max: settings.bounds.in_flight_max.max(1),
             uncommitted_max: settings.bounds.uncommitted_max.max(1),
-            room_least: (settings.bounds.in_flight_max / 16).min(batch_max / 2).max(1),
+            room_least: Bounds::room_least(settings.bounds.in_flight_max, batch_max),
             revoke_us: u64::from(settings.bounds.revoke_ms) * 1000,
             batch_max,
             clock: Clock::start(),
             deliver,
-            tallies,
             inbox,
         };
         consumer.subscribe().map_err(refused)?;
@@ -149,6 +143,9 @@ impl Consumer {
             self.inbox.take(&mut requests);
             for request in requests.drain(..) {
                 self.handle(request);
+            }
+            if let Some(password) = self.inbox.take_password() {
+                self.set_password(&password);
             }
             self.poll();
             if self.fenced {
@@ -174,18 +171,14 @@ impl Consumer {
                     revoking.released = true;
                 }
             }
-            Request::Pause(scope) => {
-                if let Scope::Lane(lane) = scope {
-                    self.paused.insert(lane);
-                }
-                let result = self.kafka.pause(&self.list(&scope));
+            Request::Pause(lane) => {
+                self.paused.insert(lane);
+                let result = self.kafka.pause(&self.list(lane));
                 self.complain(result);
             }
-            Request::Resume(scope) => {
-                if let Scope::Lane(lane) = scope {
-                    self.paused.remove(&lane);
-                }
-                let result = self.kafka.resume(&self.list(&scope));
+            Request::Resume(lane) => {
+                self.paused.remove(&lane);
+                let result = self.kafka.resume(&self.list(lane));
                 self.complain(result);
             }
             Request::Skip { lane, before_ms } => {
@@ -204,6 +197,15 @@ impl Consumer {
             // Records to be produced go to the producer.
             Request::Leave | Request::Join | Request::Produce(_) => {}
         }
+    }
+
+    /// For the client that is there, and for one that takes its place.
+    fn set_password(&mut self, password: &str) {
+        let Some(username) = self.config.get(password::USERNAME) else { return };
+        if let Err(cause) = password::set(self.kafka.client(), username, password) {
+            self.say(Event::Error { cause: format!("the new password is refused: {cause}"), fatal: false });
+        }
+        self.config.set(password::PASSWORD, password);
     }
 
     /// Hears what librdkafka has to say.
@@ -261,7 +263,6 @@ impl Consumer {
                 continue;
             }
             self.shares.took(lane, records.len());
-            self.tallies.dropped.fetch_add((taken - faults.len() - records.len()) as u64, Relaxed);
             for anew in self.held.take_anew() {
                 let first = records.iter().position(|record| record.partition == anew.partition);
                 let later = records.split_off(first.unwrap_or(records.len()));
@@ -275,8 +276,7 @@ impl Consumer {
         false
     }
 
-    /// How many records of a lane may be handed over. One that was full takes none until a good part of it is free: else every
-    /// few outcomes would bring as few records, and wake each thread on their way.
+    /// How many records of a lane may be handed over. One that was full takes none until a good part of it is free.
     fn room(&mut self, lane: Lane) -> usize {
         let in_flight = self.in_flight_max.saturating_sub(self.held.in_flight(lane));
         let uncommitted = self.uncommitted_max.saturating_sub(self.held.uncommitted(lane));
@@ -288,8 +288,6 @@ impl Consumer {
 
     fn hand_over(&self, lane: Lane, records: Vec<Record>) {
         if !records.is_empty() {
-            self.tallies.batches.fetch_add(1, Relaxed);
-            self.tallies.records.fetch_add(records.len() as u64, Relaxed);
             (self.deliver)(Output::Batch { lane, records });
         }
     }
@@ -329,12 +327,8 @@ impl Consumer {
         Ok(())
     }
 
-    fn list(&self, scope: &Scope) -> TopicPartitionList {
-        let is_meant = |lane: Lane, partition: &Partition| match scope {
-            Scope::Lane(meant) => lane == *meant,
-            Scope::Partitions(meant) => meant.contains(partition),
-        };
-        let meant = self.held.iter().filter(|it| is_meant(it.lane, &it.partition));
+    fn list(&self, lane: Lane) -> TopicPartitionList {
+        let meant = self.held.iter().filter(|it| it.lane == lane);
         list(&meant.map(|it| it.partition.clone()).collect::<Vec<_>>())
     }
 

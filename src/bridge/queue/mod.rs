@@ -31,6 +31,7 @@ mod consumer;
 mod context;
 mod embedded;
 mod held;
+mod password;
 mod producer;
 mod seam;
 mod shares;
@@ -40,8 +41,7 @@ mod skip;
 pub use embedded::{Embedded, PARTITIONS};
 pub use producer::Producer;
 pub use seam::{
-    Bounds, Counters, Event, Full, Header, Invalid, Output, Partition, Produce, Record, Request, Scope,
-    Settings,
+    Bounds, Event, Full, Header, Invalid, NoRoom, Output, Partition, Produce, Record, Request, Settings,
 };
 
 use consumer::Consumer;
@@ -50,8 +50,8 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            AtomicBool,
+            Ordering::{Acquire, Release},
         },
     },
     thread,
@@ -64,7 +64,6 @@ type Deliver = Arc<dyn Fn(Output) + Send + Sync>;
 pub struct Queue {
     inbox: Arc<Inbox>,
     producer: Option<Producer>,
-    tallies: Arc<Tallies>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -79,22 +78,23 @@ impl Queue {
         settings: &Settings,
         deliver: impl Fn(Output) + Send + Sync + 'static,
     ) -> Result<Self, Invalid> {
-        let (deliver, tallies, inbox): (Deliver, _, _) =
-            (Arc::new(deliver), Arc::<Tallies>::default(), Arc::<Inbox>::default());
-        let producer = Producer::beside_consumer(settings, deliver.clone(), tallies.clone())?;
-        let consumer = Consumer::new(settings, deliver, tallies.clone(), inbox.clone())?;
+        let (deliver, inbox): (Deliver, _) = (Arc::new(deliver), Arc::<Inbox>::default());
+        let producer = Producer::beside_consumer(settings, deliver.clone())?;
+        let consumer = Consumer::new(settings, deliver, inbox.clone())?;
         let thread = thread::Builder::new().name("kafka".to_owned()).spawn(move || consumer.run());
         let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
-        Ok(Self { inbox, producer: Some(producer), tallies, thread: Some(thread) })
+        Ok(Self { inbox, producer: Some(producer), thread: Some(thread) })
     }
 
     /// Takes a request; never waits.
     ///
     /// # Errors
-    /// [`Full`] for a record to be produced that finds no room: nothing will be delivered for it.
-    pub fn submit(&self, request: Request) -> Result<(), Full> {
+    /// A record to be produced that finds no room: nothing will be delivered for it.
+    pub fn submit(&self, request: Request) -> Result<(), NoRoom> {
         match (request, &self.producer) {
-            (Request::Produce(produce), Some(producer)) => producer.submit(&produce),
+            (Request::Produce(produce), Some(producer)) => {
+                producer.submit(&produce).map_err(|Full| NoRoom(produce.into()))
+            }
             (request, _) => {
                 self.inbox.push(request);
                 Ok(())
@@ -102,9 +102,12 @@ impl Queue {
         }
     }
 
-    /// What has been counted since the start.
-    pub fn counters(&self) -> Counters {
-        self.tallies.counters()
+    /// From its next connection on each client gives brokers this password, where [`Settings::properties`] name who it belongs to.
+    pub fn set_password(&self, password: &str) {
+        if let Some(producer) = &self.producer {
+            producer.set_password(password);
+        }
+        self.inbox.set_password(password);
     }
 }
 
@@ -126,6 +129,8 @@ impl Drop for Queue {
 #[derive(Default)]
 struct Inbox {
     requests: Mutex<Vec<Request>>,
+    /// A new one.
+    password: Mutex<Option<String>>,
     signal: Arc<Signal>,
     ends: AtomicBool,
 }
@@ -140,6 +145,15 @@ impl Inbox {
         std::mem::swap(into, &mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    fn set_password(&self, password: &str) {
+        *self.password.lock().unwrap_or_else(PoisonError::into_inner) = Some(password.to_owned());
+        self.signal.raise();
+    }
+
+    fn take_password(&self) -> Option<String> {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn end(&self) {
         self.ends.store(true, Release);
         self.signal.raise();
@@ -147,29 +161,5 @@ impl Inbox {
 
     fn has_ended(&self) -> bool {
         self.ends.load(Acquire)
-    }
-}
-
-/// What is counted.
-#[derive(Default)]
-struct Tallies {
-    records: AtomicU64,
-    batches: AtomicU64,
-    dropped: AtomicU64,
-    hurried: AtomicU64,
-    produced: AtomicU64,
-    unproduced: AtomicU64,
-}
-
-impl Tallies {
-    fn counters(&self) -> Counters {
-        Counters {
-            records: self.records.load(Relaxed),
-            batches: self.batches.load(Relaxed),
-            dropped: self.dropped.load(Relaxed),
-            hurried: self.hurried.load(Relaxed),
-            produced: self.produced.load(Relaxed),
-            unproduced: self.unproduced.load(Relaxed),
-        }
     }
 }

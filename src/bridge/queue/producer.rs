@@ -3,8 +3,8 @@
 //! Never blocks: what does not fit librdkafka's own bounded queue is refused. Records of one key keep their order.
 
 use super::{
-    Deliver, Tallies, config,
-    seam::{Counters, Event, Full, Invalid, Output, Produce, Settings},
+    Deliver, config, password,
+    seam::{Event, Full, Invalid, Output, Produce, Settings},
 };
 use rdkafka::{
     ClientContext,
@@ -13,14 +13,15 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// A producer, with or without a consumer beside it. Dropped, it waits at most 2 s for what has not left yet; the results
 /// of what is left then are never told.
-pub struct Producer(ThreadedProducer<Answers>);
+pub struct Producer {
+    kafka: ThreadedProducer<Answers>,
+    /// Whose the password is.
+    username: Option<String>,
+}
 
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -35,21 +36,27 @@ impl Producer {
         settings: &Settings,
         deliver: impl Fn(Output) + Send + Sync + 'static,
     ) -> Result<Self, Invalid> {
-        Self::with(settings, Answers { deliver: Arc::new(deliver), tallies: Arc::default(), is_alone: true })
+        Self::with(settings, Answers { deliver: Arc::new(deliver), is_alone: true })
     }
 
     /// One of a queue, whose consumer says what happens to the brokers.
-    pub(super) fn beside_consumer(
-        settings: &Settings,
-        deliver: Deliver,
-        tallies: Arc<Tallies>,
-    ) -> Result<Self, Invalid> {
-        Self::with(settings, Answers { deliver, tallies, is_alone: false })
+    pub(super) fn beside_consumer(settings: &Settings, deliver: Deliver) -> Result<Self, Invalid> {
+        Self::with(settings, Answers { deliver, is_alone: false })
     }
 
     fn with(settings: &Settings, answers: Answers) -> Result<Self, Invalid> {
-        let producer = config::of_producer(settings)?.create_with_context(answers);
-        producer.map(Self).map_err(|fault| config::refused(&fault))
+        let config = config::of_producer(settings)?;
+        let kafka = config.create_with_context(answers).map_err(|fault| config::refused(&fault))?;
+        Ok(Self { kafka, username: config.get(password::USERNAME).map(str::to_owned) })
+    }
+
+    /// As [`super::Queue::set_password`].
+    pub fn set_password(&self, password: &str) {
+        let Some(username) = &self.username else { return };
+        if let Err(cause) = password::set(self.kafka.client(), username, password) {
+            let cause = format!("the new password is refused: {cause}");
+            (self.kafka.context().deliver)(Output::Event(Event::Error { cause, fatal: false }));
+        }
     }
 
     /// Takes a copy of a record; never waits.
@@ -57,7 +64,7 @@ impl Producer {
     /// # Errors
     /// [`Full`] when there is no room: nothing will be delivered for it.
     pub fn submit(&self, produce: &Produce) -> Result<(), Full> {
-        let answers = self.0.context();
+        let answers = self.kafka.context();
         // Zero for none: the opaque value is a pointer's width, and one more than the id.
         let opaque = produce.id.map_or(0, |id| (id as usize).saturating_add(1));
         let mut record = BaseRecord::with_opaque_to(&produce.topic, opaque);
@@ -70,12 +77,9 @@ impl Producer {
         if let Some(value) = &produce.value {
             record = record.payload(&value[..]);
         }
-        match self.0.send::<[u8], [u8]>(record) {
+        match self.kafka.send::<[u8], [u8]>(record) {
             Ok(()) => Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                answers.tallies.unproduced.fetch_add(1, Relaxed);
-                Err(Full)
-            }
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Err(Full),
             Err((fault, _)) => {
                 answers.answer(opaque, Err(fault.to_string()));
                 Ok(())
@@ -86,18 +90,13 @@ impl Producer {
     /// Waits until every record has its result, at most so long. Tells how many have none.
     pub fn flush(&self, at_most: Duration) -> usize {
         // The error says that time is up, which the number does, too.
-        let _ = self.0.flush(at_most);
+        let _ = self.kafka.flush(at_most);
         self.in_flight()
     }
 
     /// How many records have no result yet.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.0.in_flight_count()).unwrap_or(0)
-    }
-
-    /// What has been counted since the start.
-    pub fn counters(&self) -> Counters {
-        self.0.context().tallies.counters()
+        usize::try_from(self.kafka.in_flight_count()).unwrap_or(0)
     }
 }
 
@@ -119,14 +118,11 @@ fn headers(produce: &Produce) -> OwnedHeaders {
 /// Where the results go.
 struct Answers {
     deliver: Deliver,
-    tallies: Arc<Tallies>,
     is_alone: bool,
 }
 
 impl Answers {
     fn answer(&self, opaque: usize, result: Result<(), String>) {
-        let tally = if result.is_ok() { &self.tallies.produced } else { &self.tallies.unproduced };
-        tally.fetch_add(1, Relaxed);
         if let Some(id) = opaque.checked_sub(1) {
             (self.deliver)(Output::Produced { id: id as u64, result });
         }

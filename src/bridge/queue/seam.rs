@@ -80,6 +80,14 @@ pub struct Bounds {
     pub produce_ms: u32,
 }
 
+impl Bounds {
+    /// Records of a lane that must find room before one that was full takes any: else every few outcomes would bring as few
+    /// records, and wake each thread on their way.
+    pub fn room_least(in_flight_max: usize, batch_max: usize) -> usize {
+        (in_flight_max / 16).min(batch_max / 2).max(1)
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {
@@ -107,6 +115,14 @@ pub struct Partition {
     /// Tells the times apart that it is held here: what is said of an earlier one counts for nothing, as its records are
     /// delivered again, or are those of a topic that has been deleted.
     pub term: u32,
+}
+
+impl Partition {
+    /// Whether they are equal, where most often they share their topic's name.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.number, self.term) == (other.number, other.term)
+            && (Arc::ptr_eq(&self.topic, &other.topic) || self.topic == other.topic)
+    }
 }
 
 /// One record of a topic.
@@ -169,9 +185,9 @@ pub enum Request {
     },
     /// Nothing more of it is delivered, until it is resumed; what was handed over before is not taken back. A lane stays
     /// paused through rebalances, a partition until it is revoked.
-    Pause(Scope),
+    Pause(Lane),
     /// Ends a pause.
-    Resume(Scope),
+    Resume(Lane),
     /// Goes on behind all that is older; with the embedded broker, which knows no times, behind all there is. Never goes
     /// back. Answered by [`Event::Skipped`] for each partition held.
     Skip {
@@ -202,15 +218,6 @@ pub struct Produce {
     pub value: Option<Bytes>,
     /// Those with a zero byte in their name are left out.
     pub headers: Vec<Header>,
-}
-
-/// Of what.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// All that is and will be held of a lane.
-    Lane(Lane),
-    /// These, as far as they are held.
-    Partitions(Vec<Partition>),
 }
 
 /// What the queue delivers.
@@ -289,6 +296,11 @@ pub enum Event {
 #[error("too many records wait for Kafka")]
 pub struct Full;
 
+/// The same of a [`Queue`](super::Queue), with the record.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("too many records wait for Kafka")]
+pub struct NoRoom(pub Box<Produce>);
+
 /// A queue cannot be started.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Invalid {
@@ -309,21 +321,4 @@ pub enum Invalid {
     /// The host has no thread left.
     #[error("cannot start a thread: {0}")]
     Thread(String),
-}
-
-/// What has been counted since the start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Records handed over.
-    pub records: u64,
-    /// Hand-overs.
-    pub batches: u64,
-    /// Fetched and not handed over, as their partition was being revoked: the next holder has them.
-    pub dropped: u64,
-    /// Partitions whose revoke did not wait for all outcomes.
-    pub hurried: u64,
-    /// Records produced.
-    pub produced: u64,
-    /// Records that could not be produced, those refused as [`Full`] included.
-    pub unproduced: u64,
 }

@@ -7,6 +7,7 @@ use crate::{
     kit::{mutant::Mutant, slab::Key},
     model::{Handle, Protocol},
 };
+use foldhash::fast::RandomState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// The first pause before a change is asked for again, ms; it doubles.
@@ -55,7 +56,7 @@ struct Unsettled {
 /// See the module. Times are monotonic ms.
 #[derive(Debug)]
 pub struct Changes {
-    unsettled: HashMap<Handle, Unsettled>,
+    unsettled: HashMap<Handle, Unsettled, RandomState>,
     ready: VecDeque<Handle>,
     later: BTreeSet<(u64, u16, u32, u32)>,
     max: usize,
@@ -69,7 +70,7 @@ impl Changes {
     /// Room for so many connections.
     pub fn new(max: usize) -> Self {
         Self {
-            unsettled: HashMap::new(),
+            unsettled: HashMap::default(),
             ready: VecDeque::new(),
             later: BTreeSet::new(),
             max,

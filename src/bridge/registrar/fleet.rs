@@ -10,6 +10,7 @@ use crate::{
     },
     kit::mutant::Mutant,
 };
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap};
 
 /// Whether a record's connection can be there.
@@ -36,7 +37,7 @@ struct Known {
 /// See the module. Times are monotonic ms.
 #[derive(Default, Debug)]
 pub struct Fleet {
-    nodes: HashMap<u64, Known>,
+    nodes: HashMap<u64, Known, RandomState>,
     /// Masters that do not answer, and which slots nobody has taken over from them yet.
     away: BTreeMap<String, Slots>,
     /// Leases do not end before this.

@@ -15,6 +15,7 @@ use crate::{
     },
     kit::mutant::Mutant,
 };
+use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -32,7 +33,7 @@ pub(super) struct Said {
 #[derive(Default)]
 pub(super) struct Lookups {
     /// Tickets of each user, and from which question on an answer is one for them; in order.
-    waiting: HashMap<Box<str>, VecDeque<(u64, u64)>>,
+    waiting: HashMap<Box<str>, VecDeque<(u64, u64)>, RandomState>,
     /// What names a node that is not known, while the table of nodes is asked for anew.
     undecided: Vec<Said>,
 }

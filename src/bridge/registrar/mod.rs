@@ -32,14 +32,13 @@ use super::{
     store::{Connected, Event, Failure, LiveLease, Output, Place, Renewed, Reply, Request},
 };
 use crate::{
-    kit::mutant::Mutant,
+    kit::{mutant::Mutant, window::Window},
     model::{Handle, Reason},
 };
 use changes::{Change, Changes};
 use fleet::{Fleet, Life};
 use healing::Healing;
 use lookups::Lookups;
-use std::collections::HashMap;
 use tells::Tells;
 
 /// Why the store was asked.
@@ -68,7 +67,7 @@ pub struct Registrar {
     lease: Lease,
     format: u8,
     next_id: u64,
-    asked: HashMap<u64, Asked>,
+    asked: Window<Asked>,
     changes: Changes,
     changes_under_way: usize,
     fleet: Fleet,
@@ -105,7 +104,7 @@ impl Registrar {
             lease,
             format,
             next_id: 1,
-            asked: HashMap::new(),
+            asked: Window::default(),
             changes: Changes::new(settings.unsettled_max),
             changes_under_way: 0,
             fleet: Fleet::default(),
@@ -146,7 +145,6 @@ impl Registrar {
             Input::Lookup { ticket, user, fresh } => self.look_up(now_ms, ticket, user, fresh),
             Input::Lacking { user, device, place } => self.lacking(user, device, place, own),
             Input::Told { place, answered } => self.told(now_ms, place, answered),
-            Input::Displaced { place } => self.displaced(place),
         }
     }
 
@@ -230,7 +228,7 @@ impl Registrar {
     }
 
     fn handle_answer(&mut self, now_ms: u64, id: u64, result: Result<Reply, Failure>, own: &dyn Own) {
-        let Some(asked) = self.asked.remove(&id) else { return };
+        let Some(asked) = self.asked.remove(id) else { return };
         self.has_answered |= result.is_ok();
         match (asked, result) {
             (Asked::Register(handle), result) => {

@@ -106,11 +106,6 @@ pub enum Input {
         /// Whether the node has answered; if not, it is told again.
         answered: bool,
     },
-    /// Another node says that this connection of this node is displaced.
-    Displaced {
-        /// Which.
-        place: Place,
-    },
 }
 
 /// What is to be done.

@@ -10,7 +10,6 @@ use super::{
 use crate::{
     bridge::store::{Place, Record},
     kit::mutant::Mutant,
-    model::Reason,
 };
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
@@ -104,13 +103,6 @@ impl Registrar {
             self.tells.since.remove(&place);
         } else {
             self.tells.schedule(now_ms + TELL_EVERY_MS, place);
-        }
-    }
-
-    /// Another node says that it has displaced one of this node's. To close one that is gone already does nothing.
-    pub(super) fn displaced(&mut self, place: Place) {
-        if place.node == self.node && place.incarnation == self.incarnation {
-            self.actions.push(Action::Close(place.connection, Reason::Displaced));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     kit::mutant::Mutant,
     model::Protocol,
 };
+use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -63,7 +64,7 @@ struct Cached {
 
 /// See the module. Times are monotonic ms.
 pub struct Cache {
-    by_user: HashMap<Box<str>, Cached>,
+    by_user: HashMap<Box<str>, Cached, RandomState>,
     /// In the order of their coming; some may be gone or have come anew.
     order: VecDeque<(u64, Box<str>)>,
     life_ms: u64,
@@ -75,7 +76,7 @@ pub struct Cache {
 impl Cache {
     /// At most `max` users, each believed for `life_ms`.
     pub fn new(life_ms: u64, max: usize) -> Self {
-        Self { by_user: HashMap::new(), order: VecDeque::new(), life_ms, max, since_ms: 0 }
+        Self { by_user: HashMap::default(), order: VecDeque::new(), life_ms, max, since_ms: 0 }
     }
 
     /// What is believed.

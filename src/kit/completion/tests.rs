@@ -21,8 +21,8 @@ impl Answer for Outcome {
     }
 }
 
-const _: () = assert!(size_of::<Ticket<Outcome>>() == 16);
-const _: () = assert!(size_of::<Option<Ticket<Outcome>>>() == 16);
+const _: () = assert!(size_of::<Ticket<Outcome>>() == 24);
+const _: () = assert!(size_of::<Option<Ticket<Outcome>>>() == 24);
 const _: () = {
     const fn is_send<T: Send>() {}
     const fn is_sync<T: Sync>() {}
@@ -204,7 +204,7 @@ fn many_threads_return_answers_to_one() {
         wait(|cx| returns.poll_take(at_least, cx, &mut out));
     }
     out.sort_unstable_by_key(|&(number, _)| number);
-    assert!(out.iter().enumerate().all(|(at, answer)| *answer == (at as u32, Outcome::Done)));
+    assert!(out.iter().enumerate().all(|(at, answer)| *answer == (at as u64, Outcome::Done)));
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 

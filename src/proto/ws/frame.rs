@@ -19,6 +19,11 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Op, payload: &[u8], compressed: bo
     out.extend_from_slice(payload);
 }
 
+/// Bytes of a server frame with so many bytes of payload.
+pub fn frame_bytes(payload: usize) -> usize {
+    frame_header(Op::Text, payload, false).1 + payload
+}
+
 /// The header of a server frame with `length` bytes of payload, and the header's own length (2, 4 or 10).
 pub fn frame_header(opcode: Op, length: usize, compressed: bool) -> ([u8; 10], usize) {
     debug_assert!(length <= CONTROL_MAX || matches!(opcode, Op::Text | Op::Binary));

@@ -8,7 +8,7 @@ mod frame;
 mod mask;
 
 pub use decode::{Decoder, Partial};
-pub use frame::{frame_header, write_close, write_frame};
+pub use frame::{frame_bytes, frame_header, write_close, write_frame};
 pub use mask::unmask;
 
 /// The opcodes a server sends (RFC 6455 5.2). It never fragments, so there is no continuation.

@@ -9,7 +9,7 @@ use crate::{
     bridge::{
         Brakes,
         processor::{Intake, Processor, Settings},
-        queue::{Full, Output, Request},
+        queue::{NoRoom, Output, Request},
         router::Router,
     },
     config::Config,
@@ -78,7 +78,7 @@ impl Processing {
         &mut self,
         now: Now,
         outputs: Vec<Output>,
-        submit: &mut dyn FnMut(Request) -> Result<(), Full>,
+        submit: &mut dyn FnMut(Request) -> Result<(), NoRoom>,
     ) {
         self.ring.0.take();
         // The control thread does so, every second.

@@ -2,7 +2,7 @@
 
 use super::{Log, Plan};
 use crate::{
-    bridge::queue::{Event, Full, Output, Partition, Produce, Record, Request},
+    bridge::queue::{Bounds, Event, NoRoom, Output, Partition, Produce, Record, Request},
     kit::random::Random,
     model::Lane,
 };
@@ -59,6 +59,8 @@ pub struct Client {
     /// It is to be one, and when it asks.
     pub wants: bool,
     pub joins_us: u64,
+    /// Lanes that were full, and have no room to speak of yet.
+    full: BTreeSet<Lane>,
     /// Lanes that are not read.
     pub paused: BTreeSet<Lane>,
     /// What the group has yet to hear of.
@@ -84,6 +86,7 @@ impl Client {
             is_member: false,
             wants: true,
             joins_us,
+            full: BTreeSet::new(),
             paused: BTreeSet::new(),
             freed: Vec::new(),
             hurried: 0,
@@ -188,9 +191,9 @@ impl Client {
         random: &mut Random,
         produce: Produce,
         now_us: u64,
-    ) -> Result<(), Full> {
+    ) -> Result<(), NoRoom> {
         if self.flights.len() >= plan.produce_max {
-            return Err(Full);
+            return Err(NoRoom(produce.into()));
         }
         let until_us = now_us + PRODUCE_US;
         let late = plan.late.strikes(random);
@@ -284,8 +287,15 @@ impl Client {
             let unfinished: usize = of_lane().map(|it| it.unfinished).sum();
             let undone: usize = of_lane().map(|it| it.undone.len()).sum();
             let room = plan.in_flight_max.saturating_sub(unfinished);
-            let mut room = room.min(plan.uncommitted_max.saturating_sub(undone)).min(plan.batch_max);
-            if room == 0 || self.paused.contains(&lane) {
+            let room = room.min(plan.uncommitted_max.saturating_sub(undone));
+            let least = Bounds::room_least(plan.in_flight_max, plan.batch_max);
+            if room == 0 || room < least && self.full.contains(&lane) {
+                self.full.insert(lane);
+                continue;
+            }
+            self.full.remove(&lane);
+            let mut room = room.min(plan.batch_max);
+            if self.paused.contains(&lane) {
                 continue;
             }
             let mut records = Vec::new();

@@ -9,6 +9,7 @@ use crate::{
         registry::Lease,
         store::{Failure, Output, Place, Reply, Request, node_number},
     },
+    model::Reason,
     sim::redis::Redis,
 };
 use proptest::prelude::*;
@@ -217,6 +218,13 @@ impl World {
         }
     }
 
+    /// As the router does it.
+    fn displace(&mut self, to: usize, place: Place) {
+        if place.incarnation == self.nodes[to].registrar.incarnation() {
+            self.carry(to, Action::Close(place.connection, Reason::Displaced));
+        }
+    }
+
     fn tell(&mut self, heard: bool) {
         if self.tells.is_empty() {
             return;
@@ -224,7 +232,7 @@ impl World {
         let (from, place) = self.tells.remove(0);
         let to = (0..NODES).find(|&to| node_number(&name_of(to)) == place.node).expect("a node");
         if heard {
-            self.handle(to, Input::Displaced { place });
+            self.displace(to, place);
         }
         self.handle(from, Input::Told { place, answered: heard });
     }

@@ -420,15 +420,6 @@ fn the_displaced_are_told_of_until_their_node_answers_or_is_dead() {
     bench.nodes(4_200, &[("a", 5)]);
     (5..15).for_each(|second| bench.advance(second * 1_000));
     assert_eq!(bench.done, []);
-    // What is meant for another run of the node, or another node, does nothing.
-    for (node, run, expected) in [
-        ("a", 4, vec![]),
-        ("b", 5, vec![]),
-        ("a", 5, vec![Action::Close(handle_of((2, 1)), Reason::Displaced)]),
-    ] {
-        bench.handle(15_000, Input::Displaced { place: place(node, run, 2) });
-        assert_eq!(std::mem::take(&mut bench.done), expected);
-    }
 }
 
 #[test]

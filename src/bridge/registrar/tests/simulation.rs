@@ -9,6 +9,7 @@ use crate::{
         store::{Event, Failure, Output, Place, Record, Reply, Request, node_number},
     },
     kit::random::Random,
+    model::Reason,
     sim::redis::Redis,
 };
 use std::{
@@ -374,6 +375,13 @@ impl World {
         self.flights.append(&mut flights);
     }
 
+    /// As the router does it.
+    fn displace(&mut self, to: usize, place: Place) {
+        if place.incarnation == self.nodes[to].registrar.incarnation() {
+            self.carry_out(to, Action::Close(place.connection, Reason::Displaced));
+        }
+    }
+
     fn move_tells(&mut self) {
         for (arrives_ms, from, address, place) in std::mem::take(&mut self.tells) {
             if arrives_ms > self.now_ms {
@@ -384,7 +392,7 @@ impl World {
             let lost = self.faults && self.random.below(10) == 0;
             let answered = self.is_up(to) && !lost;
             if answered {
-                self.nodes[to].inbox.push_back(Input::Displaced { place });
+                self.displace(to, place);
             }
             self.nodes[from].inbox.push_back(Input::Told { place, answered });
         }
