@@ -38,7 +38,7 @@ const LOAD_LAYERS: Layers = &[
     ("message", &[]),
     ("room", &[]),
     ("client", &["message"]),
-    ("plan", &["client"]),
+    ("plan", &["room", "client"]),
     ("worker", &["clock", "message", "client", "plan"]),
     ("wire", &["plan", "room", "worker"]),
     ("auth", &["wire"]),

@@ -134,7 +134,6 @@ impl Fleet {
     /// The last counts, when it is not in time.
     pub fn wait(&mut self, within: Duration, wish: impl Fn(&Tally) -> bool) -> Result<Tally, Box<Tally>> {
         let deadline = Instant::now() + within;
-        let is_far = self.is_far();
         loop {
             let tally = self.tally();
             if wish(&tally) {
@@ -143,7 +142,7 @@ impl Fleet {
             if Instant::now() >= deadline {
                 return Err(Box::new(tally));
             }
-            std::thread::sleep(if is_far { FAR_LOOK } else { LOOK });
+            std::thread::sleep(self.look());
         }
     }
 
@@ -164,9 +163,10 @@ impl Fleet {
         self.members.iter().map(of).max().unwrap_or(0)
     }
 
-    /// Whether clients are in other processes, all of which are asked for what they counted.
-    pub fn is_far(&self) -> bool {
-        self.members.iter().any(|member| matches!(member, Member::Far(_)))
+    /// How long to wait between two looks at what was counted.
+    pub fn look(&self) -> Duration {
+        let is_far = self.members.iter().any(|member| matches!(member, Member::Far(_)));
+        if is_far { FAR_LOOK } else { LOOK }
     }
 
     /// The processes that have the clients, by their ids on their machines.

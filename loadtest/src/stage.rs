@@ -22,10 +22,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks in this process.
-const LOOK: Duration = Duration::from_millis(20);
-/// The same where clients are in other processes, all of which are asked.
-const LOOK_AFAR: Duration = Duration::from_millis(200);
 /// Between two rows.
 const ROW: Duration = Duration::from_secs(1);
 /// How long books may take to agree after the last event.
@@ -165,7 +161,7 @@ impl<'a> Stage<'a> {
 
     /// A moment passes.
     pub fn tick(&mut self) {
-        std::thread::sleep(if self.fleet.is_far() { LOOK_AFAR } else { LOOK });
+        std::thread::sleep(self.fleet.look());
         if self.sampled.is_none_or(|sampled| sampled.elapsed() >= ROW) {
             self.sample();
         }
