@@ -1,7 +1,11 @@
 //! Holds connections at rest: what they cost in memory, as a slope, and in CPU; and that none is lost.
 
 use super::Before;
-use crate::{host::KernelMemory, stage::Stage};
+use crate::{
+    host::KernelMemory,
+    stage::Stage,
+    worker::tally::{Ending, Tally},
+};
 use std::time::Duration;
 
 /// How long what is measured may come to rest: allocators give pages back after a second.
@@ -50,7 +54,10 @@ pub fn play(stage: &mut Stage<'_>) {
     let seconds = before.seconds(stage);
     let cpu = before.node_cpu_s(stage);
     let tally = stage.tally();
-    let (lost, goaways) = (tally.ended() - before.tally.ended(), tally.goaways - before.tally.goaways);
+    let ended = tally.ended() - before.tally.ended();
+    let cut_off =
+        |tally: &Tally| [Ending::Lost, Ending::Reset, Ending::Stuck].map(|ending| tally.ended_by(ending));
+    let lost: u64 = cut_off(tally).iter().sum::<u64>() - cut_off(&before.tally).iter().sum::<u64>();
     stage.figure("held", seconds, "s");
     if let Some(cpu) = cpu {
         stage.figure_with(
@@ -76,8 +83,8 @@ pub fn play(stage: &mut Stage<'_>) {
         };
         stage.figure_with("kernel memory per connection", bytes, "bytes", note);
     }
-    stage.figure("ended meanwhile", lost as f64, "connections");
-    if lost > goaways {
-        stage.mismatch(format!("{} connection(s) ended that had not been asked to go", lost - goaways));
+    stage.figure("ended meanwhile", ended as f64, "connections");
+    if lost > 0 {
+        stage.mismatch(format!("{lost} connection(s) ended without a word"));
     }
 }

@@ -41,6 +41,8 @@ use timers::{Owner, Timers, What};
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Events taken by one poll.
 const EVENTS: usize = 1_024;
+/// Timers that fire in one turn; the rest in the next.
+const TIMERS_PER_TURN: usize = 256;
 /// Connections begun in one turn.
 const OPENS_PER_TURN: usize = 64;
 /// Connections of all workers together without an answer: under what a node lets wait (10,000), so that the load and not a
@@ -250,8 +252,10 @@ impl Worker {
         });
     }
 
+    /// A turn stays short, also when all of them are due: who waits for an answer must not take this thread for dead.
     fn fire(&mut self, now: u64) {
-        while let Some((Owner { key, stamp }, what)) = self.timers.pop(now) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some((Owner { key, stamp }, what)) = self.timers.pop(now) else { return };
             let key = key as usize;
             if self.connections.get(key).is_some_and(|connection| connection.stamp == stamp) {
                 self.on_time(now, key, what);
