@@ -11,23 +11,30 @@ pub struct Nodes {
 #[derive(Clone, Debug)]
 struct Port {
     internal: Internal,
+    /// What it said at first.
+    first: Option<Metrics>,
     /// What it said last.
     seen: Option<Metrics>,
     /// It does not answer any more.
     is_gone: bool,
 }
 
+impl Port {
+    fn new(internal: Internal) -> Self {
+        Self { internal, first: None, seen: None, is_gone: false }
+    }
+}
+
 impl From<Internal> for Nodes {
     fn from(internal: Internal) -> Self {
-        Self { ports: vec![Port { internal, seen: None, is_gone: false }] }
+        Self { ports: vec![Port::new(internal)] }
     }
 }
 
 impl Nodes {
     /// None where there are no ports.
     pub fn new(ports: Vec<Internal>) -> Option<Self> {
-        let ports: Vec<Port> =
-            ports.into_iter().map(|internal| Port { internal, seen: None, is_gone: false }).collect();
+        let ports: Vec<Port> = ports.into_iter().map(Port::new).collect();
         (!ports.is_empty()).then_some(Self { ports })
     }
 
@@ -44,6 +51,7 @@ impl Nodes {
                 (Ok(metrics), _) => {
                     sum.add(&metrics);
                     port.is_gone = false;
+                    port.first.get_or_insert_with(|| metrics.clone());
                     port.seen = Some(metrics);
                 }
                 (Err(words), None) => return Err(words),
@@ -60,9 +68,9 @@ impl Nodes {
         }
     }
 
-    /// Each with what it said last.
+    /// Each with what it said at first.
     pub fn each(&self) -> impl ExactSizeIterator<Item = (&Internal, Option<&Metrics>)> {
-        self.ports.iter().map(|port| (&port.internal, port.seen.as_ref()))
+        self.ports.iter().map(|port| (&port.internal, port.first.as_ref()))
     }
 
     /// Those that answered the last time, for requests in turn.

@@ -116,9 +116,9 @@ fn ramp(stage: &mut Stage<'_>, first: u32, count: u32) -> f64 {
 }
 
 fn leave(stage: &mut Stage<'_>) -> Result<(), String> {
-    // What both sides could take as they came they can take as they go.
-    let reached = f64::from(stage.task.connections) / stage.ramp.as_secs_f64().max(1e-3);
-    let rate = reached.clamp(LEAVES_PER_SECOND_MIN, LEAVES_PER_SECOND);
+    // Who goes costs both sides less than who comes.
+    let came = f64::from(stage.task.connections) / stage.ramp.as_secs_f64().max(1e-3);
+    let rate = (came * 1.5).clamp(LEAVES_PER_SECOND_MIN, LEAVES_PER_SECOND);
     let within = Duration::from_secs_f64(f64::from(stage.task.connections) / rate);
     stage.fleet.leave(within);
     stage.finish(within + SETTLE, |tally| tally.open.sum() == 0 && tally.is_settled());

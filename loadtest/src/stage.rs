@@ -200,29 +200,26 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the counts are as wished; says whether they are. Ends early when the run is to.
-    pub fn until(&mut self, within: Duration, mut wish: impl FnMut(&Tally) -> bool) -> bool {
+    pub fn until(&mut self, within: Duration, wish: impl FnMut(&Tally) -> bool) -> bool {
+        self.wait(within, true, wish)
+    }
+
+    /// The same, also when the run is to end.
+    pub fn finish(&mut self, within: Duration, wish: impl FnMut(&Tally) -> bool) -> bool {
+        self.wait(within, false, wish)
+    }
+
+    fn wait(&mut self, within: Duration, heeds_stop: bool, mut wish: impl FnMut(&Tally) -> bool) -> bool {
         let deadline = Instant::now() + within;
         loop {
             if wish(self.tally()) {
                 return true;
             }
-            if Instant::now() >= deadline || self.is_stopped() {
+            if Instant::now() >= deadline || heeds_stop && self.is_stopped() {
                 return false;
             }
             self.tick();
         }
-    }
-
-    /// The same, also when the run is to end.
-    pub fn finish(&mut self, within: Duration, wish: impl Fn(&Tally) -> bool) -> bool {
-        let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            if wish(self.tally()) {
-                return true;
-            }
-            self.tick();
-        }
-        wish(self.tally())
     }
 
     /// The same of what the nodes say, which is asked once a second.
@@ -240,31 +237,41 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Waits until the books of both sides agree, and notes what does not.
+    /// Waits until the books of both sides agree, and notes what does not. Without a node's books, what the clients have to
+    /// complain of.
     pub fn settle(&mut self) {
+        let looked = self.settled();
+        let words = match &looked {
+            Ok((tally, pairs)) => self.complaints(tally, pairs),
+            Err(words) => vec![words.clone()],
+        };
+        self.step.mismatches.extend(words.into_iter().filter(|words| self.said.insert(words.clone())));
+        if let Ok((tally, pairs)) = looked {
+            self.step.checks.extend(pairs.into_iter().map(check));
+            self.latest = tally;
+        }
+    }
+
+    /// The last look at both sides.
+    fn settled(&mut self) -> Result<(Tally, Vec<Pair>), String> {
         let within = if self.has_failed_to_settle { SETTLE_AGAIN } else { SETTLE };
         let deadline = Instant::now() + within;
-        let (tally, pairs) = loop {
-            let Some(books) = &mut self.books else { return };
-            let (tally, pairs) = match books.look(&mut self.fleet) {
-                Ok(looked) => looked,
-                Err(words) => return self.mismatch(words),
-            };
-            if books.are_even(&tally, &pairs, self.lossy) {
-                break (tally, pairs);
-            }
-            if Instant::now() >= deadline {
-                self.has_failed_to_settle = true;
-                break (tally, pairs);
+        loop {
+            let Some(books) = &mut self.books else { return Ok((self.fleet.tally(), Vec::new())) };
+            let (tally, pairs) = books.look(&mut self.fleet)?;
+            let is_over = Instant::now() >= deadline;
+            if is_over || books.are_even(&tally, &pairs, self.lossy) {
+                self.has_failed_to_settle |= is_over;
+                return Ok((tally, pairs));
             }
             self.tick();
-        };
+        }
+    }
+
+    fn complaints(&self, tally: &Tally, pairs: &[Pair]) -> Vec<String> {
+        let lost = self.books.iter().flat_map(|books| books.ledger.differences(tally, self.lossy));
         let wrong = pairs.iter().filter(|pair| !pair.agrees()).map(Pair::words);
-        let lost = self.books.iter().flat_map(|books| books.ledger.differences(&tally, self.lossy));
-        let words: Vec<String> = books::faults(&tally).into_iter().chain(lost).chain(wrong).collect();
-        self.step.mismatches.extend(words.into_iter().filter(|words| self.said.insert(words.clone())));
-        self.step.checks.extend(pairs.into_iter().map(check));
-        self.latest = tally;
+        books::faults(tally).into_iter().chain(lost).chain(wrong).collect()
     }
 }
 

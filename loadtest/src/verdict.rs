@@ -67,15 +67,14 @@ fn target(stage: &mut Stage<'_>) -> Target {
     }
 }
 
-fn node((internal, seen): (&crate::internal::Internal, Option<&Metrics>)) -> Node {
-    let version =
-        seen.and_then(|metrics| metrics.label("holdfast_build_info", "version")).unwrap_or_default();
-    let shards = seen.map(|metrics| metrics.count("holdfast_shard_connections"));
+fn node((internal, first): (&crate::internal::Internal, Option<&Metrics>)) -> Node {
+    let version = first.and_then(|metrics| metrics.label("holdfast_build_info", "version"));
+    let before = first.map_or(0.0, |metrics| metrics.sum("holdfast_connections", "{"));
     Node {
         internal: internal.address().to_string(),
-        version: version.to_owned(),
-        connections_before: 0,
-        shards,
+        version: version.unwrap_or_default().to_owned(),
+        connections_before: before as u64,
+        shards: first.map(|metrics| metrics.count("holdfast_shard_connections")),
     }
 }
 
