@@ -71,11 +71,7 @@ impl Books {
     /// # Errors
     /// When the node does not answer as it must.
     pub fn push(&mut self, sender: &mut Sender, clients: &[u32], meant_us: u64) -> Result<(), String> {
-        let sent = match clients {
-            [client] => vec![sender.push(*client, meant_us)?],
-            _ => sender.push_batch(clients, meant_us)?,
-        };
-        self.ledger.sent(sent);
+        self.ledger.sent(sender.push_to(clients, meant_us)?);
         Ok(())
     }
 

@@ -158,6 +158,17 @@ impl Sender {
         pairs.map(|((client, sequence), answer)| judge(client, sequence, answer)).collect()
     }
 
+    /// Pushes one message to each: to one client by a request of its own, to several in one request.
+    ///
+    /// # Errors
+    /// When the node does not answer as it must.
+    pub fn push_to(&mut self, clients: &[u32], meant_us: u64) -> Result<Vec<Sent>, String> {
+        match clients {
+            [client] => Ok(vec![self.push(*client, meant_us)?]),
+            _ => self.push_batch(clients, meant_us),
+        }
+    }
+
     /// Pushes one message to one client by a request of its own.
     ///
     /// # Errors

@@ -49,8 +49,6 @@ pub struct Stage<'a> {
     pub sampler: Sampler,
     /// The steps so far.
     pub steps: Vec<Step>,
-    /// What goes for the run as a whole.
-    pub mismatches: Vec<String>,
     /// What connections cost.
     pub memory: Memory,
     /// What a connection costs the generator, bytes.
@@ -82,7 +80,6 @@ impl<'a> Stage<'a> {
             progress,
             sampler: Sampler::new(),
             steps: Vec::new(),
-            mismatches: Vec::new(),
             memory: Memory { kernel_has_both_ends: task.is_local(), ..Memory::default() },
             generator_slope: None,
             ramp: Duration::ZERO,
@@ -269,9 +266,10 @@ impl<'a> Stage<'a> {
     }
 
     fn complaints(&self, tally: &Tally, pairs: &[Pair]) -> Vec<String> {
-        let lost = self.books.iter().flat_map(|books| books.ledger.differences(tally, self.lossy));
-        let wrong = pairs.iter().filter(|pair| !pair.agrees()).map(Pair::words);
-        books::faults(tally).into_iter().chain(lost).chain(wrong).collect()
+        match &self.books {
+            Some(books) => books.differences(tally, pairs, self.lossy),
+            None => books::faults(tally),
+        }
     }
 }
 

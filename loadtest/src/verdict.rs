@@ -22,8 +22,7 @@ pub fn report(mut stage: Stage<'_>) -> Report {
     let tally = stage.tally().clone();
     let task = stage.task;
     let took_s = stage.now_s();
-    let mut mismatches = std::mem::take(&mut stage.mismatches);
-    mismatches.extend_from_slice(stage.fleet.losses());
+    let mismatches = stage.fleet.losses().to_vec();
     let clients = clients(&stage, &tally);
     let generator = generator(&stage, &tally);
     let interrupted = stage.is_stopped();

@@ -149,10 +149,7 @@ pub fn to_each(
                 false => desk.now_us(),
             };
             desk.wait_until(meant_us);
-            let sent = match batch {
-                [client] => vec![sender.push(*client, meant_us)?],
-                _ => sender.push_batch(batch, meant_us)?,
-            };
+            let sent = sender.push_to(batch, meant_us)?;
             done += batch.len() as u64;
             if !desk.book(Pushed::Some(sent)) {
                 return Ok(());
