@@ -1,6 +1,7 @@
-//! What an operator asks before and beside a fleet: what a host can hold, what it should be set to.
+//! What an operator runs beside nodes: what a host can hold, how many nodes a fleet needs, what a crowd does to it, and how it is.
 //!
-//! Owns the answers. Never opens a client's connection and never changes a host.
+//! Judgement is values in, values out; what is read of hosts and nodes is read in one thin place each. Nothing here is part of a
+//! running node.
 
 pub mod cost;
 pub mod doctor;
