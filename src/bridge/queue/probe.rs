@@ -52,7 +52,11 @@ pub fn site(settings: &Settings, within: Duration) -> Result<Site, String> {
         leaderless: topic.partitions().iter().filter(|partition| partition.leader() < 0).count(),
     };
     Ok(Site {
-        brokers: metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect(),
+        brokers: metadata
+            .brokers()
+            .iter()
+            .map(|broker| format!("{}:{}", broker.host(), broker.port()))
+            .collect(),
         topics: topics.map(topic).collect(),
     })
 }

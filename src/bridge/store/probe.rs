@@ -3,12 +3,7 @@
 //! Owns the questions. Writes nothing, believes nothing, decides nothing: who looks judges. Bounded in time by
 //! [`Settings::timeout`] for each server that is asked, and by [`WITHIN`] for all.
 
-use super::{
-    Address, Kind, Settings,
-    line::Access,
-    scout::read_master,
-    slots::read_map,
-};
+use super::{Address, Kind, Settings, line::Access, scout::read_master, slots::read_map};
 use crate::clock::Clock;
 use redis::{Connection, Value};
 use std::{collections::BTreeMap, time::Duration};
@@ -111,7 +106,8 @@ fn about(connection: &mut Connection, clock: &Clock) -> Result<About, String> {
     let theirs_ms = seconds.saturating_mul(1_000).saturating_add(micros / 1_000);
     let ours_ms = before.unix_ms.midpoint(after.unix_ms);
     let info: String = redis::cmd("INFO").query(connection).map_err(words)?;
-    let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+    let field =
+        |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
     // A login may lack the right to ask this; then it is not known.
     let asked = redis::cmd("CONFIG").arg("GET").arg("cluster-node-timeout").query::<Vec<String>>(connection);
     let info: BTreeMap<String, String> = info.lines().filter_map(field).collect();

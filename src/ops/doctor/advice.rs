@@ -12,7 +12,8 @@ const BACKLOG: u64 = 65_535;
 /// The oldest kernel that has every setting of a tuned host.
 const KERNEL: (u32, u32) = (5, 14);
 /// Sources of time that a program can read without a system call.
-const FAST_CLOCKS: [&str; 5] = ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource"];
+const FAST_CLOCKS: [&str; 5] =
+    ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource"];
 
 /// Settings that the host does not have as it should.
 pub(super) fn untuned(question: &Question<'_>, unread: &mut Vec<String>) -> Vec<Untuned> {
@@ -44,7 +45,11 @@ pub(super) fn untuned(question: &Question<'_>, unread: &mut Vec<String>) -> Vec<
 }
 
 fn command(name: &str, value: &str) -> String {
-    if value.contains(' ') { format!("sysctl -w {name}='{value}'") } else { format!("sysctl -w {name}={value}") }
+    if value.contains(' ') {
+        format!("sysctl -w {name}='{value}'")
+    } else {
+        format!("sysctl -w {name}={value}")
+    }
 }
 
 /// Everything else about the host; `holds`: the connections that it can hold.
@@ -95,7 +100,9 @@ fn processors(question: &Question<'_>) -> Fact<Option<Finding>> {
     let (shards, quota) = (question.node.shards, question.host.groups.cores);
     let may = quota.map_or(f64::from(cores), |quota| quota.min(f64::from(cores)));
     let has = match quota {
-        Some(quota) if quota < f64::from(cores) => format!("{quota:.1} of {} by cpu.max", several(cores.into(), "core")),
+        Some(quota) if quota < f64::from(cores) => {
+            format!("{quota:.1} of {} by cpu.max", several(cores.into(), "core"))
+        }
         _ => several(cores.into(), "core"),
     };
     let shards_words = several(shards, "shard");
@@ -111,7 +118,8 @@ fn unread_messages(question: &Question<'_>, connections: Option<u64>) -> Fact<Op
     let [_, pressure, most] = question.host.numbers("net.ipv4.tcp_mem")?;
     let Some(connections) = connections else { return Ok(None) };
     let pages = connections.saturating_mul(UNREAD_PAGES);
-    let words = |pages: u64| format!("{} pages ({})", count(pages), bytes(pages.saturating_mul(PAGE_BYTES) as f64));
+    let words =
+        |pages: u64| format!("{} pages ({})", count(pages), bytes(pages.saturating_mul(PAGE_BYTES) as f64));
     let says = format!(
         "a broadcast that none of {} reads holds {}; TCP saves from {}, and drops above {}",
         several(connections, "client"),
@@ -123,9 +131,14 @@ fn unread_messages(question: &Question<'_>, connections: Option<u64>) -> Fact<Op
         return Ok(Some(Finding::ok("tcp memory", says)));
     }
     let tuned = question.tuned.iter().find(|setting| setting.name == "net.ipv4.tcp_mem");
-    let of_tuned = |at: usize| tuned.and_then(|it| it.value.split_whitespace().nth(at)?.parse::<u64>().ok()).unwrap_or(0);
-    let (low, middle, high) =
-        (of_tuned(0).max(pages), of_tuned(1).max(pages.saturating_mul(2)), of_tuned(2).max(pages.saturating_mul(4)));
+    let of_tuned = |at: usize| {
+        tuned.and_then(|it| it.value.split_whitespace().nth(at)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let (low, middle, high) = (
+        of_tuned(0).max(pages),
+        of_tuned(1).max(pages.saturating_mul(2)),
+        of_tuned(2).max(pages.saturating_mul(4)),
+    );
     let remedy = format!(
         "sysctl -w net.ipv4.tcp_mem='{low} {middle} {high}', where memory allows; else slow broadcasts down (spread=60s)"
     );
@@ -148,7 +161,9 @@ fn accept_queue(question: &Question<'_>) -> Fact<Option<Finding>> {
     let wants = question.tuned.iter().find(|setting| setting.name == "net.core.somaxconn");
     Ok(Some(match wants {
         // It is among the settings, with its reasons.
-        Some(wants) if !wants.is_met_by(&somaxconn.to_string()) => Finding::new("accept queue", Level::Advice, says),
+        Some(wants) if !wants.is_met_by(&somaxconn.to_string()) => {
+            Finding::new("accept queue", Level::Advice, says)
+        }
         _ => Finding::ok("accept queue", says),
     }))
 }
@@ -160,14 +175,19 @@ fn own_ports(question: &Question<'_>) -> Fact<Option<Finding>> {
         Some(Ok(ports)) => ports.clone(),
         _ => String::new(),
     };
-    let own = question.node.listen.iter().chain([&question.node.internal]).map(|address| u64::from(address.port()));
-    let mut at_risk: Vec<u64> =
-        own.filter(|&port| port > 0 && (first..=last).contains(&port) && !is_listed(&reserved, port)).collect();
+    let own =
+        question.node.listen.iter().chain([&question.node.internal]).map(|address| u64::from(address.port()));
+    let mut at_risk: Vec<u64> = own
+        .filter(|&port| port > 0 && (first..=last).contains(&port) && !is_listed(&reserved, port))
+        .collect();
     at_risk.sort_unstable();
     at_risk.dedup();
     let listed = |ports: &[u64]| ports.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
     if at_risk.is_empty() {
-        return Ok(Some(Finding::ok("own ports", format!("none is among {first} to {last}, or all are reserved"))));
+        return Ok(Some(Finding::ok(
+            "own ports",
+            format!("none is among {first} to {last}, or all are reserved"),
+        )));
     }
     let ports = listed(&at_risk);
     let says = format!(
@@ -230,13 +250,19 @@ fn clock(question: &Question<'_>) -> Fact<Option<Finding>> {
         let says = format!("the kernel's time comes from {source}, which each reading asks the kernel for");
         let finding = Finding::new("clock", Level::Advice, says);
         let better = FAST_CLOCKS.iter().find(|name| question.host.clock_sources.iter().any(|it| it == *name));
-        let remedy = |better| format!("echo {better} > /sys/devices/system/clocksource/clocksource0/current_clocksource");
+        let remedy = |better| {
+            format!("echo {better} > /sys/devices/system/clocksource/clocksource0/current_clocksource")
+        };
         return Ok(Some(match better {
             Some(better) => finding.remedy(remedy(better)),
             None => finding,
         }));
     }
-    let set = if question.host.is_clock_set { "set by NTP" } else { "whether NTP sets it cannot be told from here" };
+    let set = if question.host.is_clock_set {
+        "set by NTP"
+    } else {
+        "whether NTP sets it cannot be told from here"
+    };
     Ok(Some(Finding::ok("clock", format!("{source}; {set}"))))
 }
 

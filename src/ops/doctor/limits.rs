@@ -90,7 +90,10 @@ fn of_process_ceiling(question: &Question<'_>) -> Fact<Known> {
         key: "nr_open",
         title: "ceiling of a process' descriptors".into(),
         allows: Some(for_clients(max)),
-        because: format!("fs.nr_open is {}, less {OTHER_DESCRIPTORS} that a node keeps for itself", count(max)),
+        because: format!(
+            "fs.nr_open is {}, less {OTHER_DESCRIPTORS} that a node keeps for itself",
+            count(max)
+        ),
         lift: Lift::Setting("fs.nr_open", OTHER_DESCRIPTORS),
     })
 }
@@ -210,7 +213,8 @@ impl Pool {
 
     /// How large it must be for so many connections.
     fn needed(&self, connections: u64) -> u64 {
-        let all = connections.saturating_mul(self.cost).saturating_add(self.used).saturating_add(self.reserve);
+        let all =
+            connections.saturating_mul(self.cost).saturating_add(self.used).saturating_add(self.reserve);
         let total = (u128::from(all) * 100).div_ceil(u128::from(self.percent.max(1)));
         let total = u64::try_from(total).unwrap_or(u64::MAX);
         // Whole MiB, as people write limits.
@@ -265,8 +269,11 @@ fn of_ports(question: &Question<'_>) -> Known {
     let (allows, because) = match question.balancer_addresses {
         Some(addresses) => {
             let pairs = addresses.saturating_mul(ports);
-            let words =
-                format!("{each} {} and {}", several(addresses, "balancer address"), several(ports, "client port"));
+            let words = format!(
+                "{each} {} and {}",
+                several(addresses, "balancer address"),
+                several(ports, "client port")
+            );
             (Some(SOURCE_PORTS.saturating_mul(pairs)), words)
         }
         None => (None, "clients connect directly, as no --balancer-addresses are given".into()),

@@ -3,6 +3,7 @@
 //! Owns the judgement: values in ([`Question`]), a [`Report`] out. Reads nothing and changes nothing; `host` reads, the
 //! registry and the queue are asked by those who know them.
 
+pub mod ask;
 pub mod tuned;
 
 mod advice;
@@ -10,7 +11,7 @@ mod limits;
 mod services;
 mod text;
 
-pub use services::{Broker, Queue, Registry, Server};
+pub use services::{Queue, Registry};
 
 use super::host::Host;
 use serde::Serialize;
@@ -222,9 +223,10 @@ pub fn examine(question: &Question<'_>) -> Report {
 }
 
 impl Report {
-    /// Whether what was asked for fits, or nothing was.
+    /// Whether what was asked for fits, or nothing was, and what a node needs besides is there.
     pub fn is_good(&self) -> bool {
-        matches!(self.verdict, Verdict::Fits | Verdict::NotAsked)
+        let is_blocked = self.findings.iter().any(|finding| finding.level == Level::Blocks);
+        matches!(self.verdict, Verdict::Fits | Verdict::NotAsked) && !is_blocked
     }
 
     /// For people, in lines of 80 letters.
@@ -237,6 +239,3 @@ impl Report {
         serde_json::to_string_pretty(self).expect("maps with names for keys") + "\n"
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -49,7 +49,8 @@ pub(super) fn of_registry(registry: &Registry, question: &Question<'_>, holds: O
 
 fn unreachable(what: &str, cause: &str) -> Finding {
     let says = format!("{cause}. A node is not ready until it has answered once");
-    Finding::new(what, Level::Blocks, says).remedy("is it running, and is the address in the configuration right?")
+    Finding::new(what, Level::Blocks, says)
+        .remedy("is it running, and is the address in the configuration right?")
 }
 
 fn of_master(master: &Master, masters: usize, question: &Question<'_>, holds: Option<u64>) -> Vec<Finding> {
@@ -70,7 +71,9 @@ fn of_master(master: &Master, masters: usize, question: &Question<'_>, holds: Op
             "its clock is {by} {ahead} this host's. The registry goes by its own; tokens and messages that expire go by \
              this host's"
         );
-        found.push(Finding::new(&subject, Level::Warning, says).remedy("timedatectl, or chronyc tracking, on both"));
+        found.push(
+            Finding::new(&subject, Level::Warning, says).remedy("timedatectl, or chronyc tracking, on both"),
+        );
     }
     found
 }
@@ -91,7 +94,8 @@ fn answers(subject: &str, about: &About) -> Finding {
         return Finding::new(subject, Level::Warning, format!("{says}; the registry's scripts need 6.2"));
     }
     if about.round_trip_us > FAR_US {
-        let says = format!("{says}, as if it were in another region: each connect and each first look waits for it");
+        let says =
+            format!("{says}, as if it were in another region: each connect and each first look waits for it");
         return Finding::new(subject, Level::Advice, says);
     }
     Finding::ok(subject, says)
@@ -101,20 +105,29 @@ fn role(subject: &str, about: &About) -> Option<Finding> {
     let role = field(about, "role");
     (role != "master").then(|| {
         let says = format!("it is no master (its role is {role:?}), and nodes refuse it");
-        Finding::new(subject, Level::Blocks, says).remedy("name the master, or its Sentinels, in registry.url")
+        Finding::new(subject, Level::Blocks, says)
+            .remedy("name the master, or its Sentinels, in registry.url")
     })
 }
 
 fn eviction(subject: &str, about: &About) -> Finding {
-    let (policy, max) = (field(about, "maxmemory_policy"), field(about, "maxmemory").parse::<u64>().unwrap_or(0));
-    let max_words = if max == 0 { "no maxmemory".to_owned() } else { format!("maxmemory {}", bytes(max as f64)) };
+    let (policy, max) =
+        (field(about, "maxmemory_policy"), field(about, "maxmemory").parse::<u64>().unwrap_or(0));
+    let max_words =
+        if max == 0 { "no maxmemory".to_owned() } else { format!("maxmemory {}", bytes(max as f64)) };
     let set = "redis-cli config set maxmemory-policy noeviction, then config rewrite";
     match policy {
-        "" => Finding::new(subject, Level::Advice, "it does not say its maxmemory-policy; noeviction is best"),
-        "noeviction" if max > 0 => Finding::ok(subject, format!("{max_words}, noeviction: a full Redis says so, and loses nobody")),
+        "" => {
+            Finding::new(subject, Level::Advice, "it does not say its maxmemory-policy; noeviction is best")
+        }
+        "noeviction" if max > 0 => {
+            Finding::ok(subject, format!("{max_words}, noeviction: a full Redis says so, and loses nobody"))
+        }
         "noeviction" => {
-            let says = "no maxmemory: before it refuses anything, its host is out of memory and the kernel ends it";
-            Finding::new(subject, Level::Advice, says).remedy("redis-cli config set maxmemory BYTES, then config rewrite")
+            let says =
+                "no maxmemory: before it refuses anything, its host is out of memory and the kernel ends it";
+            Finding::new(subject, Level::Advice, says)
+                .remedy("redis-cli config set maxmemory BYTES, then config rewrite")
         }
         _ => {
             let which = match policy.starts_with("allkeys") {
@@ -135,7 +148,10 @@ fn node_timeout(subject: &str, about: &About) -> Option<Finding> {
     let timeout_ms = about.node_timeout_ms?;
     let words = duration(timeout_ms as f64 / 1e3);
     if timeout_ms < LEASE_MS {
-        return Some(Finding::ok(subject, format!("cluster-node-timeout is {words}, within a node's lease of 10 s")));
+        return Some(Finding::ok(
+            subject,
+            format!("cluster-node-timeout is {words}, within a node's lease of 10 s"),
+        ));
     }
     let says = format!(
         "cluster-node-timeout is {words}, and a node's lease 10 s: a dead master is missed for longer than that, its users \
@@ -160,7 +176,8 @@ fn room(subject: &str, about: &About, masters: usize, connections: Option<u64>) 
     Some(if needed <= free {
         Finding::ok(subject, says)
     } else {
-        let remedy = format!("redis-cli config set maxmemory {}", used.saturating_add(needed.saturating_mul(2)));
+        let remedy =
+            format!("redis-cli config set maxmemory {}", used.saturating_add(needed.saturating_mul(2)));
         Finding::new(subject, Level::Warning, says).remedy(remedy)
     })
 }
@@ -201,15 +218,24 @@ fn of_lane<'a>(lane: &str, pattern: &str, topics: &'a [Topic], taken: &mut Vec<&
     let Ok(pattern) = Regex::new(pattern) else {
         return Finding::new(subject, Level::Warning, format!("{pattern} is no pattern"));
     };
-    let own: Vec<&Topic> =
-        topics.iter().filter(|topic| pattern.is_match(&topic.name) && !taken.contains(&topic.name.as_str())).collect();
+    let own: Vec<&Topic> = topics
+        .iter()
+        .filter(|topic| pattern.is_match(&topic.name) && !taken.contains(&topic.name.as_str()))
+        .collect();
     taken.extend(own.iter().map(|topic| topic.name.as_str()));
     if own.is_empty() {
-        let says = format!("no topic is called {pattern}: what is sent there is lost or refused, by how the brokers are set");
+        let says = format!(
+            "no topic is called {pattern}: what is sent there is lost or refused, by how the brokers are set"
+        );
         return Finding::new(subject, Level::Warning, says).remedy(create(&format!("push.{lane}")));
     }
     let of = |topic: &&Topic| {
-        format!("{} ({}, {})", topic.name, several(topic.partitions as u64, "partition"), copies(topic.copies))
+        format!(
+            "{} ({}, {})",
+            topic.name,
+            several(topic.partitions as u64, "partition"),
+            copies(topic.copies)
+        )
     };
     let says = own.iter().map(of).collect::<Vec<_>>().join(", ");
     let leaderless: usize = own.iter().map(|topic| topic.leaderless).sum();

@@ -95,9 +95,18 @@ fn of_settings(out: &mut String, report: &Report) {
     }
     if differ == 0 {
         heading(out, "Settings of the kernel", "");
-        return paragraph(out, "", 0, &format!("All {} that can be read are as in sysctl.conf.", count(known)));
+        return paragraph(
+            out,
+            "",
+            0,
+            &format!("All {} that can be read are as in sysctl.conf.", count(known)),
+        );
     }
-    heading(out, &format!("Settings of the kernel: {} of {} differ from sysctl.conf", count(differ), count(known)), "");
+    heading(
+        out,
+        &format!("Settings of the kernel: {} of {} differ from sysctl.conf", count(differ), count(known)),
+        "",
+    );
     for setting in &report.settings {
         of_setting(out, setting);
     }

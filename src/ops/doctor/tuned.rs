@@ -93,7 +93,8 @@ pub fn parse(text: &str) -> Result<Vec<Setting>, String> {
         };
         read.map_err(|fault| format!("line {number}: {fault}"))?;
     }
-    let doubled = found.iter().enumerate().find(|(at, one)| found[..*at].iter().any(|it| it.name == one.name));
+    let doubled =
+        found.iter().enumerate().find(|(at, one)| found[..*at].iter().any(|it| it.name == one.name));
     match doubled {
         Some((_, one)) => Err(format!("{} is there twice", one.name)),
         None => Ok(found),

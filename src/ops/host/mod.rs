@@ -216,6 +216,3 @@ fn chosen(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('[')?;
     rest.split_once(']').map(|(chosen, _)| chosen.to_owned())
 }
-
-#[cfg(test)]
-mod tests;
