@@ -27,6 +27,9 @@ pub struct Args {
     /// Read /proc, /sys and /run below this folder
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Say why each setting of the kernel is recommended, and what breaks without it
+    #[arg(long, conflicts_with = "json")]
+    explain: bool,
     /// Print one JSON object, with keys that scripts can rely on
     #[arg(long)]
     json: bool,
@@ -71,7 +74,7 @@ pub fn main(args: &Args) -> i32 {
         root: &args.root,
         config: &config,
     });
-    let code = print(&if args.json { report.json() } else { report.text() });
+    let code = print(&if args.json { report.json() } else { report.text(args.explain) });
     match code {
         DONE if !report.is_good() => FAILED,
         code => code,

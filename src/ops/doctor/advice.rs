@@ -3,7 +3,7 @@
 use super::{Finding, Level, Question, Untuned};
 use crate::ops::{
     cost::{SOURCE_PORTS, UNREAD_PAGES},
-    host::{Fact, PAGE_BYTES, Version, Why},
+    host::{Fact, Version, Why},
 };
 use holdfast_plots::words::{bytes, count, several};
 
@@ -11,6 +11,10 @@ use holdfast_plots::words::{bytes, count, several};
 const BACKLOG: u64 = 65_535;
 /// The oldest kernel that has every setting of a tuned host.
 const KERNEL: (u32, u32) = (5, 14);
+/// A host with less memory shall keep its own values of [`OF_LARGE`], as `tuning/apply` has it.
+const LARGE_BYTES: u64 = 20 << 30;
+/// Settings whose values are memory.
+const OF_LARGE: [&str; 3] = ["net.ipv4.tcp_mem", "net.ipv4.tcp_max_orphans", "vm.min_free_kbytes"];
 /// Sources of time that a program can read without a system call.
 const FAST_CLOCKS: [&str; 5] =
     ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource"];
@@ -18,7 +22,13 @@ const FAST_CLOCKS: [&str; 5] =
 /// Settings that the host does not have as it should.
 pub(super) fn untuned(question: &Question<'_>, unread: &mut Vec<String>) -> Vec<Untuned> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
+    let is_small = question.host.memory.as_ref().is_ok_and(|memory| memory.total < LARGE_BYTES);
+    let is_tracking = matches!(&question.host.tracked, Some(Ok(tracked)) if tracked.used > 0);
     for wants in question.tuned {
+        let is_of_tracking = wants.name.starts_with("net.netfilter.nf_conntrack");
+        if is_small && OF_LARGE.contains(&wants.name.as_str()) || is_of_tracking && !is_tracking {
+            continue;
+        }
         match question.host.settings.get(&wants.name) {
             Some(Ok(is)) if !wants.is_met_by(is) => found.push(Untuned {
                 name: wants.name.clone(),
@@ -118,8 +128,9 @@ fn unread_messages(question: &Question<'_>, connections: Option<u64>) -> Fact<Op
     let [_, pressure, most] = question.host.numbers("net.ipv4.tcp_mem")?;
     let Some(connections) = connections else { return Ok(None) };
     let pages = connections.saturating_mul(UNREAD_PAGES);
-    let words =
-        |pages: u64| format!("{} pages ({})", count(pages), bytes(pages.saturating_mul(PAGE_BYTES) as f64));
+    let words = |pages: u64| {
+        format!("{} pages ({})", count(pages), bytes(pages.saturating_mul(question.host.page_bytes) as f64))
+    };
     let says = format!(
         "a broadcast that none of {} reads holds {}; TCP saves from {}, and drops above {}",
         several(connections, "client"),
@@ -270,10 +281,9 @@ fn older_groups(question: &Question<'_>) -> Option<Finding> {
     let groups = &question.host.groups;
     (groups.version == Version::V1).then(|| {
         let says = if groups.memory.is_empty() {
-            "control groups are of version 1, with no limit on memory in sight"
+            "version 1, with no limit on memory in sight"
         } else {
-            "control groups are of version 1: the limit on memory is counted here, but the node's limits.memory looks at \
-             the host then, so that at this limit the kernel ends the node instead of the node refusing clients"
+            "version 1: the limit on memory is counted here, but the node's limits.memory looks at the host then, so that at this limit the kernel ends the node instead of the node refusing clients"
         };
         let level = if groups.memory.is_empty() { Level::Ok } else { Level::Warning };
         let finding = Finding::new("control groups", level, says);

@@ -328,7 +328,7 @@ impl Known {
                 let needed = target.saturating_add(OTHER_DESCRIPTORS);
                 vec![format!(
                     "LimitNOFILE={needed} in the service's unit (systemctl edit holdfast), then restart it; in a shell: \
-                     ulimit -Hn {needed}"
+                     ulimit -n {needed}, as root"
                 )]
             }
             Lift::Memory(pool) => pool.lift(target),

@@ -229,9 +229,9 @@ impl Report {
         matches!(self.verdict, Verdict::Fits | Verdict::NotAsked) && !is_blocked
     }
 
-    /// For people, in lines of 80 letters.
-    pub fn text(&self) -> String {
-        text::render(self)
+    /// For people, in lines of 80 letters; with the reasons of each setting, where that is asked for.
+    pub fn text(&self, is_explained: bool) -> String {
+        text::render(self, is_explained)
     }
 
     /// For scripts: one object.
@@ -239,3 +239,6 @@ impl Report {
         serde_json::to_string_pretty(self).expect("maps with names for keys") + "\n"
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ const WIDTH: usize = 80;
 /// Letters before a limit's or a finding's own words.
 const INDENT: usize = 10;
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &Report, is_explained: bool) -> String {
     let mut out = String::new();
     headline(&mut out, report);
     heading(&mut out, "Limits, in the order in which they bind", "connections");
@@ -22,7 +22,7 @@ pub(super) fn render(report: &Report) -> String {
             paragraph(&mut out, &format!("{number:>4}. "), 6, command);
         }
     }
-    of_settings(&mut out, report);
+    of_settings(&mut out, report, is_explained);
     if !report.findings.is_empty() {
         heading(&mut out, "Besides", "");
     }
@@ -88,19 +88,14 @@ fn of_limit(out: &mut String, limit: &Limit) {
     paragraph(out, &" ".repeat(INDENT), INDENT, &limit.because);
 }
 
-fn of_settings(out: &mut String, report: &Report) {
+fn of_settings(out: &mut String, report: &Report, is_explained: bool) {
     let (differ, known) = (report.settings.len() as u64, report.settings_known as u64);
     if known == 0 {
         return;
     }
     if differ == 0 {
         heading(out, "Settings of the kernel", "");
-        return paragraph(
-            out,
-            "",
-            0,
-            &format!("All {} that can be read are as in sysctl.conf.", count(known)),
-        );
+        return paragraph(out, "", 0, "All that can be read are as in sysctl.conf.");
     }
     heading(
         out,
@@ -108,21 +103,21 @@ fn of_settings(out: &mut String, report: &Report) {
         "",
     );
     for setting in &report.settings {
-        of_setting(out, setting);
+        of_setting(out, setting, is_explained);
     }
-    paragraph(
-        out,
-        "",
-        0,
-        "tuning/apply sets them all, so that they stay; tuning/apply --dry-run only shows what it would do.",
-    );
+    let more = "tuning/apply sets them all, and keeps them set.";
+    let reasons = " holdfast doctor --explain says why each is set, and what breaks without it.";
+    paragraph(out, "", 0, &format!("{more}{}", if is_explained { "" } else { reasons }));
 }
 
-fn of_setting(out: &mut String, setting: &Untuned) {
+fn of_setting(out: &mut String, setting: &Untuned, is_explained: bool) {
     let Untuned { name, is, rule, wants, why, without, .. } = setting;
     paragraph(out, "advice    ", INDENT, &format!("{name} is {is}, should be {rule} {wants}"));
-    paragraph(out, &" ".repeat(INDENT), INDENT, why);
-    paragraph(out, &" ".repeat(INDENT), INDENT, &format!("Without: {without}"));
+    if is_explained {
+        paragraph(out, &" ".repeat(INDENT), INDENT, &format!("Why: {why}"));
+        paragraph(out, &" ".repeat(INDENT), INDENT, &format!("Without: {without}"));
+        out.push('\n');
+    }
 }
 
 fn of_finding(out: &mut String, finding: &Finding) {

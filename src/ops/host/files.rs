@@ -68,10 +68,15 @@ impl Files {
 
     /// What a file says.
     pub fn text(&self, path: &str) -> Fact<String> {
+        self.bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The same where it is no text.
+    pub fn bytes(&self, path: &str) -> Fact<Vec<u8>> {
         let read = || {
             let mut bytes = Vec::new();
             File::open(self.at(path))?.take(BYTES_MAX).read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            Ok(bytes)
         };
         read().map_err(|error| unread(path, &error))
     }

@@ -12,8 +12,10 @@ pub use groups::{Group, Groups, Version};
 use files::Files;
 use std::{collections::BTreeMap, path::Path};
 
-/// Size of a page of memory where Linux runs servers.
-pub const PAGE_BYTES: u64 = 4_096;
+/// Size of a page of memory where the kernel does not tell.
+const PAGE_BYTES: u64 = 4_096;
+/// The entry of a process' auxiliary vector that has it (getauxval(3), AT_PAGESZ).
+const PAGE_ENTRY: usize = 6;
 
 /// A host, and a process on it. Sizes are bytes.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Host {
     pub cores: Fact<u32>,
     /// Main memory and swap.
     pub memory: Fact<Memory>,
+    /// Size of a page of memory.
+    pub page_bytes: u64,
     /// Control groups of the process, with what they limit.
     pub groups: Groups,
     /// `RLIMIT_NOFILE` of the process.
@@ -110,6 +114,7 @@ impl Host {
             kernel: files.line("/proc/sys/kernel/osrelease"),
             cores: files.parse("/sys/devices/system/cpu/online", cores),
             memory: files.parse("/proc/meminfo", memory),
+            page_bytes: page_bytes(&files),
             groups: Groups::read(&files, &own),
             descriptors: files.parse(&format!("/proc/{own}/limits"), descriptors),
             open: process.map(|process| files.count(&format!("/proc/{process}/fd"))),
@@ -215,4 +220,14 @@ fn tracked(files: &Files) -> Option<Fact<Tracked>> {
 fn chosen(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('[')?;
     rest.split_once(']').map(|(chosen, _)| chosen.to_owned())
+}
+
+/// The auxiliary vector is pairs of a machine's words: what, and how much.
+fn page_bytes(files: &Files) -> u64 {
+    const WORD: usize = size_of::<usize>();
+    let vector = files.bytes("/proc/self/auxv").unwrap_or_default();
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, usize::from_ne_bytes);
+    let mut pairs = vector.chunks_exact(2 * WORD).map(|pair| pair.split_at(WORD));
+    let size = pairs.find(|(what, _)| word(what) == PAGE_ENTRY).map(|(_, size)| word(size) as u64);
+    size.filter(|size| size.is_power_of_two()).unwrap_or(PAGE_BYTES)
 }
