@@ -13,6 +13,7 @@ mod client;
 mod clients;
 mod crowd;
 mod devices;
+mod doctor;
 mod drain;
 mod floods;
 mod frames;
