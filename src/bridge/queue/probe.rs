@@ -4,10 +4,19 @@
 
 use super::{config, seam::Settings};
 use rdkafka::{
+    admin::{AdminClient, AdminOptions, ResourceSpecifier},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
-use std::time::Duration;
+use std::{
+    ops::RangeInclusive,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
+};
 
 /// What a broker says of the whole.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -16,6 +25,8 @@ pub struct Site {
     pub brokers: Vec<String>,
     /// Topics, but those that are Kafka's own.
     pub topics: Vec<Topic>,
+    /// Which session time-outs a broker lets members of a group have, ms; None: it does not say, or not to us.
+    pub sessions_ms: Option<RangeInclusive<u64>>,
 }
 
 /// A topic.
@@ -51,7 +62,9 @@ pub fn site(settings: &Settings, within: Duration) -> Result<Site, String> {
         copies: topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
         leaderless: topic.partitions().iter().filter(|partition| partition.leader() < 0).count(),
     };
+    let broker = metadata.brokers().first().map(rdkafka::metadata::MetadataBroker::id);
     Ok(Site {
+        sessions_ms: broker.and_then(|broker| sessions(settings, broker, within)),
         brokers: metadata
             .brokers()
             .iter()
@@ -59,6 +72,35 @@ pub fn site(settings: &Settings, within: Duration) -> Result<Site, String> {
             .collect(),
         topics: topics.map(topic).collect(),
     })
+}
+
+fn sessions(settings: &Settings, broker: i32, within: Duration) -> Option<RangeInclusive<u64>> {
+    let admin: AdminClient<DefaultClientContext> = config::of_producer(settings).ok()?.create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(within));
+    let asked = [ResourceSpecifier::Broker(broker)];
+    let answer = wait(admin.describe_configs(&asked, &options)).ok()?;
+    let resource = answer.into_iter().next()?.ok()?;
+    let entries = resource.entry_map();
+    let number = |name: &str| entries.get(name)?.value.as_ref()?.parse::<u64>().ok();
+    Some(number("group.min.session.timeout.ms")?..=number("group.max.session.timeout.ms")?)
+}
+
+/// Waits for what librdkafka bounds in time.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 fn words(fault: &KafkaError) -> String {

@@ -10,6 +10,7 @@ use crate::{
 };
 use holdfast_plots::words::{bytes, count, duration, several, time};
 use regex::Regex;
+use std::ops::RangeInclusive;
 
 /// How long a node's lease is, ms: a Redis that is silent for longer has nobody taken for dead, and nobody found.
 const LEASE_MS: u64 = 10_000;
@@ -19,9 +20,6 @@ const REDIS: (u32, u32) = (6, 2);
 const FAR_US: u64 = 20_000;
 /// Clocks that differ by more say something of one of them, ms.
 const SKEW_MS: u64 = 1_000;
-/// Sessions that brokers allow unless they are told otherwise, ms.
-const SESSIONS_MS: std::ops::RangeInclusive<u64> = 6_000..=1_800_000;
-
 /// The registry's masters, or why nobody knows of any.
 pub type Registry = Result<Vec<Master>, String>;
 
@@ -197,15 +195,26 @@ pub(super) fn of_queue(queue: &Queue) -> Vec<Finding> {
         let says = format!("the topic {topic}, which the node writes, is not there");
         found.push(Finding::new("kafka", Level::Warning, says).remedy(create(topic)));
     }
-    if !SESSIONS_MS.contains(&queue.session_timeout_ms) {
-        let says = format!(
-            "kafka.session_timeout is {}: brokers refuse what is not between group.min.session.timeout.ms and \
-             group.max.session.timeout.ms, by default 6 s and 30 min",
-            duration(queue.session_timeout_ms as f64 / 1e3)
-        );
-        found.push(Finding::new("kafka", Level::Warning, says));
-    }
+    found.push(sessions(queue.session_timeout_ms, site.sessions_ms.as_ref()));
     found
+}
+
+fn sessions(timeout_ms: u64, allowed: Option<&RangeInclusive<u64>>) -> Finding {
+    let words = |ms: u64| duration(ms as f64 / 1e3);
+    let own = format!("kafka.session_timeout is {}", words(timeout_ms));
+    let Some(allowed) = allowed else {
+        return Finding::ok(
+            "kafka",
+            format!("{own}; the brokers do not say what they allow, by default 6 s to 30 min"),
+        );
+    };
+    let says = format!("{own}, and brokers allow {} to {}", words(*allowed.start()), words(*allowed.end()));
+    if allowed.contains(&timeout_ms) {
+        return Finding::ok("kafka", says);
+    }
+    let says = format!("{says}: they refuse the node as a member of its group, and it takes no messages");
+    let remedy = "set kafka.session_timeout within, or the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms";
+    Finding::new("kafka", Level::Warning, says).remedy(remedy)
 }
 
 fn create(topic: &str) -> String {
