@@ -26,7 +26,8 @@ impl MemoryWatch {
         if self.limit_percent == 0 {
             return None;
         }
-        let (used, total) = cgroup(Path::new("/")).or_else(|| host(Path::new("/proc/meminfo")))?;
+        let (used, total) =
+            cgroup(Path::new("/sys/fs/cgroup")).or_else(|| host(Path::new("/proc/meminfo")))?;
         self.judge(used * 100 / total.max(1))
     }
 
@@ -57,24 +58,14 @@ impl MemoryWatch {
     }
 }
 
-/// Used and allowed bytes of the control group (version 2) that is nearest to its limit: this process' own, or one above it.
-/// What the kernel holds for sockets is part of `memory.current`; file pages that it may drop at any time are not counted.
+/// Used and allowed bytes of the cgroup (version 2), where it has a limit. What the kernel holds for sockets is part of
+/// `memory.current`; file pages that it may drop at any time are not counted.
 fn cgroup(root: &Path) -> Option<(u64, u64)> {
-    let listed = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let own = listed.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let top = root.join("sys/fs/cgroup");
-    let own = top.join(own);
-    let levels = own.ancestors().take_while(|folder| folder.starts_with(&top));
-    levels.filter_map(level).max_by_key(|(used, max)| used.saturating_mul(1_000) / (*max).max(1))
-}
-
-/// The same of one group, where it has a limit.
-fn level(folder: &Path) -> Option<(u64, u64)> {
-    let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
-    let (max, current) = (number("memory.max")?, number("memory.current")?);
-    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-    let droppable = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
-    Some((current.saturating_sub(droppable.unwrap_or(0)), max))
+    let number = |name: &str| fs::read_to_string(root.join(name)).ok()?.trim().parse::<u64>().ok();
+    let (current, max) = (number("memory.current")?, number("memory.max")?);
+    let stat = fs::read_to_string(root.join("memory.stat")).unwrap_or_default();
+    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok());
+    Some((current.saturating_sub(inactive.unwrap_or(0)), max))
 }
 
 /// Used and total bytes of the host.
@@ -106,28 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_a_container_a_service_and_a_host() {
+    fn it_reads_a_container_and_a_host() {
         let root = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = root.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
+        let write = |name: &str, text: &str| fs::write(root.path().join(name), text).unwrap();
         assert_eq!(cgroup(root.path()), None);
-        write("sys/fs/cgroup/memory.current", "1000\n");
-        write("sys/fs/cgroup/memory.max", "max\n");
+        write("memory.current", "1000\n");
+        write("memory.max", "max\n");
         assert_eq!(cgroup(root.path()), None, "no limit of its own: the host's counts");
-        write("sys/fs/cgroup/memory.max", "4000\n");
-        write("sys/fs/cgroup/memory.stat", "anon 1\ninactive_file 300\nslab 2\n");
-        assert_eq!(cgroup(root.path()), Some((700, 4000)), "a container sees its own group at the top");
-        write("proc/self/cgroup", "0::/system.slice/holdfast.service\n");
-        write("sys/fs/cgroup/system.slice/holdfast.service/memory.current", "500\n");
-        write("sys/fs/cgroup/system.slice/holdfast.service/memory.max", "2000\n");
-        assert_eq!(cgroup(root.path()), Some((500, 2000)), "a service's own group is nearer to its limit");
-        write("sys/fs/cgroup/system.slice/holdfast.service/memory.current", "100\n");
-        assert_eq!(cgroup(root.path()), Some((700, 4000)), "now the one above");
-        write("proc/self/cgroup", "0::/../elsewhere\n");
-        assert_eq!(cgroup(root.path()), Some((700, 4000)), "outside of what can be seen");
+        write("memory.max", "4000\n");
+        write("memory.stat", "anon 1\ninactive_file 300\nslab 2\n");
+        assert_eq!(cgroup(root.path()), Some((700, 4000)));
         write("meminfo", "MemTotal:       100 kB\nMemFree: 1 kB\nMemAvailable:    40 kB\n");
         assert_eq!(host(&root.path().join("meminfo")), Some((60 * 1024, 100 * 1024)));
     }
