@@ -2,6 +2,7 @@
 //! folder, so that nothing of this machine is touched.
 
 mod apply;
+mod sandbox;
 mod settings;
 mod steer;
 mod units;

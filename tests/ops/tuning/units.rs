@@ -8,7 +8,7 @@ const UNITS: [&str; 4] =
     ["holdfast.service", "holdfast.socket", "holdfast@.service", "holdfast-steer@.service"];
 
 /// The settings of a unit's section in order, without comments.
-fn section(unit: &str, name: &str) -> Vec<(String, String)> {
+pub fn section(unit: &str, name: &str) -> Vec<(String, String)> {
     let text = read(&format!("tuning/{unit}"));
     let mut inside = false;
     let mut found = Vec::new();
