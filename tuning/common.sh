@@ -24,7 +24,7 @@ help() { awk 'NR == 1 { next } /^#/ { sub(/^# ?/, ""); print; next } { exit }' "
 # Of an option that wants a value: that there is one.
 want_value() { [ "$1" -ge 2 ] || misuse "$2 needs a value"; }
 
-# The settings of the file, a line each: rule, name, value, with tabs between.
+# The settings of the file, a line each: rule, name, its file below the root, value, with tabs between.
 settings() {
     awk -v OFS='\t' '
         /^# Rule: / { rule = substr($0, 9); next }
@@ -42,7 +42,9 @@ settings() {
                 print FILENAME ": line " FNR ": the rule before it is unknown: " rule > "/dev/stderr"
                 exit 1
             }
-            print rule, name, value
+            path = name
+            gsub(/[.]/, "/", path)
+            print rule, name, "/proc/sys/" path, value
             rule = ""
         }' "$file"
 }
@@ -62,9 +64,16 @@ merged() {
 # The file of a setting, below the root.
 path_of() { printf '%s/proc/sys/%s\n' "$root" "$(printf '%s' "$1" | tr . /)"; }
 
-# The value in a file of the kernel, with single spaces; of a choice ("always [madvise] never") the one that is made.
+# The value in a file of the kernel, with single spaces, for $(…); of a choice ("always [madvise] never") the one that is made.
 value_in() {
-    awk '{ if (match($0, /\[[^]]*\]/)) $0 = substr($0, RSTART + 1, RLENGTH - 2); $1 = $1; print; exit }' "$1" 2>/dev/null
+    # Not by the shell's read, which takes a byte at a time: the kernel has an end after the first.
+    line=$(cat "$1" 2>/dev/null) || return 1
+    case $line in *\[*\]*) line=${line#*\[} line=${line%%\]*} ;; esac
+    set -f
+    # Unquoted: its words, whatever is between them.
+    # shellcheck disable=SC2086
+    set -- $line
+    printf '%s\n' "$*"
 }
 
 # Whether the setting $1 is one of those that this host is too small for. One whose memory cannot be read is taken for large.

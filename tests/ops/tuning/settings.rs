@@ -171,9 +171,6 @@ fn the_page_says_whose_each_setting_is() {
     let (row, _) = table.split_once("(Linux ").unwrap();
     for setting in server() {
         let short = setting.name.strip_prefix("net.ipv4.").unwrap_or(&setting.name);
-        let short = short
-            .strip_suffix("_tcp_timeout_established")
-            .map_or(short, |_| "net.netfilter.nf_conntrack_max");
         assert!(row.contains(short), "{} is missing in tuning/README.md, Containers", setting.name);
     }
 }
