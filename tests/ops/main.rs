@@ -15,3 +15,4 @@ mod node;
 mod python;
 
 mod doctor;
+mod tuning;
