@@ -196,4 +196,11 @@ fn a_kafka_that_does_not_answer_is_waited_for_with_bounds() {
     assert_eq!((found[0].1.as_str(), found.len()), ("blocks", 1), "{found:#?}");
     assert!(found[0].2.contains("answers within 3 s"), "{found:#?}");
     assert!(began.elapsed() < Duration::from_secs(20));
+    let nobody = doctor(&["--registry", "redis://127.0.0.1:1", "--kafka", "none"]);
+    assert_eq!(nobody.code, 1);
+    assert!(
+        nobody.out.contains("\nA node cannot work here yet: redis 127.0.0.1:1 (see below).\n"),
+        "{}",
+        nobody.out
+    );
 }

@@ -107,11 +107,14 @@ fn of_descriptors(question: &Question<'_>) -> Fact<Known> {
             (Some(for_clients(limit)), format!("the hard limit is {}, {less}", count(limit)))
         }
     };
-    let whose = match question.process {
-        Some(process) => format!("descriptors of process {process}"),
-        None => "descriptors of a process started here".into(),
+    let (title, because) = match question.process {
+        Some(process) => (format!("descriptors of process {process}"), because),
+        None => (
+            "descriptors of a process started here".into(),
+            format!("{because}; a service has its own (LimitNOFILE=), of one that runs --pid tells"),
+        ),
     };
-    Ok(Known { key: "descriptors", title: whose, allows, because, lift: Lift::Descriptors })
+    Ok(Known { key: "descriptors", title, allows, because, lift: Lift::Descriptors })
 }
 
 /// What descriptors leave for clients: the node's own arithmetic, which keeps one place in any case.
