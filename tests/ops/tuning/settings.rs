@@ -99,7 +99,7 @@ fn the_values_hold_a_million_connections() {
     assert!(first("fs.epoll.max_user_watches") >= 2 * million);
     assert!(values["net.ipv4.tcp_mem"][1] > million, "a page for each is below the pressure");
     assert_eq!(
-        values["net.ipv4.tcp_mem"].iter().map(|pages| pages * 4_096 >> 30).collect::<Vec<_>>(),
+        values["net.ipv4.tcp_mem"].iter().map(|pages| (pages * 4_096) >> 30).collect::<Vec<_>>(),
         [4, 8, 16]
     );
     assert!(first("net.netfilter.nf_conntrack_max") >= 2 * million);
