@@ -3,20 +3,18 @@
 
 use crate::{
     client::Ws,
-    http::{Answer, Wire},
+    connecters::while_connecting,
     node::{Node, PATIENCE, Plan, until, without_our_environment},
 };
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 /// The node finds what the test gave the shell as its input as descriptor 3.
 const PASS_ON: &str = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec";
-const CONNECTERS: usize = 3;
 
 fn input(listener: &TcpListener) -> Stdio {
     OwnedFd::from(listener.try_clone().unwrap()).into()
@@ -31,37 +29,6 @@ fn start_on(listener: &TcpListener, id: &str, shards: usize) -> Node {
 
 fn served(node: &Node) -> f64 {
     node.metric("holdfast_handshakes_total{result=\"accepted\"}")
-}
-
-/// Connects again and again, and fails where it is refused or cut off; gives how long each had to wait for its answer.
-fn connect_until(done: &AtomicBool, address: SocketAddr, connecter: usize) -> Vec<Duration> {
-    let (mut open, mut waits) = (Vec::new(), Vec::new());
-    while !done.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let wire = Wire::try_connect(address).expect("nobody is refused");
-        let user = format!("u{connecter}-{}", waits.len());
-        let ws = Ws::try_open(wire, "/ws", &[("X-CUSTOMER_ID", &user)]);
-        open.push(ws.unwrap_or_else(|answer: Answer| panic!("{user}: {answer:?}")));
-        waits.push(began.elapsed());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    waits
-}
-
-/// A stream of clients while something happens; gives how long each waited.
-fn while_connecting(address: SocketAddr, happens: impl FnOnce()) -> Vec<Duration> {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let connecters: Vec<_> = (0..CONNECTERS)
-            .map(|connecter| {
-                let done = &done;
-                scope.spawn(move || connect_until(done, address, connecter))
-            })
-            .collect();
-        happens();
-        done.store(true, Ordering::Relaxed);
-        connecters.into_iter().flat_map(|connecter| connecter.join().unwrap()).collect()
-    })
 }
 
 #[test]

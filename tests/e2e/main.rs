@@ -12,6 +12,7 @@ mod chromium;
 #[allow(dead_code)]
 mod client;
 mod clients;
+mod connecters;
 mod crowd;
 mod devices;
 mod drain;

@@ -4,6 +4,8 @@
 #[allow(dead_code)]
 #[path = "../e2e/client.rs"]
 mod client;
+#[path = "../e2e/connecters.rs"]
+mod connecters;
 #[allow(dead_code)]
 #[path = "../e2e/http.rs"]
 mod http;
@@ -13,3 +15,5 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
+
+mod balancers;
