@@ -4,7 +4,8 @@
 use crate::{
     client::Ws,
     connecters::while_connecting,
-    node::{Node, PATIENCE, Plan, until, without_our_environment},
+    node::{Node, PATIENCE, Plan, say_loudly, until, without_our_environment},
+    python,
 };
 use std::{
     net::TcpListener,
@@ -167,4 +168,14 @@ fn a_supervisor_hears_that_the_node_is_ready_lives_and_stops() {
     hear(&supervisor, "WATCHDOG=1");
     drop(ada);
     assert_eq!(node.wait(), 0);
+}
+
+#[test]
+fn a_node_with_a_loop_that_is_stuck_gives_no_sign_of_life() {
+    let said = python::run(include_str!("scripts/stuck_shard.py"), &[env!("CARGO_BIN_EXE_holdfast")]);
+    if said.starts_with("ptrace:") {
+        say_loudly(&format!("no thread can be stopped here, so none was: {}", said.trim()));
+        return;
+    }
+    assert_eq!(said.trim(), "True 0 True");
 }
