@@ -156,6 +156,11 @@ impl World {
         accepts && !self.left[shard] && !self.backlogs[shard].is_empty() || self.accepted[shard].iter().any(ready)
     }
 
+    /// Whether a shard's listener is left to others, for whom connections wait.
+    pub fn is_left(&self, shard: usize) -> bool {
+        self.left[shard]
+    }
+
     /// Connections that wait to be accepted by a shard.
     pub fn backlog(&self, shard: usize) -> usize {
         self.backlogs[shard].len()
