@@ -153,7 +153,8 @@ impl World {
     /// Whether a shard has anything to hear of, connections only where it accepts them.
     pub fn has_events(&self, shard: usize, accepts: bool) -> bool {
         let ready = |&number: &usize| self.sockets[number].is_registered() && self.sockets[number].is_ready();
-        accepts && !self.left[shard] && !self.backlogs[shard].is_empty() || self.accepted[shard].iter().any(ready)
+        accepts && !self.left[shard] && !self.backlogs[shard].is_empty()
+            || self.accepted[shard].iter().any(ready)
     }
 
     /// Whether a shard's listener is left to others, for whom connections wait.
@@ -330,7 +331,8 @@ impl Net for FakeNet {
     fn poll(&mut self, events: &mut Vec<Event>, _timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         let mut world = self.world.borrow_mut();
-        let World { events_max, faults, random, sockets, left, backlogs, accepted, stale_tokens, .. } = &mut *world;
+        let World { events_max, faults, random, sockets, left, backlogs, accepted, stale_tokens, .. } =
+            &mut *world;
         if !faults.late_mail.strikes(random) && self.mail.take() {
             events.push(Event::Mail);
         }

@@ -24,9 +24,9 @@ fn changed(
     let shipped = shipped.without("bind [::]").set("/run/haproxy/", &format!("{}/", folder.display()));
     let shipped = shipped.set("inter 1s", "inter 100ms");
     match certificate {
-        None => shipped.set("maxconn 400000", "maxconn 3000").set("bind :7000", &format!("bind {address}")),
+        None => shipped.set("maxconn 400000", "maxconn 1900").set("bind :7000", &format!("bind {address}")),
         Some(certificate) => shipped
-            .set("maxconn 100000", "maxconn 3000")
+            .set("maxconn 100000", "maxconn 1900")
             .set("bind :443", &format!("bind {address}"))
             .set("/etc/haproxy/certs/push.pem", certificate.to_str().unwrap()),
     }

@@ -17,7 +17,7 @@ fn changed(nodes: &[&Node], folder: &Path, address: SocketAddr) -> String {
     let shipped = shipped.set("/run/nginx.pid", &format!("{}/pid", folder.display()));
     let shipped =
         shipped.set("/var/log/nginx/error.log", "stderr").set("worker_processes auto", "worker_processes 2");
-    let shipped = shipped.set("worker_rlimit_nofile 1048576", "worker_rlimit_nofile 8000");
+    let shipped = shipped.set("worker_rlimit_nofile 1048576", "worker_rlimit_nofile 4096");
     let shipped = shipped.set("worker_connections 200000", "worker_connections 4000");
     shipped.set("listen 7000", &format!("listen {address}")).0
 }
