@@ -112,6 +112,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["commands/send/"]),
     ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs"]),
     ("rlimit", &["server/"]),
+    ("sd_notify", &["server/supervisor.rs"]),
     ("redis", &["bridge/store/"]),
     ("rdkafka", &["bridge/queue/"]),
     ("holdfast_loadtest", &["commands/loadtest.rs", "commands/loadtest/"]),

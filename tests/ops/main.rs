@@ -4,6 +4,8 @@
 #[allow(dead_code)]
 #[path = "../e2e/client.rs"]
 mod client;
+#[path = "../e2e/connecters.rs"]
+mod connecters;
 #[allow(dead_code)]
 #[path = "../e2e/http.rs"]
 mod http;
@@ -14,3 +16,5 @@ mod node;
 #[path = "../e2e/python.rs"]
 mod python;
 mod tuning;
+
+mod balancers;
