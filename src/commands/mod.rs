@@ -5,6 +5,7 @@
 mod client;
 mod config;
 mod devices;
+mod doctor;
 mod drain;
 mod lanes;
 mod loadtest;
@@ -47,6 +48,7 @@ enum Command {
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
+    Doctor(Box<doctor::Args>),
     Drain(drain::Args),
     Lanes(lanes::Args),
     Loadtest(Box<loadtest::Args>),
@@ -70,6 +72,7 @@ pub fn main() -> i32 {
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),

@@ -2,3 +2,7 @@
 //!
 //! Judgement is values in, values out; what is read of hosts and nodes is read in one thin place each. Nothing here is part of a
 //! running node.
+
+pub mod cost;
+pub mod doctor;
+pub mod host;

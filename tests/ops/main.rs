@@ -15,6 +15,8 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
+
+mod doctor;
 mod tuning;
 
 mod balancers;
