@@ -1,5 +1,7 @@
-//! What operators run beside nodes: it knows nodes by what they answer, and hosts by what their files say.
+//! What an operator runs beside nodes: what a host can hold, how many nodes a fleet needs, what a crowd does to it, and how it is.
 //!
-//! Owns judgements: is the host fit, how many nodes, what is going on. Never serves a client, never changes a node.
+//! Judgement is values in, values out; what is read of hosts and nodes is read in one thin place each. Nothing here is part of a
+//! running node.
 
 pub mod fleet;
+pub mod top;
