@@ -18,7 +18,7 @@ const KEYS: [(&str, &str); 8] = [
     ("Enter, d", "the selected node in detail, or not"),
     ("s, S", "sort by the next column, the one before"),
     ("r", "sort the other way"),
-    ("/", "filter by name, region, address, state, version"),
+    ("/", "filter by name, region, address or state"),
     ("Esc", "drop the filter"),
     ("p, blank", "pause, go on"),
 ];
