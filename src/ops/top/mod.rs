@@ -16,7 +16,7 @@ pub use print::{json, rows};
 pub use terminal::run;
 pub use totals::{Flow, Totals};
 
-use super::fleet::{NodeView, View};
+use super::fleet::{NodeView, State, View};
 use std::{collections::VecDeque, time::Duration};
 use totals::History;
 
@@ -24,11 +24,15 @@ use totals::History;
 const FILTER_MAX: usize = 60;
 /// Rows that a page key moves by.
 const PAGE: usize = 10;
+/// How long a node that has gone keeps its row.
+const GONE_SHOWN: Duration = Duration::from_secs(60);
 
 /// What is on the screen, and what keys have changed about it.
 pub struct App {
     every: Duration,
     view: Option<View>,
+    /// Nodes that the fleet no longer names, with the moment since when: whoever looks away for a moment should not miss them.
+    gone: Vec<(Duration, NodeView)>,
     totals: Totals,
     history: History,
     pause: Option<Pause>,
@@ -91,6 +95,7 @@ impl App {
         Self {
             every,
             view: None,
+            gone: Vec::new(),
             totals: Totals::default(),
             history: History::default(),
             pause: None,
@@ -130,6 +135,16 @@ impl App {
 
     fn take(&mut self, view: View, totals: Totals) {
         self.history.push(view.at, &totals);
+        self.show(view, totals);
+    }
+
+    /// Puts a view on the screen, and keeps the rows of nodes that it does not name any more for a while.
+    fn show(&mut self, view: View, totals: Totals) {
+        let is_named = |name: &str| view.nodes.iter().any(|node| node.name() == name);
+        let before = self.view.take().into_iter().flat_map(|view| view.nodes);
+        self.gone.extend(before.map(|node| (view.at, without_counts(node))));
+        self.gone
+            .retain(|(since, node)| view.at.saturating_sub(*since) < GONE_SHOWN && !is_named(node.name()));
         (self.totals, self.view) = (totals, Some(view));
     }
 
@@ -184,7 +199,8 @@ impl App {
             self.history.push(*at, totals);
         }
         if let Some(view) = pause.newest {
-            (self.totals, self.view) = (Totals::of(&view), Some(view));
+            let totals = Totals::of(&view);
+            self.show(view, totals);
         }
     }
 
@@ -218,11 +234,18 @@ impl App {
                 .iter()
                 .any(|text| text.to_lowercase().contains(&wanted))
         };
-        let all = self.view.iter().flat_map(|view| &view.nodes);
+        let gone = self.gone.iter().map(|(_, node)| node);
+        let all = self.view.iter().flat_map(|view| &view.nodes).chain(gone);
         let mut nodes: Vec<&NodeView> = all.filter(is_wanted).collect();
         nodes.sort_by(|one, other| self.sort.order(one, other, self.reversed));
         nodes
     }
+}
+
+/// The row of a node that the fleet no longer names.
+fn without_counts(node: NodeView) -> NodeView {
+    let why = "gone: it has left, or its lease in the registry has ended".to_owned();
+    NodeView { state: State::Silent(why), connections: 0, counts: None, rates: None, ..node }
 }
 
 #[cfg(test)]

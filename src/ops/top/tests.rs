@@ -1,5 +1,5 @@
 use super::*;
-use crate::ops::fleet::{Counts, Rates, Shard, State};
+use crate::ops::fleet::{Counts, Rates, Shard};
 use ratatui::{Terminal, backend::TestBackend};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -123,15 +123,34 @@ fn screen(app: &mut App, columns: u16, lines: u16) -> String {
     (0..lines).map(line).collect()
 }
 
-/// Compares with a captured screen; with UPDATE_SCREENS set, captures it.
+/// Compares with a captured screen; with UPDATE_DOCS set, captures it.
 fn assert_screen(name: &str, actual: &str) {
     let path =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/ops/top/screens/{name}.txt"));
-    if std::env::var_os("UPDATE_SCREENS").is_some() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, actual).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(expected == actual, "{}: expected\n{expected}\nfound\n{actual}", path.display());
+}
+
+/// The same of the screen that a page shows.
+#[test]
+fn the_page_shows_what_is_drawn() {
+    const OPENS: &str = "```text\nholdfast top";
+    let mut app = herd();
+    app.key(Key::Down);
+    app.key(Key::Down);
+    let drawn = screen(&mut app, 120, 28);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/top.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let begins = page.find(OPENS).unwrap() + "```text\n".len();
+    let ends = begins + page[begins..].find("```").unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{}{drawn}{}", &page[..begins], &page[ends..])).unwrap();
+    }
+    let shown = std::fs::read_to_string(&path).unwrap();
+    assert!(shown.contains(&drawn), "UPDATE_DOCS=1 draws it anew:\n{drawn}");
 }
 
 fn press(app: &mut App, keys: &str) {
@@ -286,7 +305,9 @@ fn the_selection_stays_with_its_node() {
     app.key(Key::Home);
     assert_eq!(app.selected.as_deref(), Some("push-2"));
     // It is gone: the first row stands in for it.
-    app.update(View { at: Duration::from_secs(200), nodes: vec![node("x", "", 1)] });
+    for at in [200, 300] {
+        app.update(View { at: Duration::from_secs(at), nodes: vec![node("x", "", 1)] });
+    }
     screen(&mut app, 80, 24);
     app.key(Key::Down);
     assert_eq!(app.selected.as_deref(), Some("x"));
@@ -337,6 +358,32 @@ fn a_pause_keeps_the_screen_and_loses_no_history() {
     assert_eq!(app.totals.connections, 20);
     assert_eq!(app.history.within(usize::MAX).0.len(), totals::HISTORY_MAX);
     assert!(!screen(&mut app, 80, 24).contains("PAUSED"));
+}
+
+#[test]
+fn a_node_that_has_gone_keeps_its_row_for_a_minute() {
+    let mut app = App::new(EVERY);
+    let view =
+        |at, ids: &[&str]| View { at: EVERY * at, nodes: ids.iter().map(|id| node(id, "", 10)).collect() };
+    app.update(view(1, &["a", "b"]));
+    app.update(view(2, &["a"]));
+    assert_eq!(names(&app), ["a", "b"]);
+    assert_eq!((app.totals.nodes(), app.totals.connections), (1, 10));
+    let seen = screen(&mut app, 80, 24);
+    assert!(seen.contains("gone: it has left") && seen.contains("1 node: 1 serving"), "{seen}");
+    app.update(view(61, &["a"]));
+    assert_eq!(names(&app), ["a", "b"]);
+    app.update(view(62, &["a"]));
+    assert_eq!(names(&app), ["a"]);
+    // One that is back is one row.
+    app.update(view(63, &["b"]));
+    app.update(view(64, &["a", "b"]));
+    assert_eq!((names(&app), app.gone.len()), (vec!["a", "b"], 0));
+    // Also across a pause.
+    press(&mut app, "p");
+    app.update(view(65, &["a"]));
+    press(&mut app, "p");
+    assert_eq!((names(&app), app.gone.len()), (vec!["a", "b"], 1));
 }
 
 #[test]
