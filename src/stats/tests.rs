@@ -255,7 +255,9 @@ fn an_empty_node_divides_by_nothing() {
 
 #[test]
 fn the_json_says_the_same() {
-    let json = busy_node().json();
+    let node = busy_node();
+    node.name("push-a", "eu");
+    let json = node.json();
     let rows = [
         ("/connections/websocket", 8.0),
         ("/connections/total", 10.0),
@@ -277,6 +279,8 @@ fn the_json_says_the_same() {
         assert_eq!(json.pointer(path).and_then(serde_json::Value::as_f64), Some(value), "{path}");
     }
     assert_eq!(json.pointer("/drain/phase"), Some(&"leaving".into()));
+    assert_eq!((&json["node"], &json["region"]), (&"push-a".into(), &"eu".into()));
+    assert!(json["cpu_seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0));
     let max = json.pointer("/latency_ms/handshake/max").and_then(serde_json::Value::as_f64).unwrap();
     assert!((60_000.0..60_600.0).contains(&max), "{max}");
 }

@@ -1,4 +1,5 @@
 use super::{answers::Labelled, *};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
@@ -278,4 +279,42 @@ fn the_second_view_has_rates() {
     assert_eq!(fleet.read().nodes[0].rates, None);
     thread::sleep(Duration::from_millis(20));
     assert_eq!(fleet.read().nodes[0].rates.as_ref().map(|rates| rates.opened), Some(0.0));
+}
+
+/// Any JSON, with the names that a node uses here and there.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+    ];
+    let keys = "connections|total|capacity|closes|messages|nodes|node|address|latency_ms|delivery|count|p99|shards|memory|drain|phase";
+    leaf.prop_recursive(4, 48, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((keys, inner), 0..8)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_answer_panics(body in any_json(), inner in any_json(), key in "connections|messages|closes|shards|latency_ms|kafka_lag|memory") {
+        let _ = Counts::of(&body);
+        let mut whole = stats("a", 1);
+        whole[key.as_str()] = inner;
+        if let Ok(counts) = Counts::of(&whole) {
+            let reading = Reading { at: Duration::from_secs(1), incarnation: 0, counts: counts.clone() };
+            let rates = rates::between(&Reading { at: Duration::ZERO, ..reading.clone() }, &reading);
+            prop_assert!(rates.is_some_and(|rates| rates.messages == 0.0));
+            let _ = (counts.closed_total(), counts.refused_total(), counts.messages_total());
+        }
+        let _ = answers::merged(answers::leases(&body).iter());
+    }
 }
