@@ -7,7 +7,7 @@ mod answers;
 mod ask;
 mod rates;
 
-pub use answers::{Counts, Labelled, Lease, Shard, sum};
+pub use answers::{Counts, Labelled, Lease, Shard, Times, sum};
 pub use ask::{ASKED_AT_ONCE, LIMIT, VIEW_LIMIT};
 pub use rates::Rates;
 

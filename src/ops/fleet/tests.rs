@@ -80,8 +80,9 @@ fn stats(node: &str, connections: u64) -> Value {
         "closes": { "lifetime": connections },
         "messages": { "high": { "acked": 5, "slow": 1 }, "low": { "acked": 2, "slow": 0 } },
         "latency_ms": {
-            "delivery": { "high": { "count": 1, "p99": 2.5 }, "low": { "count": 2, "p99": 7.5 }, "x": { "count": 0, "p99": 99.0 } },
-            "loop_lag": { "count": 0, "p99": 0.0 },
+            "handshake": { "within_ms": [[1.0, 2 * connections], [null, connections / 10]] },
+            "delivery": { "high": { "within_ms": [[0.5, 3], [null, 1]] }, "low": { "within_ms": [[0.5, 2], [-1.0, 9], ["x"]] }, "x": 3 },
+            "loop_lag": {},
         },
         "kafka_lag": { "high": 1, "low": 41 },
         "drain": { "phase": "serving", "remaining": 0 },
@@ -204,8 +205,8 @@ fn what_a_node_counts_is_read() {
     };
     assert_eq!((by(&counts.messages, "acked"), by(&counts.lag, "low")), (Some(7), Some(41)));
     assert_eq!(counts.protocols.len(), 2);
-    // Where nothing was measured there is no time.
-    assert_eq!((counts.delivery_p99_ms, counts.loop_lag_p99_ms), (Some(7.5), None));
+    assert_eq!(counts.delivery_times, [(0.5, 5), (60_000.0, 1)]);
+    assert_eq!(counts.loop_lag_times, []);
     assert_eq!(
         (counts.bytes_per_connection, counts.resident, counts.cpu_seconds),
         (Some(120), Some(4_096), None)
@@ -259,6 +260,13 @@ fn rates_are_by_the_second() {
     );
     assert_eq!(rates.closed_by, [("lifetime".to_owned(), 5.0)]);
     assert_eq!(rates.cores, Some(0.5));
+    // 20 handshakes within 1 ms and one above all bounds: more than one of 100. No message has come, no loop has been measured.
+    assert_eq!(
+        (rates.handshake_p99_ms, rates.delivery_p99_ms, rates.loop_lag_p99_ms),
+        (Some(60_000.0), None, None)
+    );
+    let fewer = rates::between(&reading(1_000, 7, 10), &reading(3_000, 7, 19)).unwrap();
+    assert_eq!(fewer.handshake_p99_ms, Some(1.0));
 }
 
 #[test]

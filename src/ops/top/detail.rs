@@ -86,9 +86,9 @@ fn process(counts: &Counts, rates: Option<&Rates>) -> Vec<String> {
         items.push(format!("received {}", bytes(rates.bytes_received)));
         items.push(format!("sent {}", bytes(rates.bytes_sent)));
         items.extend(rates.cores.map(|cores| format!("busy {cores:.2} cores")));
+        items.push(format!("p99 handshake {}", milliseconds(rates.handshake_p99_ms)));
+        items.push(format!("delivery {}", milliseconds(rates.delivery_p99_ms)));
     }
-    items.push(format!("p99 handshake {}", milliseconds(counts.handshake_p99_ms)));
-    items.push(format!("delivery {}", milliseconds(counts.delivery_p99_ms)));
     if counts.drain_remaining > 0 {
         items.push(format!("to leave {}", amount(counts.drain_remaining as f64, 11)));
     }

@@ -73,7 +73,7 @@ pub fn json(view: &View) -> Value {
 }
 
 fn node(node: &NodeView) -> Value {
-    let counts = node.counts.as_ref();
+    let (counts, rates) = (node.counts.as_ref(), node.rates.as_ref());
     json!({
         "node": node.id,
         "address": node.address,
@@ -84,14 +84,14 @@ fn node(node: &NodeView) -> Value {
         "connections": node.connections,
         "capacity": node.capacity,
         "utilization": node.utilization(),
-        "per_second": node.rates.as_ref().map(per_second),
+        "per_second": rates.map(per_second),
         "refused": counts.map(|counts| labelled(&counts.refused)),
         "closed": counts.map(|counts| labelled(&counts.closed)),
         "messages": counts.map(|counts| labelled(&counts.messages)),
         "kafka_lag": counts.map(|counts| labelled(&counts.lag)),
-        "handshake_p99_ms": counts.and_then(|counts| counts.handshake_p99_ms),
-        "delivery_p99_ms": counts.and_then(|counts| counts.delivery_p99_ms),
-        "loop_lag_p99_ms": counts.and_then(|counts| counts.loop_lag_p99_ms),
+        "handshake_p99_ms": rates.and_then(|rates| rates.handshake_p99_ms),
+        "delivery_p99_ms": rates.and_then(|rates| rates.delivery_p99_ms),
+        "loop_lag_p99_ms": rates.and_then(|rates| rates.loop_lag_p99_ms),
         "bytes_per_connection": counts.and_then(|counts| counts.bytes_per_connection),
         "resident": counts.and_then(|counts| counts.resident),
         "memory_pressure": counts.map(|counts| counts.memory_pressure),

@@ -23,9 +23,9 @@ pub struct Totals {
     pub capacity: u64,
     /// By the second, of the nodes whose rates are known. None where there is no such node.
     pub flow: Option<Flow>,
-    /// Of the slowest node, ms.
+    /// Of the slowest node, between the last two looks, ms.
     pub delivery_p99_ms: Option<f64>,
-    /// Of the slowest node, ms.
+    /// The same of event loops.
     pub loop_lag_p99_ms: Option<f64>,
     /// Messages that wait in the queue, by lane.
     pub lag: Vec<(String, u64)>,
@@ -69,6 +69,8 @@ impl Totals {
                 flow.refused += rates.refused;
                 flow.closed += rates.closed;
                 flow.messages += rates.messages;
+                all.delivery_p99_ms = slower(all.delivery_p99_ms, rates.delivery_p99_ms);
+                all.loop_lag_p99_ms = slower(all.loop_lag_p99_ms, rates.loop_lag_p99_ms);
                 for (outcome, rate) in &rates.messages_by {
                     *entry(&mut flow.messages_by, outcome) += rate;
                 }
@@ -78,8 +80,6 @@ impl Totals {
     }
 
     fn add(&mut self, counts: &Counts) {
-        self.delivery_p99_ms = slower(self.delivery_p99_ms, counts.delivery_p99_ms);
-        self.loop_lag_p99_ms = slower(self.loop_lag_p99_ms, counts.loop_lag_p99_ms);
         self.resident = self.resident.saturating_add(counts.resident.unwrap_or(0));
         for (lane, lag) in &counts.lag {
             let sum = entry(&mut self.lag, lane);
