@@ -27,7 +27,7 @@ const LAYERS: Layers = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("sender", &["model", "clock", "config", "bridge"]),
-    ("ops", &["clock", "config", "bridge"]),
+    ("ops", &["clock", "config", "bridge", "sender"]),
     ("commands", &["clock", "config", "server", "sender", "ops"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
@@ -110,7 +110,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["commands/"]),
     ("ureq", &["sender/http.rs"]),
     ("indicatif", &["commands/send/"]),
-    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs"]),
+    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs", "commands/top.rs"]),
     ("rlimit", &["server/"]),
     ("sd_notify", &["server/supervisor.rs"]),
     ("redis", &["bridge/store/"]),
@@ -118,7 +118,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("holdfast_loadtest", &["commands/loadtest.rs", "commands/loadtest/"]),
     ("holdfast_plots", &["ops/", "commands/"]),
     ("maud", &["ops/"]),
-    ("ratatui", &["ops/top/", "commands/top.rs"]),
+    ("ratatui", &["ops/top/"]),
     ("sd_notify", &["server/"]),
 ];
 

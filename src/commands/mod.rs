@@ -13,6 +13,7 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +52,7 @@ enum Command {
     Doctor(Box<doctor::Args>),
     Drain(drain::Args),
     Lanes(lanes::Args),
+    Top(top::Args),
     Loadtest(Box<loadtest::Args>),
     Config(config::Args),
     /// Prints the version
@@ -75,6 +77,7 @@ pub fn main() -> i32 {
         Command::Doctor(args) => doctor::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),

@@ -6,3 +6,5 @@
 pub mod cost;
 pub mod doctor;
 pub mod host;
+pub mod fleet;
+pub mod top;

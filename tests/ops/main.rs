@@ -20,3 +20,5 @@ mod doctor;
 mod tuning;
 
 mod balancers;
+mod terminal;
+mod top;
