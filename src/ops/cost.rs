@@ -28,6 +28,9 @@ pub const TRACKED_BYTES: u64 = 320;
 /// What a node needs before its first connection, bytes: program, threads, tables, the clients of registry and queue.
 pub const NODE_BYTES: u64 = 64_000_000;
 
+/// What a node's buffers may take when clients are slow, bytes: the default of `limits.buffer_bytes`.
+pub const BUFFER_BYTES: u64 = 256 << 20;
+
 /// The share of a host's memory that a node uses before it sheds: the default of `limits.memory`.
 pub const MEMORY_SHARE: f64 = 0.9;
 

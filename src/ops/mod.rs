@@ -6,3 +6,4 @@
 pub mod amount;
 pub mod autoscale;
 pub mod cost;
+pub mod size;
