@@ -1,7 +1,7 @@
-//! What runs beside nodes: it sizes a fleet and says how many nodes it should have.
+//! What an operator runs beside nodes: what a host can hold, how many nodes a fleet needs, what a crowd does to it, and how it is.
 //!
-//! A layer of its own, above the configuration and the sender's HTTP client. Logic is pure, values in and values out; what reads a
-//! node, a file or the registry is thin and apart. Never imports the client edge.
+//! Judgement is values in, values out; what is read of hosts and nodes is read in one thin place each. Nothing here is part of a
+//! running node.
 
 pub mod amount;
 pub mod autoscale;
