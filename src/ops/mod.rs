@@ -6,4 +6,5 @@
 pub mod amount;
 pub mod autoscale;
 pub mod cost;
+pub mod fleet;
 pub mod size;
