@@ -12,6 +12,7 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
+mod size;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,7 @@ enum Command {
     Drain(drain::Args),
     Lanes(lanes::Args),
     Loadtest(Box<loadtest::Args>),
+    Size(size::Args),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -73,6 +75,7 @@ pub fn main() -> i32 {
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
+        Command::Size(args) => size::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }
