@@ -2,6 +2,7 @@
 //!
 //! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
 
+mod autoscale;
 mod client;
 mod config;
 mod devices;
@@ -52,6 +53,7 @@ enum Command {
     Lanes(lanes::Args),
     Loadtest(Box<loadtest::Args>),
     Size(size::Args),
+    Autoscale(autoscale::Args),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -76,6 +78,7 @@ pub fn main() -> i32 {
         Command::Lanes(args) => lanes::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Size(args) => size::main(&args),
+        Command::Autoscale(args) => autoscale::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }
