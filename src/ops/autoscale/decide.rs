@@ -98,7 +98,7 @@ impl Autoscaler {
             () if !self.knows_capacity => None,
             () if silent > 0 => self.scaler.blind(&seen.load, silent),
             () if self.has_patience => Some(self.scaler.step(now_s, &seen.load)),
-            () => Some(self.scaler.policy().wanted(&seen.load)),
+            () => Some(self.scaler.at_once(&seen.load)),
         };
         let mut faults = seen.silent;
         if !self.knows_capacity {
