@@ -13,3 +13,9 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
+#[allow(dead_code)]
+#[path = "../store/servers.rs"]
+mod servers;
+
+mod autoscale;
+mod size;
