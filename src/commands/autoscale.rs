@@ -302,12 +302,13 @@ impl Rule {
 
 impl Queue {
     fn policy(&self) -> Option<LagPolicy> {
-        self.lag.then(|| LagPolicy {
+        let policy = LagPolicy {
             within_s: self.lag_within.as_secs_f64(),
             per_processor: self.per_processor as f64,
             least: self.least_processors,
             most: self.most_processors,
-        })
+        };
+        self.lag.then_some(policy)
     }
 }
 

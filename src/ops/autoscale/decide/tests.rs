@@ -99,3 +99,11 @@ fn the_metrics_are_in_prometheus_format() {
     let unknown = prometheus_text(&Decision::default(), &Looks::default());
     assert!(!unknown.contains("\nholdfast_autoscale_wanted_nodes "), "{unknown}");
 }
+
+#[test]
+fn every_metric_is_documented() {
+    let page = include_str!("../../../../docs/autoscale.md");
+    for (name, ..) in METRICS {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+}
