@@ -2,6 +2,7 @@
 //!
 //! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
 
+mod autoscale;
 mod client;
 mod config;
 mod devices;
@@ -14,6 +15,7 @@ mod process;
 mod send;
 mod serve;
 mod top;
+mod size;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +56,8 @@ enum Command {
     Lanes(lanes::Args),
     Top(top::Args),
     Loadtest(Box<loadtest::Args>),
+    Size(size::Args),
+    Autoscale(autoscale::Args),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -79,6 +83,8 @@ pub fn main() -> i32 {
         Command::Lanes(args) => lanes::main(&args),
         Command::Top(args) => top::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
+        Command::Size(args) => size::main(&args),
+        Command::Autoscale(args) => autoscale::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }

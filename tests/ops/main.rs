@@ -22,3 +22,9 @@ mod tuning;
 mod balancers;
 mod terminal;
 mod top;
+#[allow(dead_code)]
+#[path = "../store/servers.rs"]
+mod servers;
+
+mod autoscale;
+mod size;
