@@ -27,8 +27,8 @@ const LAYERS: Layers = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("sender", &["model", "clock", "config", "bridge"]),
-    ("ops", &[]),
-    ("commands", &["clock", "config", "server", "sender"]),
+    ("ops", &["clock", "config", "bridge", "sender"]),
+    ("commands", &["clock", "config", "server", "sender", "ops"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
 
