@@ -12,6 +12,7 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
+mod simulate;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,7 @@ Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Simulate(Box<simulate::Args>),
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
@@ -67,6 +69,7 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Serve(args) => serve::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
