@@ -28,7 +28,7 @@ pub enum Law {
         span_ms: f64,
         /// The span over the exponential's scale; below zero the density rises.
         steepness: f64,
-        /// What would end earlier ends now.
+        /// What would end earlier lives this much longer.
         floor_ms: f64,
     },
 }
@@ -62,13 +62,22 @@ impl Law {
             }
             Law::Uniform { most_ms, .. } => f64::from(ms >= most_ms),
             Law::Exponential { floor_ms, .. } if ms < floor_ms => 0.0,
-            Law::Exponential { from_ms, span_ms, steepness, .. } => {
-                let share = ((ms - from_ms) / span_ms).clamp(0.0, 1.0);
-                if steepness.abs() < 1e-6 {
-                    return share;
+            Law::Exponential { from_ms, span_ms, steepness, floor_ms } => {
+                let ended = |ms: f64| cut_exponential((ms - from_ms) / span_ms, steepness);
+                match ms < 2.0 * floor_ms {
+                    true => ended(ms) - ended(floor_ms) + ended(ms - floor_ms),
+                    false => ended(ms),
                 }
-                ((-steepness * share).exp_m1() / (-steepness).exp_m1()).clamp(0.0, 1.0)
             }
+        }
+    }
+
+    /// What lies between the shortest life and the longest.
+    pub fn width_ms(&self) -> f64 {
+        match *self {
+            Law::Fixed { .. } => 0.0,
+            Law::Uniform { least_ms, most_ms } => most_ms - least_ms,
+            Law::Exponential { span_ms, .. } => span_ms,
         }
     }
 
@@ -92,6 +101,15 @@ impl Law {
             }
         }
     }
+}
+
+/// The distribution function of an exponential that is cut off at 1.
+fn cut_exponential(share: f64, steepness: f64) -> f64 {
+    let share = share.clamp(0.0, 1.0);
+    if steepness.abs() < 1e-6 {
+        return share;
+    }
+    ((-steepness * share).exp_m1() / (-steepness).exp_m1()).clamp(0.0, 1.0)
 }
 
 /// The steepness whose truncated exponential has a mean of `share` of its span: with steepness k it is 1/k − 1/(e^k − 1),

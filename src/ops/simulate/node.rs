@@ -24,7 +24,12 @@ pub enum State {
 /// A node.
 #[derive(Debug)]
 pub struct Node {
+    /// Connections by the stretch of steps in which their lives end.
     ends: Ring,
+    /// Connections that were opened within this stretch.
+    fresh: u64,
+    /// Connections whose lives end within this stretch.
+    due: u64,
     leaving: Ring,
     queue: VecDeque<Queued>,
     queued: u64,
@@ -72,6 +77,8 @@ impl Node {
     pub fn new(tables: &Tables, listed_from: u64) -> Self {
         Self {
             ends: Ring::new(tables.life.len() + 1),
+            fresh: 0,
+            due: 0,
             leaving: Ring::new(tables.leave.len() + 1),
             queue: VecDeque::new(),
             queued: 0,
@@ -91,7 +98,12 @@ impl Node {
 
     /// Its connections.
     pub fn open(&self) -> u64 {
-        self.ends.total() + self.leaving.total()
+        self.staying() + self.leaving.total()
+    }
+
+    /// Those that were not asked to go.
+    fn staying(&self) -> u64 {
+        self.ends.total() + self.fresh + self.due
     }
 
     /// Who waits for an answer to a handshake.
@@ -121,18 +133,51 @@ impl Node {
     /// It dies: who was connected, and who waited for an answer.
     pub fn kill(&mut self, now: u64, detect: u64) -> (u64, Counts) {
         let open = self.open();
-        self.ends = Ring::new(1);
-        self.leaving = Ring::new(1);
-        self.state = State::Gone;
         self.listed_until = self.listed_until.min(now + detect);
-        (open, self.empty_queue())
+        (open, self.end())
+    }
+
+    fn end(&mut self) -> Counts {
+        (self.ends, self.leaving) = (Ring::new(1), Ring::new(1));
+        (self.fresh, self.due) = (0, 0);
+        self.state = State::Gone;
+        self.empty_queue()
     }
 
     /// So many lose their connection, whoever they are.
     pub fn cut(&mut self, count: u64, random: &mut Random) -> u64 {
         let leaving = (count as f64 * self.leaving.total() as f64 / self.open().max(1) as f64) as u64;
         let cut = self.leaving.take(leaving, random);
-        cut + self.ends.take(count - cut, random)
+        cut + self.take(count - cut, random)
+    }
+
+    /// So many of those that stay are taken out, whoever they are.
+    fn take(&mut self, count: u64, random: &mut Random) -> u64 {
+        let share = count as f64 / self.staying().max(1) as f64;
+        let part = |held: u64| ((held as f64 * share) as u64).min(held);
+        let (fresh, due) = (part(self.fresh), part(self.due));
+        (self.fresh, self.due) = (self.fresh - fresh, self.due - due);
+        let taken = fresh + due + self.ends.take(count - fresh - due, random);
+        // What rounding has left over.
+        let rest = (count - taken).min(self.fresh);
+        self.fresh -= rest;
+        taken + rest
+    }
+
+    /// The lives that end within this step: those of a stretch come evenly.
+    fn end_lives(&mut self, now: u64, tables: &Tables, random: &mut Random) -> u64 {
+        let at = now % tables.stretch;
+        if at == 0 {
+            let fresh = std::mem::take(&mut self.fresh);
+            self.ends.deal(fresh, &tables.life, random);
+            self.due += self.ends.pop();
+        }
+        let ended = match tables.stretch - at {
+            1 => self.due,
+            left => (self.due as f64 / left as f64 + random.unit()) as u64,
+        };
+        self.due -= ended;
+        ended
     }
 
     /// Lifetimes and the drain move on by a step.
@@ -140,18 +185,18 @@ impl Node {
         if self.state == State::Gone {
             return Left::default();
         }
-        let mut goaways = self.ends.pop();
+        let mut goaways = self.end_lives(now, tables, random);
         if let State::Delay(until) = self.state
             && now >= until
         {
-            let paced = (self.ends.total() as f64 / self.parting.per_step.max(1e-9)).ceil() as u64;
+            let paced = (self.staying() as f64 / self.parting.per_step.max(1e-9)).ceil() as u64;
             self.state = State::Leaving(now + self.parting.window.max(paced).max(1));
         }
         if let State::Leaving(until) = self.state {
             // As many each step as come out evenly.
             let steps = until.saturating_sub(now).max(1);
-            let now_due = self.ends.total().div_ceil(steps);
-            goaways += self.ends.take(now_due, random);
+            let share = self.staying().div_ceil(steps);
+            goaways += self.take(share, random);
         }
         self.leaving.deal(goaways, &tables.leave, random);
         let gone = self.leaving.pop();
@@ -164,13 +209,11 @@ impl Node {
         if now < until || self.open() > 0 {
             return None;
         }
-        self.state = State::Gone;
-        (self.ends, self.leaving) = (Ring::new(1), Ring::new(1));
-        Some(self.empty_queue())
+        Some(self.end())
     }
 
     /// The handshakes of this step come, and as many as it can are answered.
-    pub fn serve(&mut self, now: u64, offered: &Counts, tables: &Tables, random: &mut Random) -> Served {
+    pub fn serve(&mut self, now: u64, offered: &Counts, tables: &Tables) -> Served {
         let mut served = Served::default();
         match self.state {
             State::Gone => {
@@ -181,7 +224,7 @@ impl Node {
             State::Serving | State::Delay(_) => self.admit(now, offered, tables, &mut served),
         }
         self.expire(now, tables, &mut served);
-        self.accept(tables, &mut served, random);
+        self.accept(tables, &mut served);
         served
     }
 
@@ -218,24 +261,24 @@ impl Node {
         }
     }
 
-    fn accept(&mut self, tables: &Tables, served: &mut Served, random: &mut Random) {
+    fn accept(&mut self, tables: &Tables, served: &mut Served) {
         self.budget = (self.budget + tables.handshakes_per_step).min(tables.handshakes_per_step + 1.0);
         while let Some(first) = self.queue.front_mut() {
             let count = first.count.min(self.budget as u64);
             if count == 0 {
                 break;
             }
-            self.budget -= count as f64;
             first.count -= count;
-            self.queued -= count;
-            let room = tables.capacity.saturating_sub(self.ends.total() + self.leaving.total());
-            let opened = count.min(room);
-            served.refused[first.tries] += count - opened;
-            served.accepted += opened;
-            if first.count == 0 {
+            let (tries, is_done) = (first.tries, first.count == 0);
+            if is_done {
                 self.queue.pop_front();
             }
-            self.ends.deal(opened, &tables.life, random);
+            self.budget -= count as f64;
+            self.queued -= count;
+            let opened = count.min(tables.capacity.saturating_sub(self.open()));
+            served.refused[tries] += count - opened;
+            served.accepted += opened;
+            self.fresh += opened;
         }
     }
 

@@ -83,6 +83,16 @@ impl Run {
     }
 }
 
+impl Picture {
+    /// Only what lies before a time: the rest of a long run is flat.
+    pub fn until(mut self, at_s: f64) -> Self {
+        for curve in &mut self.curves {
+            curve.points.retain(|(at, _)| *at <= at_s);
+        }
+        self
+    }
+}
+
 impl Curve {
     /// A curve.
     pub fn new(name: impl Into<String>, remark: String, points: Vec<(f64, f64)>) -> Self {

@@ -18,6 +18,10 @@ const CELLS_MAX: f64 = 250e6;
 /// More steps than this take longer than anybody waits.
 const STEPS_MAX: f64 = 10e6;
 
+/// A mean life has as many stretches at least…
+const STRETCHES_OF_MEAN: f64 = 60.0;
+/// …and so has what lies between the shortest and the longest.
+const STRETCHES_OF_WIDTH: f64 = 12.0;
 /// Over as many steps at least can clients come from outside.
 const JOIN_STEPS: usize = 64;
 
@@ -86,12 +90,14 @@ pub struct Parting {
     pub per_step: f64,
 }
 
-/// What a run looks up. Times in steps.
+/// What a run looks up. Times in steps, lives in stretches.
 #[derive(Debug)]
 pub struct Tables {
+    /// Steps of a stretch, within which lives end evenly: lives need less precision than handshakes.
+    pub stretch: u64,
     /// Lives.
     pub life: Bins,
-    /// What is left of the lives of connections of an undisturbed fleet.
+    /// What is left of the lives of connections of an undisturbed fleet, likewise.
     pub residual: Bins,
     /// From the goaway to the end.
     pub leave: Bins,
@@ -140,6 +146,12 @@ impl Rules {
         ms.div_ceil(self.step_ms)
     }
 
+    /// Steps that lives are counted by: few enough that the law looks the same.
+    fn stretch(&self) -> u64 {
+        let longest_ms = (self.life.mean_ms() / STRETCHES_OF_MEAN).min(self.life.width_ms() / STRETCHES_OF_WIDTH);
+        ((longest_ms / self.step_ms.max(1) as f64) as u64).max(1)
+    }
+
     /// How a node drains, in steps.
     pub fn parting(&self) -> Parting {
         let Drain { delay_ms, window_ms, rate } = self.drain;
@@ -152,7 +164,8 @@ impl Rules {
 
     /// Whether they make sense, for a run of `length_ms`; the error is a sentence.
     pub fn check(&self, length_ms: u64) -> Result<(), String> {
-        let cells = f64::from(self.nodes) * self.life.max_ms() / self.step_ms.max(1) as f64;
+        let stretch_ms = (self.stretch() * self.step_ms).max(1) as f64;
+        let cells = f64::from(self.nodes) * self.life.max_ms() / stretch_ms;
         let steps = length_ms as f64 / self.step_ms.max(1) as f64;
         let room = self.capacity.saturating_mul(u64::from(self.nodes));
         let refused = match () {
@@ -175,7 +188,7 @@ impl Rules {
             () if cells > CELLS_MAX => format!(
                 "{} nodes with lives of up to {:.0} steps do not fit in memory: choose a longer --step",
                 self.nodes,
-                self.life.max_ms() / self.step_ms as f64
+                self.life.max_ms() / stretch_ms
             ),
             () if room < self.connections => format!(
                 "{} nodes of {} connections hold {room}, not {}: more --nodes, or a larger --capacity",
@@ -198,7 +211,8 @@ impl Rules {
     pub fn tables(&self) -> Tables {
         let step_ms = self.step_ms as f64;
         let within = |ms: u64, least: usize| Bins::uniform(step_ms, 0.0, ms as f64, least);
-        let life = Bins::new(step_ms, self.life.max_ms(), 1, |ms| self.life.ended_by(ms));
+        let stretch = self.stretch();
+        let life = Bins::new(step_ms * stretch as f64, self.life.max_ms(), 1, |ms| self.life.ended_by(ms));
         let backoff = std::array::from_fn(|tries: usize| {
             let longest = self.backoff_ms.saturating_mul(1 << tries.saturating_sub(1));
             within(longest.min(self.backoff_max_ms), 1)
@@ -207,6 +221,7 @@ impl Rules {
         let back = within(self.back_within_ms, 0);
         let longest = backoff.iter().map(Bins::len).max().unwrap_or(1);
         Tables {
+            stretch,
             residual: life.residual(),
             life,
             leave: within(self.leave_within_ms, 0),

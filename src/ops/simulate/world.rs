@@ -211,7 +211,7 @@ impl World {
         }
         let (mut refused, mut failed) = ([0; TRIES], [0; TRIES]);
         for (node, offered) in self.nodes.iter_mut().zip(&offered) {
-            let served = node.serve(self.now, offered, &self.tables, &mut self.random);
+            let served = node.serve(self.now, offered, &self.tables);
             row.accepted += served.accepted;
             row.busiest = row.busiest.max(served.accepted);
             for tries in 0..TRIES {

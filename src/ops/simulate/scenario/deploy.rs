@@ -10,6 +10,9 @@ use crate::ops::simulate::{
     world::World,
 };
 
+/// So many times as long as it takes is shown.
+const SHOWN: f64 = 1.5;
+
 /// How nodes leave.
 #[derive(Clone, Copy)]
 enum Way {
@@ -51,12 +54,10 @@ pub fn play(settings: &Settings) -> Outcome {
         opens.push(Curve::new(name, String::new(), course.level(|row| row.open)));
         runs.push(run);
     }
-    let picture = |title, about: &str, unit, curves| Picture {
-        title,
-        about: about.into(),
-        unit,
-        level: None,
-        curves,
+    let took = runs.iter().map(|run| run.value("the deploy takes").unwrap_or(f64::MAX));
+    let until_s = BEFORE_S + took.fold(0.0, f64::max) * SHOWN;
+    let picture = |title, about: &str, unit, curves| {
+        Picture { title, about: about.into(), unit, level: None, curves }.until(until_s)
     };
     Outcome {
         scenario: settings.scenario.name(),

@@ -56,7 +56,15 @@ pub fn play(settings: &Settings) -> Outcome {
 }
 
 fn one(settings: &Settings, distribution: Distribution) -> (Run, Curve) {
-    let life = Law::of(distribution, settings.mean_ms as f64, settings.max_ms as f64);
+    let (mean_ms, max_ms) = (settings.mean_ms, longest(settings, distribution));
+    let life = Law::of(distribution, mean_ms as f64, max_ms as f64);
+    let name = match distribution {
+        Distribution::Zuul => format!("zuul ({} to {})", words::ms(mean_ms - mean_ms / 10), words::ms(mean_ms)),
+        Distribution::Uniform => {
+            format!("uniform ({} to {})", words::ms((2 * mean_ms).saturating_sub(max_ms)), words::ms(max_ms))
+        }
+        Distribution::Exponential => format!("exponential (to {})", words::ms(max_ms)),
+    };
     let rules = Rules {
         life,
         nodes: 1,
@@ -73,7 +81,7 @@ fn one(settings: &Settings, distribution: Distribution) -> (Run, Curve) {
     world.join(settings.rules.connections, 1);
     world.step();
     let course = Course::run(&mut world, settings.steps(), |_, _| {});
-    let mut run = Run::new(words::law(distribution))
+    let mut run = Run::new(&name)
         .figure("reconnects on average", steady, "per s")
         .figure("most reconnects", course.peak(FIRST_STEPS * step_s, f64::MAX, |row| row.accepted), "per s");
     for (from, to, least, most) in STRETCHES {
@@ -92,7 +100,15 @@ fn one(settings: &Settings, distribution: Distribution) -> (Run, Curve) {
         None => String::new(),
     };
     let points = course.rate(|row| row.accepted).split_off(FIRST_STEPS as usize);
-    (run, Curve::new(words::law(distribution), remark, points))
+    (run, Curve::new(name, remark, points))
+}
+
+/// The longest life of a law. A uniform one beyond one and a half means would have another mean at its floor.
+fn longest(settings: &Settings, distribution: Distribution) -> u64 {
+    match distribution {
+        Distribution::Uniform => settings.max_ms.min(settings.mean_ms + settings.mean_ms / 2),
+        Distribution::Exponential | Distribution::Zuul => settings.max_ms,
+    }
 }
 
 fn says(runs: &[Run]) -> Vec<String> {

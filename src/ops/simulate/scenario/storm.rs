@@ -9,6 +9,11 @@ use crate::ops::simulate::{
     world::World,
 };
 
+/// So many times as long as it takes to be absorbed is shown…
+const SHOWN: f64 = 3.0;
+/// …and so many seconds at least.
+const SHOWN_S: f64 = 120.0;
+
 /// The whole course of a crowd's return; the first half is of who came back.
 pub struct Storm {
     /// Its name.
@@ -100,6 +105,9 @@ pub fn outcome(settings: &Settings, about: String, storms: [Storm; 2], mut says:
             curves: curves(|course| course.rate(|row| row.refused + row.failed), ""),
         },
     ];
+    let absorbed = storms.iter().map(|storm| storm.run.value("absorbed (99 %) after").unwrap_or(f64::MAX));
+    let until_s = BEFORE_S + (absorbed.fold(0.0, f64::max) * SHOWN).max(SHOWN_S);
+    let pictures = pictures.into_iter().map(|picture| picture.until(until_s)).collect();
     let runs = storms.into_iter().map(|storm| storm.run).collect();
     Outcome { scenario: settings.scenario.name(), about, given: settings.given(), runs, says, pictures }
 }
