@@ -6,10 +6,10 @@ use crate::{
     ops::{
         amount,
         autoscale::policy::{Patience, Policy},
-        simulate::{Balancing, Drain, Law, Lost, Outcome, Rules, Scenario, Settings, page, text},
+        simulate::{Balancing, Drain, Law, Lost, Measured, Outcome, Rules, Scenario, Settings, page, text},
     },
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Simulates a fleet: reconnects by lifetimes, a deploy, lost nodes, a broken network, added nodes, a day of the autoscaler.
 ///
@@ -141,6 +141,12 @@ struct EventArgs {
     /// day: the share of the users that is there at the quietest hour
     #[arg(long, value_name = "SHARE", default_value = "40%", value_parser = amount::parse_share)]
     trough: f64,
+    /// herd: the report of a load test (holdfast loadtest --report)
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// herd: when in it a node was killed
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "against")]
+    killed_at: Option<u64>,
     /// day: what a node costs an hour
     #[arg(long, value_name = "PRICE", default_value_t = 0.0)]
     price: f64,
@@ -191,6 +197,8 @@ enum What {
     Scale,
     /// Users come and go over a day, and the autoscaler follows
     Day,
+    /// What a load test did is done again, to compare
+    Herd,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -214,7 +222,14 @@ enum BalancerName {
 }
 
 pub fn main(args: &Args) -> i32 {
-    let outcome = match settings(args).play() {
+    let measured = match &args.event.against {
+        None => None,
+        Some(path) => match read(path) {
+            Ok(measured) => Some(Measured { killed_s: killed_s(args), ..measured }),
+            Err(why) => return fail(format_args!("{}: {why}", path.display())),
+        },
+    };
+    let outcome = match (Settings { measured, ..settings(args) }).play() {
         Ok(outcome) => outcome,
         Err(why) => {
             eprintln!("holdfast: {why}");
@@ -232,6 +247,14 @@ pub fn main(args: &Args) -> i32 {
         },
         _ => code,
     }
+}
+
+fn read(path: &Path) -> Result<Measured, String> {
+    std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| Measured::parse(&text))
+}
+
+fn killed_s(args: &Args) -> Option<f64> {
+    args.event.killed_at.map(|ms| ms as f64 / 1e3)
 }
 
 fn json(outcome: &Outcome) -> i32 {
@@ -255,6 +278,7 @@ fn settings(args: &Args) -> Settings {
         Scenario::Loss | Scenario::Blip => longest(600_000, 2),
         Scenario::Scale => longest(600_000, 4),
         Scenario::Day => 86_400_000,
+        Scenario::Herd => longest(1_000, 1),
     });
     let policy = Policy {
         capacity: rules.capacity as f64,
@@ -284,6 +308,7 @@ fn settings(args: &Args) -> Settings {
         },
         trough: args.event.trough,
         price: args.event.price,
+        measured: None,
         rules,
     }
 }
@@ -346,6 +371,7 @@ fn scenario(what: What) -> Scenario {
         What::Blip => Scenario::Blip,
         What::Scale => Scenario::Scale,
         What::Day => Scenario::Day,
+        What::Herd => Scenario::Herd,
     }
 }
 

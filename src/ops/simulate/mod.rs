@@ -23,5 +23,5 @@ pub use balancer::Balancing;
 pub use law::Law;
 pub use outcome::{Curve, Figure, Outcome, Picture, Run};
 pub use rules::{Drain, Rules};
-pub use scenario::{Lost, Scenario, Settings};
+pub use scenario::{Lost, Measured, Scenario, Settings};
 pub use world::{Row, World};

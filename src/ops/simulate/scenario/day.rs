@@ -29,6 +29,8 @@ struct Watched {
     nodes: Vec<(f64, f64)>,
     added: u64,
     removed: u64,
+    /// Connections of nodes that were drained.
+    moved: u64,
 }
 
 pub fn play(settings: &Settings) -> Outcome {
@@ -39,12 +41,13 @@ pub fn play(settings: &Settings) -> Outcome {
     let fixed = watch(settings, policy.wanted(&most).nodes, None);
     let runs =
         vec![told(settings, "autoscaled", &scaled), told(settings, "as many as the peak needs", &fixed)];
-    let mut given = settings.given();
-    given.retain(|(name, _)| *name != "nodes");
-    given.push(("users", format!(
+    let mut given = settings.given_but(&["nodes", "connections"]);
+    let users = format!(
         "{} at the busiest hour, {:.0} % of them at {QUIETEST_H:.0} o'clock",
-        words::count(settings.rules.connections), settings.trough * 100.0)));
-    given.push(("autoscaler", told_policy(settings)));
+        words::count(settings.rules.connections),
+        settings.trough * 100.0
+    );
+    given.extend([("users", users), ("autoscaler", told_policy(settings))]);
     Outcome {
         scenario: settings.scenario.name(),
         about: "Users come and go over a day, and the autoscaler follows them.".into(),
@@ -80,6 +83,7 @@ fn watch(settings: &Settings, nodes: u32, mut scaler: Option<Scaler>) -> Watched
         nodes: Vec::new(),
         added: 0,
         removed: 0,
+        moved: 0,
     };
     watched.course = Course::run(&mut world, settings.steps(), |world, step| {
         if step % each != 0 {
@@ -104,6 +108,7 @@ fn watch(settings: &Settings, nodes: u32, mut scaler: Option<Scaler>) -> Watched
         }
         if wanted < have {
             for &node in serving.iter().take((have - wanted) as usize) {
+                watched.moved += world.nodes()[node].open();
                 world.drain(node, parting);
                 watched.removed += 1;
             }
@@ -136,6 +141,7 @@ fn told(settings: &Settings, name: &str, watched: &Watched) -> Run {
         )
         .figure("nodes added", watched.added as f64, "")
         .figure("nodes drained", watched.removed as f64, "")
+        .figure("moved by those drains", watched.moved as f64, "clients")
         .figure("most handshakes", course.peak(0.0, f64::MAX, |row| row.accepted), "per s")
         .figure("most of a node", course.most(0.0, |row| row.busiest) / course.step_s(), "per s")
         .figure("sent away", course.sum(0.0, |row| row.refused), "handshakes")

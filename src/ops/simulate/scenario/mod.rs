@@ -3,6 +3,7 @@
 mod blip;
 mod day;
 mod deploy;
+mod herd;
 mod lifetimes;
 mod loss;
 mod scale;
@@ -18,6 +19,8 @@ use crate::{
     config::Distribution,
     ops::autoscale::policy::{Patience, Policy},
 };
+
+pub use herd::Measured;
 
 /// Before anything happens the fleet runs for so long, seconds.
 pub const BEFORE_S: f64 = 60.0;
@@ -37,6 +40,8 @@ pub enum Scenario {
     Scale,
     /// Users come and go over a day, and the autoscaler follows.
     Day,
+    /// What a load test did is done again.
+    Herd,
 }
 
 /// What a simulation is of. Times in ms.
@@ -76,6 +81,8 @@ pub struct Settings {
     pub trough: f64,
     /// What a node costs an hour; 0: not told.
     pub price: f64,
+    /// What a load test measured, for [`Scenario::Herd`].
+    pub measured: Option<Measured>,
 }
 
 /// What dies.
@@ -97,6 +104,7 @@ impl Scenario {
             Scenario::Blip => "blip",
             Scenario::Scale => "scale",
             Scenario::Day => "day",
+            Scenario::Herd => "herd",
         }
     }
 }
@@ -130,6 +138,11 @@ impl Settings {
         let happens_s = self.length_ms as f64 / 1e3;
         match self.scenario {
             Scenario::Lifetimes => Ok(()),
+            Scenario::Herd if self.measured.is_none() => {
+                Err("herd compares with a load test: --against REPORT.json, as `holdfast loadtest --report` writes it".into())
+            }
+            Scenario::Herd if self.lost() >= nodes => Err("--lost must leave a node".into()),
+            Scenario::Herd => Ok(()),
             Scenario::Day => self.policy.check().map_err(str::to_owned),
             _ if happens_s <= BEFORE_S => {
                 Err(format!("it happens after {BEFORE_S:.0} s: --length must be longer"))
@@ -168,6 +181,7 @@ impl Settings {
             Scenario::Blip => blip::play(self),
             Scenario::Scale => scale::play(self),
             Scenario::Day => day::play(self),
+            Scenario::Herd => herd::play(self, self.measured.as_ref().unwrap_or(&Measured::default())),
         })
     }
 
@@ -226,6 +240,11 @@ impl Settings {
             ("step", words::ms(rules.step_ms)),
             ("seed", self.seed.to_string()),
         ]
+    }
+
+    /// The same without those that the scenario decides itself.
+    fn given_but(&self, names: &[&str]) -> Vec<(&'static str, String)> {
+        self.given().into_iter().filter(|(name, _)| !names.contains(name)).collect()
     }
 
     /// The clients of those who wrote none of it: back at once, again and again.
