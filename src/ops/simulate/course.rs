@@ -76,9 +76,7 @@ impl Course {
     fn smooth(&self, mean: f64) -> Vec<(f64, f64)> {
         let steps = (EVENTS / (mean * self.step_s)).ceil().max(1.0) as usize;
         let whole = self.rows.chunks_exact(steps.min(self.rows.len().max(1)));
-        whole
-            .map(|rows| (rows[rows.len() - 1].at_s, self.per_second(rows, |row| row.accepted)))
-            .collect()
+        whole.map(|rows| (rows[rows.len() - 1].at_s, self.per_second(rows, |row| row.accepted))).collect()
     }
 
     /// Seconds from a time until the rate stays within ten percent of its mean; None: it did not within this run.

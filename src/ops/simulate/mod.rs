@@ -13,11 +13,11 @@ mod outcome;
 pub mod page;
 mod rules;
 mod scenario;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod words;
 mod world;
-#[cfg(test)]
-mod tests;
 
 pub use balancer::Balancing;
 pub use law::Law;

@@ -2,12 +2,7 @@
 //!
 //! Owns the check that the rules make sense, and the tables that a run looks up.
 
-use super::{
-    balancer::Balancing,
-    bins::Bins,
-    clients::TRIES,
-    law::Law,
-};
+use super::{balancer::Balancing, bins::Bins, clients::TRIES, law::Law};
 
 /// More connections than this are refused: a count of a step has 32 bits.
 pub const CONNECTIONS_MAX: u64 = 1_000_000_000;
@@ -148,7 +143,8 @@ impl Rules {
 
     /// Steps that lives are counted by: few enough that the law looks the same.
     fn stretch(&self) -> u64 {
-        let longest_ms = (self.life.mean_ms() / STRETCHES_OF_MEAN).min(self.life.width_ms() / STRETCHES_OF_WIDTH);
+        let longest_ms =
+            (self.life.mean_ms() / STRETCHES_OF_MEAN).min(self.life.width_ms() / STRETCHES_OF_WIDTH);
         ((longest_ms / self.step_ms.max(1) as f64) as u64).max(1)
     }
 
@@ -169,7 +165,9 @@ impl Rules {
         let steps = length_ms as f64 / self.step_ms.max(1) as f64;
         let room = self.capacity.saturating_mul(u64::from(self.nodes));
         let refused = match () {
-            () if self.connections == 0 => "there are no connections to simulate: --connections 1M".to_owned(),
+            () if self.connections == 0 => {
+                "there are no connections to simulate: --connections 1M".to_owned()
+            }
             () if self.connections > CONNECTIONS_MAX => {
                 format!("--connections is at most {CONNECTIONS_MAX}")
             }

@@ -2,8 +2,8 @@
 
 use super::{balancer::Balancing, outcome::Figure};
 use crate::config::{Distribution, duration::format_ms};
-pub use holdfast_plots::words::{count, duration, several};
 use holdfast_plots::words;
+pub use holdfast_plots::words::{count, duration, several};
 
 /// A time as it is typed.
 pub fn ms(ms: u64) -> String {

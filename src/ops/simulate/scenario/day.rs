@@ -35,10 +35,9 @@ struct Watched {
 
 pub fn play(settings: &Settings) -> Outcome {
     let first = load(users(settings, 0.0));
-    let most = load(settings.rules.connections as f64);
     let policy = settings.policy;
     let scaled = watch(settings, policy.wanted(&first).nodes, Some(Scaler::new(policy, settings.patience)));
-    let fixed = watch(settings, policy.wanted(&most).nodes, None);
+    let fixed = watch(settings, busiest(settings), None);
     let runs =
         vec![told(settings, "autoscaled", &scaled), told(settings, "as many as the peak needs", &fixed)];
     let mut given = settings.given_but(&["nodes", "connections"]);
@@ -56,6 +55,11 @@ pub fn play(settings: &Settings) -> Outcome {
         runs,
         pictures: pictures(settings, &scaled, &fixed),
     }
+}
+
+/// How many nodes the busiest hour needs.
+pub fn busiest(settings: &Settings) -> u32 {
+    settings.policy.wanted(&load(settings.rules.connections as f64)).nodes
 }
 
 /// A fleet of no nodes with so many connections: what is wanted is what they need.
@@ -169,13 +173,8 @@ fn pictures(settings: &Settings, scaled: &Watched, fixed: &Watched) -> Vec<Pictu
             Curve::new("as many as the peak needs", String::new(), of(fixed)),
         ]
     };
-    let picture = |title, about: &str, unit, level, curves| Picture {
-        title,
-        about: about.into(),
-        unit,
-        level,
-        curves,
-    };
+    let picture =
+        |title, about: &str, unit, level, curves| Picture { title, about: about.into(), unit, level, curves };
     let open = Curve::new("open connections", String::new(), scaled.course.level(|row| row.open));
     let target = (settings.policy.target, "target".to_owned());
     vec![
@@ -202,10 +201,7 @@ fn says(runs: &[Run]) -> Vec<String> {
     let value = |run: usize, name: &str| runs[run].value(name).unwrap_or(0.0);
     let saved = 1.0 - value(0, "node hours") / value(1, "node hours").max(1.0);
     vec![
-        format!(
-            "Autoscaling takes {:.0} % fewer node hours than a fleet for the peak.",
-            saved * 100.0
-        ),
+        format!("Autoscaling takes {:.0} % fewer node hours than a fleet for the peak.", saved * 100.0),
         format!(
             "Its nodes are filled to {:.0} % at most.",
             value(0, "the fullest node is filled to") * 100.0

@@ -162,7 +162,10 @@ fn says(runs: &[Run]) -> Vec<String> {
             None => "not done in this time: a larger --batch, or a longer --length".into(),
         };
         let of_capacity = holdfast_plots::words::number(of_capacity.round());
-        Some(format!("{}: {took}; the busiest node does {of_capacity} % of the handshakes that it can.", run.name))
+        Some(format!(
+            "{}: {took}; the busiest node does {of_capacity} % of the handshakes that it can.",
+            run.name
+        ))
     };
     runs.iter().filter_map(say).collect()
 }

@@ -6,8 +6,8 @@ use super::Settings;
 use crate::ops::simulate::{
     course::Course,
     outcome::{Curve, Outcome, Picture, Run},
-    world::World,
     words,
+    world::World,
 };
 
 /// What a load test measured.
@@ -101,7 +101,8 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
     let simulated = at_rows(&course, measured, |rows, seconds| {
         rows.iter().map(|row| row.accepted).sum::<u64>() as f64 / seconds
     });
-    let runs = vec![told("real fleet", &real, measured, since_s), told("simulated", &simulated, measured, since_s)];
+    let runs =
+        vec![told("real fleet", &real, measured, since_s), told("simulated", &simulated, measured, since_s)];
     let open: Vec<(f64, f64)> = measured
         .at_s
         .iter()
@@ -110,7 +111,8 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
         .filter_map(|(at, open)| Some((*at, (*open)?)))
         .collect();
     let apart = apart(&real, &simulated, since_s);
-    let picture = |title, unit, curves| Picture { title, about: "each second".into(), unit, level: None, curves };
+    let picture =
+        |title, unit, curves| Picture { title, about: "each second".into(), unit, level: None, curves };
     Outcome {
         scenario: settings.scenario.name(),
         about: format!(
@@ -125,7 +127,10 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
             picture(
                 "Handshakes a second",
                 "per s",
-                vec![Curve::new("real", String::new(), real), Curve::new("simulated", String::new(), simulated)],
+                vec![
+                    Curve::new("real", String::new(), real),
+                    Curve::new("simulated", String::new(), simulated),
+                ],
             ),
             picture(
                 "Open connections",

@@ -59,7 +59,9 @@ fn one(settings: &Settings, distribution: Distribution) -> (Run, Curve) {
     let (mean_ms, max_ms) = (settings.mean_ms, longest(settings, distribution));
     let life = Law::of(distribution, mean_ms as f64, max_ms as f64);
     let name = match distribution {
-        Distribution::Zuul => format!("zuul ({} to {})", words::ms(mean_ms - mean_ms / 10), words::ms(mean_ms)),
+        Distribution::Zuul => {
+            format!("zuul ({} to {})", words::ms(mean_ms - mean_ms / 10), words::ms(mean_ms))
+        }
         Distribution::Uniform => {
             format!("uniform ({} to {})", words::ms((2 * mean_ms).saturating_sub(max_ms)), words::ms(max_ms))
         }
@@ -81,9 +83,11 @@ fn one(settings: &Settings, distribution: Distribution) -> (Run, Curve) {
     world.join(settings.rules.connections, 1);
     world.step();
     let course = Course::run(&mut world, settings.steps(), |_, _| {});
-    let mut run = Run::new(&name)
-        .figure("reconnects on average", steady, "per s")
-        .figure("most reconnects", course.peak(FIRST_STEPS * step_s, f64::MAX, |row| row.accepted), "per s");
+    let mut run = Run::new(&name).figure("reconnects on average", steady, "per s").figure(
+        "most reconnects",
+        course.peak(FIRST_STEPS * step_s, f64::MAX, |row| row.accepted),
+        "per s",
+    );
     for (from, to, least, most) in STRETCHES {
         let from_s = (from * mean_s).max(FIRST_STEPS * step_s);
         let spread = course.spread(from_s, to * mean_s, steady);
@@ -114,7 +118,9 @@ fn longest(settings: &Settings, distribution: Distribution) -> u64 {
 fn says(runs: &[Run]) -> Vec<String> {
     let after = |run: &Run| match run.value("within ten percent of the average after") {
         Some(after) if after <= 0.0 => format!("{}: flat from the first moment.", run.name),
-        Some(after) => format!("{}: within ten percent of the average after {}.", run.name, words::duration(after)),
+        Some(after) => {
+            format!("{}: within ten percent of the average after {}.", run.name, words::duration(after))
+        }
         None => format!("{}: still in waves at the end.", run.name),
     };
     runs.iter().map(after).collect()

@@ -133,17 +133,22 @@ impl Settings {
                 words::ms(self.mean_ms)
             ));
         }
-        self.rules.check(self.length_ms)?;
         let nodes = self.rules.nodes;
+        if self.scenario == Scenario::Day {
+            self.policy.check()?;
+            // As many as the day begins with, and at its busiest hour needs, do not depend on what was asked for.
+            let nodes = day::busiest(self);
+            return Rules { nodes, ..self.rules.clone() }.check(self.length_ms);
+        }
+        self.rules.check(self.length_ms)?;
         let happens_s = self.length_ms as f64 / 1e3;
         match self.scenario {
-            Scenario::Lifetimes => Ok(()),
+            Scenario::Lifetimes | Scenario::Day => Ok(()),
             Scenario::Herd if self.measured.is_none() => {
                 Err("herd compares with a load test: --against REPORT.json, as `holdfast loadtest --report` writes it".into())
             }
             Scenario::Herd if self.lost() >= nodes => Err("--lost must leave a node".into()),
             Scenario::Herd => Ok(()),
-            Scenario::Day => self.policy.check().map_err(str::to_owned),
             _ if happens_s <= BEFORE_S => {
                 Err(format!("it happens after {BEFORE_S:.0} s: --length must be longer"))
             }
@@ -205,7 +210,10 @@ impl Settings {
         let rules = &self.rules;
         vec![
             ("connections", words::count(rules.connections)),
-            ("nodes", format!("{}, of at most {} connections each", rules.nodes, words::count(rules.capacity))),
+            (
+                "nodes",
+                format!("{}, of at most {} connections each", rules.nodes, words::count(rules.capacity)),
+            ),
             (
                 "lifetimes",
                 format!(

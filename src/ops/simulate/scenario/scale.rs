@@ -45,11 +45,7 @@ pub fn play(settings: &Settings) -> Outcome {
         );
         let half = since(0.5).map_or(String::new(), |half| format!("half after {}", words::duration(half)));
         shares.push(Curve::new(name, half, points));
-        rates.push(Curve::new(
-            name,
-            String::new(),
-            course.rate(|row| row.busiest),
-        ));
+        rates.push(Curve::new(name, String::new(), course.rate(|row| row.busiest)));
     }
     Outcome {
         scenario: settings.scenario.name(),
@@ -83,7 +79,9 @@ pub fn play(settings: &Settings) -> Outcome {
 
 fn says(runs: &[Run]) -> Vec<String> {
     let say = |run: &Run| match run.value("90 % of its share after") {
-        Some(after) => format!("{}: a new node has 90 % of its share after {}.", run.name, words::duration(after)),
+        Some(after) => {
+            format!("{}: a new node has 90 % of its share after {}.", run.name, words::duration(after))
+        }
         None => format!("{}: a new node has not got 90 % of its share in this time.", run.name),
     };
     runs.iter().map(say).collect()
