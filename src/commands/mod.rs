@@ -14,8 +14,9 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
-mod top;
+mod simulate;
 mod size;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -48,6 +49,7 @@ Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Simulate(Box<simulate::Args>),
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
@@ -75,6 +77,7 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Serve(args) => serve::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
