@@ -12,6 +12,7 @@ pub mod control;
 pub mod directory;
 pub mod kit;
 pub mod model;
+pub mod ops;
 pub mod proto;
 pub mod sender;
 pub mod server;

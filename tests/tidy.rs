@@ -27,6 +27,7 @@ const LAYERS: Layers = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("sender", &["model", "clock", "config", "bridge"]),
+    ("ops", &[]),
     ("commands", &["clock", "config", "server", "sender"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
@@ -78,8 +79,19 @@ const LOAD_LAYERS: Layers = &[
     ),
 ];
 
+/// The same of the plots' own modules, which know nothing of what they show.
+const PLOT_LAYERS: Layers = &[
+    ("words", &[]),
+    ("axis", &["words"]),
+    ("thin", &[]),
+    ("style", &[]),
+    ("page", &["style"]),
+    ("plot", &["words", "axis", "thin"]),
+];
+
 /// Folders of sources with their layers.
-const TREES: [(&str, Layers); 2] = [("src", LAYERS), ("loadtest/src", LOAD_LAYERS)];
+const TREES: [(&str, Layers); 3] =
+    [("src", LAYERS), ("loadtest/src", LOAD_LAYERS), ("plots/src", PLOT_LAYERS)];
 
 /// Crates, and where alone they may be named.
 const CRATES: &[(&str, &[&str])] = &[
@@ -103,6 +115,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("redis", &["bridge/store/"]),
     ("rdkafka", &["bridge/queue/"]),
     ("holdfast_loadtest", &["commands/loadtest.rs", "commands/loadtest/"]),
+    ("holdfast_plots", &["ops/", "commands/"]),
+    ("maud", &["ops/"]),
+    ("ratatui", &["ops/top/", "commands/top.rs"]),
+    ("sd_notify", &["server/"]),
 ];
 
 /// The same in the load generator, which shares no code with the server: neither the server's own nor its codec.
@@ -207,7 +223,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Everything there is, including tests, benches and examples.
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "examples", "benches", "loadtest/src", "loadtest/tests"]
+    ["src", "tests", "examples", "benches", "loadtest/src", "loadtest/tests", "plots/src"]
         .into_iter()
         .flat_map(sources)
         .collect()
@@ -538,7 +554,7 @@ fn files_say_what_they_are_and_are_not_long() {
 #[test]
 fn functions_fit_into_a_head() {
     let mut faults = Vec::new();
-    for source in ["src", "loadtest/src", "examples"].iter().flat_map(|folder| sources(folder)) {
+    for source in ["src", "loadtest/src", "plots/src", "examples"].iter().flat_map(|folder| sources(folder)) {
         for (line, name, length) in functions(&source.shipped) {
             if length > FUNCTION_LINES_MAX {
                 faults.push(format!("{}:{line}: {name} has {length} lines", source.path));

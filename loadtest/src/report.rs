@@ -7,7 +7,6 @@ mod latency;
 pub mod model;
 mod slope;
 mod text;
-mod words;
 
 pub use compare::{Change, Comparison, Difference, Word, compare};
 pub use html::html;

@@ -3,8 +3,8 @@
 use super::{
     model::{Better, Figure, Report},
     text::{host, verdict},
-    words::{self, plain},
 };
+use holdfast_plots::words::{self, plain};
 use std::{collections::BTreeMap, fmt::Write};
 
 /// A change by less is what two runs of the same differ by.

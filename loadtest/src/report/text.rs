@@ -1,9 +1,7 @@
 //! A report for a terminal: first what a person wants to know, last the verdict. Some sixty lines for an ordinary run.
 
-use super::{
-    model::{Clients, Report, Step},
-    words::{self, bytes, count, duration, number, plain, several, time},
-};
+use super::model::{Clients, Report, Step};
+use holdfast_plots::words::{self, bytes, count, duration, number, plain, several, time};
 use std::{collections::BTreeMap, fmt::Write};
 
 /// Width of the names at the left.

@@ -1,16 +1,11 @@
 //! Which plots a report has, and what each shows.
 
-use super::{
-    axis::{Axis, is_sane},
-    plot::{Line, Look, Plot},
-    thin::Thinned,
-};
 use crate::report::{
     latency::HANDSHAKE,
     model::{Report, Series, columns},
     slope::{rise, slope},
-    words,
 };
+use holdfast_plots::{Axis, Line, Look, Plot, Thinned, is_sane, words};
 
 /// Where the most of one rate is so many times that of another, decades are drawn: a crowd that leaves at once would press
 /// everything else to the ground.

@@ -1,18 +1,17 @@
 //! A report as one page that needs nothing else: no other file, no network, no script to be read.
 
-mod axis;
 mod charts;
 mod parts;
-mod plot;
-mod style;
-mod thin;
 
 use super::{
     model::Report,
     text::{all_mismatches, verdict},
-    words::{bytes, count, duration, figure, several, time},
 };
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use holdfast_plots::{
+    Plot, page,
+    words::{bytes, count, duration, figure, micro, several, time},
+};
+use maud::{Markup, html};
 
 /// More sentences of a kind than these are told as how many more there are.
 const SENTENCES_MAX: usize = 100;
@@ -22,45 +21,23 @@ pub fn html(report: &Report) -> String {
     let title = format!("Load test: {}", report.scenarios.join(", "));
     let plots = charts::all(report);
     let is_thinned = plots.iter().flat_map(|plot| &plot.lines).any(|line| !line.drawn.range.is_empty());
-    let plots: Vec<Markup> = plots.iter().filter_map(plot::Plot::render).collect();
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(style::STYLE)) }
-            }
-            body {
-                main {
-                    h1 { (title) }
-                    p.dim { (report.began) " · took " (duration(report.took_s)) " · " (report.tool) }
-                    (judgement(report))
-                    (tiles(report))
-                    h2 { "Plots" }
-                    @if plots.is_empty() { p.dim { "Nothing was measured over time." } }
-                    @if is_thinned { p.dim {
-                        "Long lines are averages, with what they lie between shaded: the least and the most of some seconds."
-                    } }
-                    div.plots { @for plot in &plots { (plot) } }
-                    (parts::all(report))
-                    footer { "Latencies count from the moment when something was meant to begin, not from when it did. "
-                        "Bytes are decimal: 1 kB is 1,000 B." }
-                }
-                script { (PreEscaped(style::SCRIPT)) }
-            }
-        }
+    let plots: Vec<Markup> = plots.iter().filter_map(Plot::render).collect();
+    let content = html! {
+        h1 { (title) }
+        p.dim { (report.began) " · took " (duration(report.took_s)) " · " (report.tool) }
+        (judgement(report))
+        (tiles(report))
+        h2 { "Plots" }
+        @if plots.is_empty() { p.dim { "Nothing was measured over time." } }
+        @if is_thinned { p.dim {
+            "Long lines are averages, with what they lie between shaded: the least and the most of some seconds."
+        } }
+        div.plots { @for plot in &plots { (plot) } }
+        (parts::all(report))
+        footer { "Latencies count from the moment when something was meant to begin, not from when it did. "
+            "Bytes are decimal: 1 kB is 1,000 B." }
     };
-    page.into_string()
-}
-
-/// Words with the sign of micro, which a page can show.
-fn micro(words: &str) -> String {
-    match words.strip_suffix(" us") {
-        Some(number) => format!("{number} µs"),
-        None => words.to_owned(),
-    }
+    page(&title, &content)
 }
 
 /// A time that no end of a line parts from its unit.

@@ -1,14 +1,13 @@
 //! The page's tables: every figure and check, latencies, clients, and where it ran.
 
-use super::micro;
 use crate::{
     host::Host,
     report::{
         model::{Check, Report, Step},
         text,
-        words::{bytes, count, duration, figure, number, several, time},
     },
 };
+use holdfast_plots::words::{bytes, count, duration, figure, micro, number, several, time};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! A plot as HTML: the lines are a drawing that stretches with the page, and the words beside them are text of the page, so
 //! that they stay as large as the rest on a phone. Colours are the style's, which knows light and dark.
 
-use super::{
+use crate::{
     axis::{Axis, Scale, is_sane},
     thin::Thinned,
+    words,
 };
 use maud::{Markup, html};
 use std::fmt::Write;
@@ -71,7 +72,7 @@ impl Plot {
                 div.legend { @for line in &self.lines { (self.key(line)) } }
                 div.field.banded[!self.bands.is_empty()] {
                     div.y { @for (value, words) in self.y.ticks() {
-                        span style=(format!("bottom:{:.2}%", self.y.place(value) * 100.0)) { (super::micro(&words)) }
+                        span style=(format!("bottom:{:.2}%", self.y.place(value) * 100.0)) { (words::micro(&words)) }
                     } }
                     div.canvas data-x=(scales(&self.x)) data-y=(scales(&self.y)) {
                         @for (at, band) in self.bands.iter().enumerate() { (self.band(at, band)) }
@@ -82,7 +83,7 @@ impl Plot {
                     }
                     div.x.many[self.x.ticks().len() > 5] { @for (value, words) in self.x.ticks() {
                         span.last[self.x.place(value) > LAST] style=(format!("left:{:.2}%", self.x.place(value) * 100.0)) {
-                            (super::micro(&words))
+                            (words::micro(&words))
                         }
                     } }
                 }
@@ -96,7 +97,7 @@ impl Plot {
                 svg.swatch viewBox="0 0 24 8" aria-hidden="true" {
                     path.line.(classes(line)) d="M1 4L23 4" {}
                 }
-                " " (line.name) @if !line.remark.is_empty() { " " span.dim { (super::micro(&line.remark)) } }
+                " " (line.name) @if !line.remark.is_empty() { " " span.dim { (words::micro(&line.remark)) } }
             }
         }
     }

@@ -93,7 +93,7 @@ pub fn bytes(value: f64) -> String {
     NONE.into()
 }
 
-/// A figure with its unit, as [`Figure`](super::model::Figure) has them.
+/// A figure with its unit: `us`, `ms`, `s`, `bytes`, `bytes …`, `per s`, `cores`, or any word.
 pub fn figure(value: f64, unit: &str) -> String {
     let rest = unit.strip_prefix("bytes ").map(|rest| format!(" {rest}"));
     match unit {
@@ -132,6 +132,14 @@ pub fn several(count: u64, what: &str) -> String {
 pub fn plain(text: &str) -> String {
     let harmless = |c: char| if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) { ' ' } else { c };
     text.chars().map(harmless).collect()
+}
+
+/// The same words with the sign of micro, which a page can show.
+pub fn micro(words: &str) -> String {
+    match words.strip_suffix(" us") {
+        Some(number) => format!("{number} µs"),
+        None => words.to_owned(),
+    }
 }
 
 #[cfg(test)]

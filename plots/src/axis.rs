@@ -1,6 +1,6 @@
 //! Axes of a plot: where a value stands, and which values are written beside them.
 
-use crate::report::words::{self, trimmed};
+use crate::words::{self, trimmed};
 
 /// Larger values are left out: with them no axis could be drawn.
 const VALUE_MAX: f64 = 1e18;
