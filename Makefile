@@ -14,6 +14,9 @@ CONNECTIONS ?= 1000000
 REPORTS ?= $(TARGET)/reports
 FUZZ_TARGETS ?= config connection credentials deflate deliver head proxy sse websocket
 
+# Tests wait more than they compute: for deadlines, for brokers, for clients that are to be late.
+export RUST_TEST_THREADS ?= 4
+
 SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
 FLEET_STEPS ?= 1000

@@ -2,11 +2,14 @@
 
 use crate::{brokers::Brokers, faults, node::*, suite};
 use holdfast::bridge::queue::{Event, Output};
-use std::time::Instant;
+use std::{sync::Mutex, thread, time::Instant};
 
 type Step = fn(&Brokers);
 
-/// One after the other, as a broker takes its time to start and its share of the machine.
+/// Steps at a time: each has topics and a group of its own, and waits more than it works.
+const AT_ONCE: usize = 4;
+
+/// With one broker, as it takes its time to start and its share of the machine.
 #[test]
 fn what_holds_with_the_embedded_broker_holds_with_kafka() {
     let mut brokers = Brokers::start(1);
@@ -30,11 +33,20 @@ fn what_holds_with_the_embedded_broker_holds_with_kafka() {
     ];
     // For a person who looks for a fault.
     let only = std::env::var("HOLDFAST_QUEUE_STEP").ok();
-    for (name, step) in steps.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
-        let start = Instant::now();
-        step(&brokers);
-        eprintln!("{name}: {:.1} s", start.elapsed().as_secs_f32());
-    }
+    let wanted = steps.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name));
+    let left = Mutex::new(wanted);
+    let next = || left.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((name, step)) = next() {
+                    let start = Instant::now();
+                    step(&brokers);
+                    eprintln!("{name}: {:.1} s", start.elapsed().as_secs_f32());
+                }
+            });
+        }
+    });
     if only.is_none() {
         faults::a_broker_is_away_at_start(&mut brokers);
         a_broker_that_is_killed_comes_back(&mut brokers);
