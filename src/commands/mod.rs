@@ -2,6 +2,7 @@
 //!
 //! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
 
+mod autoscale;
 mod client;
 mod config;
 mod devices;
@@ -12,6 +13,7 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
+mod size;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +52,8 @@ enum Command {
     Drain(drain::Args),
     Lanes(lanes::Args),
     Loadtest(Box<loadtest::Args>),
+    Size(size::Args),
+    Autoscale(autoscale::Args),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -73,6 +77,8 @@ pub fn main() -> i32 {
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
+        Command::Size(args) => size::main(&args),
+        Command::Autoscale(args) => autoscale::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }

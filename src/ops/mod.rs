@@ -2,3 +2,9 @@
 //!
 //! Judgement is values in, values out; what is read of hosts and nodes is read in one thin place each. Nothing here is part of a
 //! running node.
+
+pub mod amount;
+pub mod autoscale;
+pub mod cost;
+pub mod fleet;
+pub mod size;

@@ -1,7 +1,7 @@
 //! The same numbers for `GET /v1/stats` and the admin page.
 
 use super::{
-    Memory, NodeStats, ShardStats,
+    Memory, NodeStats, ShardStats, cpu,
     families::{self, by_reason, sum},
     node::REGISTRY_OPERATIONS,
     timing::Times,
@@ -14,7 +14,10 @@ impl NodeStats {
     pub fn json(&self) -> Value {
         let memory = Memory::now();
         let (reloads_ok, reloads_refused) = self.reloads();
+        let [node, region] = self.name_and_region();
         json!({
+            "node": node,
+            "region": region,
             "version": self.info.version,
             "connections": connections(self),
             "capacity": self.capacity(),
@@ -44,6 +47,7 @@ impl NodeStats {
                 "per_connection": self.bytes_per_connection(&memory),
                 "pressure": self.memory_pressure(),
             },
+            "cpu_seconds": cpu::seconds(),
             "config_reloads": { "ok": reloads_ok, "refused": reloads_refused },
         })
     }

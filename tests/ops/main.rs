@@ -13,5 +13,10 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
+#[allow(dead_code)]
+#[path = "../store/servers.rs"]
+mod servers;
 
+mod autoscale;
 mod deploy;
+mod size;
