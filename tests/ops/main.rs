@@ -2,6 +2,7 @@
 
 mod autoscale;
 mod balancers;
+mod deploy;
 mod doctor;
 mod size;
 mod terminal;
