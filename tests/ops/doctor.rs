@@ -105,8 +105,8 @@ fn what_it_cannot_do_is_said() {
     let cases: [(&[&str], i32, &str); 7] = [
         (&["--root", "/no/such/folder"], 1, "/no/such/folder is no folder"),
         (&["--root", root, "--pid", "77"], 1, "there is no process 77"),
-        (&["-n", "0"], 2, "expected a count above 0"),
-        (&["-n", "lots"], 2, "expected a count above 0"),
+        (&["-n", "0"], 2, "there must be at least one"),
+        (&["-n", "lots"], 2, "write it like 250000"),
         (&["--balancer-addresses", "0"], 2, "0 is not in 1.."),
         (&["--set", "limits.nonsense=1"], 1, "limits.nonsense"),
         (&["--explain", "--json"], 2, "cannot be used with"),

@@ -2,7 +2,7 @@
 
 use super::{Level, Limit, Question};
 use crate::ops::{
-    cost::{CONNECTION_BYTES, NODE_BYTES, OTHER_DESCRIPTORS, SOURCE_PORTS, TRACKED_BYTES},
+    cost::{CONNECTION_BYTES_IN_USE, NODE_BYTES, OTHER_DESCRIPTORS, SOURCE_PORTS, TRACKED_BYTES},
     host::{Fact, Group, Version},
 };
 use holdfast_plots::words::{bytes, count, several};
@@ -177,7 +177,7 @@ impl Pool {
             total,
             used,
             percent: if is_watched && percent > 0 { percent.min(100) } else { 100 },
-            cost: CONNECTION_BYTES + if is_tracked { TRACKED_BYTES } else { 0 },
+            cost: CONNECTION_BYTES_IN_USE + if is_tracked { TRACKED_BYTES } else { 0 },
             reserve: NODE_BYTES.saturating_add(question.node.buffer_bytes),
         }
     }

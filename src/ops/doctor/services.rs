@@ -325,7 +325,7 @@ mod tests {
                 &[("maxmemory", "100000000")],
                 same,
                 Level::Warning,
-                "take about 152 MB here, and 99 MB is free",
+                "take about 213 MB here, and 99 MB is free",
             ),
             (&[], |about| about.round_trip_us = 45_000, Level::Advice, "as if it were in another region"),
             (&[], |about| about.skew_ms = -90_000, Level::Warning, "its clock is 90.0 s behind this host's"),
