@@ -298,8 +298,9 @@ mod tests {
     #[test]
     fn each_fault_of_a_redis_is_named() {
         type Change = fn(&mut About);
+        type Case<'a> = (&'a [(&'a str, &'a str)], Change, Level, &'a str);
         let same: Change = |_| {};
-        let cases: [(&[(&str, &str)], Change, Level, &str); 11] = [
+        let cases: [Case<'_>; 11] = [
             (&[("redis_version", "6.0.9")], same, Level::Warning, "scripts need 6.2"),
             (&[("role", "slave")], same, Level::Blocks, "is no master"),
             (
