@@ -2,9 +2,11 @@
 //!
 //! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
 
+mod autoscale;
 mod client;
 mod config;
 mod devices;
+mod doctor;
 mod drain;
 mod lanes;
 mod loadtest;
@@ -13,6 +15,7 @@ mod process;
 mod send;
 mod serve;
 mod top;
+mod size;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -48,10 +51,13 @@ enum Command {
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
+    Doctor(Box<doctor::Args>),
     Drain(drain::Args),
     Lanes(lanes::Args),
     Top(top::Args),
     Loadtest(Box<loadtest::Args>),
+    Size(size::Args),
+    Autoscale(autoscale::Args),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -72,10 +78,13 @@ pub fn main() -> i32 {
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
         Command::Top(args) => top::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
+        Command::Size(args) => size::main(&args),
+        Command::Autoscale(args) => autoscale::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }

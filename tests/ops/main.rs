@@ -4,6 +4,8 @@
 #[allow(dead_code)]
 #[path = "../e2e/client.rs"]
 mod client;
+#[path = "../e2e/connecters.rs"]
+mod connecters;
 #[allow(dead_code)]
 #[path = "../e2e/http.rs"]
 mod http;
@@ -13,5 +15,16 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
+
+mod doctor;
+mod tuning;
+
+mod balancers;
 mod terminal;
 mod top;
+#[allow(dead_code)]
+#[path = "../store/servers.rs"]
+mod servers;
+
+mod autoscale;
+mod size;
