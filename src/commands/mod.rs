@@ -14,8 +14,9 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
-mod top;
+mod simulate;
 mod size;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -51,13 +52,14 @@ enum Command {
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
-    Doctor(Box<doctor::Args>),
     Drain(drain::Args),
     Lanes(lanes::Args),
     Top(top::Args),
-    Loadtest(Box<loadtest::Args>),
+    Doctor(Box<doctor::Args>),
     Size(size::Args),
+    Simulate(Box<simulate::Args>),
     Autoscale(autoscale::Args),
+    Loadtest(Box<loadtest::Args>),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -78,13 +80,14 @@ pub fn main() -> i32 {
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
-        Command::Doctor(args) => doctor::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
         Command::Top(args) => top::main(&args),
-        Command::Loadtest(args) => loadtest::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Size(args) => size::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Autoscale(args) => autoscale::main(&args),
+        Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }

@@ -9,5 +9,6 @@ pub mod cost;
 pub mod doctor;
 pub mod fleet;
 pub mod host;
+pub mod simulate;
 pub mod size;
 pub mod top;

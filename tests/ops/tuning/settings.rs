@@ -129,12 +129,14 @@ fn pages() -> Vec<PathBuf> {
     found
 }
 
-/// The numbers that a page gives a setting where it stands: `name = 1`, `name`=1, `name: "1"`.
+/// The numbers that a page gives a setting where it stands: `name = 1`, `name`=1, `name: "1"`; of a pod's, `value: "1"` follows.
 fn given(page: &str, name: &str) -> Vec<Vec<u64>> {
     page.match_indices(name)
         .filter_map(|(at, _)| {
             let after = page[at + name.len()..].trim_start_matches(['`', '"', '\'']).trim_start_matches(' ');
-            let value = after.strip_prefix(['=', ':'])?.trim_start_matches([' ', '`', '"', '\'']);
+            let pod = || after.trim_start_matches([',', ' ', '\n']).strip_prefix("value:");
+            let value =
+                after.strip_prefix(['=', ':']).or_else(pod)?.trim_start_matches([' ', '`', '"', '\'']);
             let numbers: String = value.chars().take_while(|c| c.is_ascii_digit() || *c == ' ').collect();
             let numbers: Vec<u64> =
                 numbers.split_whitespace().map(|number| number.parse().unwrap()).collect();
@@ -146,8 +148,8 @@ fn given(page: &str, name: &str) -> Vec<Vec<u64>> {
 #[test]
 fn pages_that_name_a_value_name_the_same() {
     assert_eq!(
-        given("`a.b` = 65535, a.b=1 2 3, a.b: \"4\"; a.b is 5", "a.b"),
-        [vec![65_535], vec![1, 2, 3], vec![4]]
+        given("`a.b` = 65535, a.b=1 2 3, a.b: \"4\"; a.b is 5\n- name: a.b\n  value: \"6\"", "a.b"),
+        [vec![65_535], vec![1, 2, 3], vec![4], vec![6]]
     );
     let all: Vec<Setting> = server().into_iter().chain(clients()).collect();
     let mut named = 0;
