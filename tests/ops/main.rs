@@ -13,3 +13,4 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
+mod simulate;

@@ -23,11 +23,11 @@ pub struct Measured {
     pub connected_s: f64,
     /// When they began to leave.
     pub end_s: f64,
-    /// When a node was killed.
-    pub killed_s: Option<f64>,
+    /// When a node began to drain.
+    pub drained_s: Option<f64>,
 }
 
-/// How far apart the rates of single seconds are told over, seconds: a row a second jitters by as much as a row.
+/// Rows whose mean is compared: a single one is taken a little sooner or later than a second after the last.
 const SMOOTH_ROWS: usize = 3;
 
 impl Measured {
@@ -56,7 +56,7 @@ impl Measured {
             open: column("open")?,
             connected_s: time("connect", "end_s")?,
             end_s: time("leave", "begin_s")?,
-            killed_s: None,
+            drained_s: time("drain", "begin_s").ok(),
         };
         let rows = measured.at_s.len();
         let is_whole = measured.opened.len() == rows && measured.open.len() == rows;
@@ -85,14 +85,14 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
     let step_s = rules.step_ms as f64 / 1e3;
     let mut world = World::new(rules.clone(), settings.seed);
     let arrivals = arrivals(measured, rules.connections, step_s);
-    let killed = measured.killed_s.map(|at| (at / step_s).round() as u64);
+    let drained = measured.drained_s.map(|at| (at / step_s).round() as u64);
     let course = Course::run(&mut world, (measured.end_s / step_s) as u64, |world, step| {
         world.join(arrivals.get(step as usize).copied().unwrap_or(0), 1);
-        if killed == Some(step) {
-            (0..settings.lost()).for_each(|node| world.kill(node as usize));
+        if drained == Some(step) {
+            world.drain(0, rules.parting());
         }
     });
-    let since_s = measured.killed_s.unwrap_or(measured.connected_s);
+    let since_s = measured.drained_s.unwrap_or(measured.connected_s);
     let real: Vec<(f64, f64)> = measured
         .rows()
         .filter(|(from, to, _)| to > from && *to <= measured.end_s)
@@ -189,7 +189,9 @@ fn told(name: &str, rates: &[(f64, f64)], measured: &Measured, since_s: f64) -> 
         sum += rate * (at - before);
         before = *at;
     }
-    let most = smooth(rates).into_iter().filter(|(at, _)| *at > since_s).map(|(_, rate)| rate);
+    // The first rows still have some of those who connect.
+    let from_s = if measured.drained_s.is_some() { since_s } else { since_s + SMOOTH_ROWS as f64 };
+    let most = smooth(rates).into_iter().filter(|(at, _)| *at > from_s).map(|(_, rate)| rate);
     Run::new(name)
         .figure("handshakes once all were connected", sum, "")
         .figure("the same a second", sum / seconds, "per s")
