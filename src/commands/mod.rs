@@ -2,9 +2,11 @@
 //!
 //! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
 
+mod autoscale;
 mod client;
 mod config;
 mod devices;
+mod doctor;
 mod drain;
 mod lanes;
 mod loadtest;
@@ -13,6 +15,8 @@ mod process;
 mod send;
 mod serve;
 mod simulate;
+mod size;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -45,12 +49,16 @@ Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
-    Simulate(Box<simulate::Args>),
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
     Drain(drain::Args),
     Lanes(lanes::Args),
+    Top(top::Args),
+    Doctor(Box<doctor::Args>),
+    Size(size::Args),
+    Simulate(Box<simulate::Args>),
+    Autoscale(autoscale::Args),
     Loadtest(Box<loadtest::Args>),
     Config(config::Args),
     /// Prints the version
@@ -69,12 +77,16 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Serve(args) => serve::main(&args),
-        Command::Simulate(args) => simulate::main(&args),
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
+        Command::Top(args) => top::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
+        Command::Size(args) => size::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
+        Command::Autoscale(args) => autoscale::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),

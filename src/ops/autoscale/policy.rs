@@ -168,7 +168,10 @@ impl Policy {
         let (nodes, why) = if borne > ruled { (borne, Why::Loss(figures)) } else { (ruled, why(figures)) };
         let least = self.least.max(1);
         match () {
-            () if nodes < least => Wanted { nodes: least, why: Why::Least(figures) },
+            () if nodes < least => {
+                let figures = Figures { ruled: nodes, ..figures };
+                Wanted { nodes: least, why: Why::Least(figures) }
+            }
             () if nodes > self.most => {
                 let figures = Figures { ruled: nodes, ..figures };
                 Wanted { nodes: self.most, why: Why::Most(figures) }
@@ -241,6 +244,13 @@ impl Scaler {
         } else {
             wanted = self.inward(now_s, load, wanted);
         }
+        self.last = Some(wanted.nodes);
+        wanted
+    }
+
+    /// What the rule wants now, without patience.
+    pub fn at_once(&mut self, load: &Load) -> Wanted {
+        let wanted = self.policy.wanted(load);
         self.last = Some(wanted.nodes);
         wanted
     }
@@ -328,8 +338,12 @@ impl fmt::Display for Why {
                 let nodes = holdfast_plots::words::several(u64::from(figures.spare), "node");
                 write!(f, "{figures}; fewer could not take over what the loss of {nodes} leaves")
             }
-            Why::Least(_) => write!(f, "{figures}; {} would do, but the least is set", figures.ruled),
-            Why::Most(_) => write!(f, "{figures}; {} would be better, but the most is set", figures.ruled),
+            Why::Least(_) => {
+                write!(f, "{figures}; {} would do, but fewer than this are never wanted", figures.ruled)
+            }
+            Why::Most(_) => {
+                write!(f, "{figures}; {} would be better, but more than this are never wanted", figures.ruled)
+            }
             Why::Patience(_, Wait::Seconds(left_s)) => {
                 let left = holdfast_plots::words::duration(left_s.ceil());
                 write!(f, "{figures}; {} would do, if that is still so in {left}", figures.ruled)

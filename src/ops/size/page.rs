@@ -86,7 +86,7 @@ fn compared(question: &Question, list: &TypeList, answer: &Answer) -> Plot {
         x: Axis::linear("s", shown().map(|row| row.fleet.loss.absorb_s).chain([question.within_s])),
         y: Axis::linear("", shown().map(|row| row.fleet.cost)),
         lines,
-        bands: Vec::new(),
+        bands: vec![(0.0, question.within_s, "in time".into())],
         level: None,
     }
 }
@@ -149,7 +149,7 @@ fn table(list: &TypeList, answer: &Answer) -> Markup {
         ["type", "nodes", "each", "full", &cost, "lost with one", "back in", "then full", "deploy", ""];
     html! {
         h2 { "Fleets by cost" }
-        div.scroll { table {
+        div.wide { table {
             thead { tr { @for head in heads { th { (head) } } } }
             tbody { @for (at, row) in answer.rows.iter().enumerate() {
                 tr.dim[row.role == Role::Bare] { @for cell in text::cells(answer, at, row) { td { (cell) } } }

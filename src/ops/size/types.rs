@@ -112,8 +112,7 @@ fn check(raw: RawType) -> Result<NodeType, String> {
     let memory = raw.memory.ok_or(format!("the type `{name}` has no memory: write `memory = \"16GiB\"`"))?;
     let memory = parse_bytes(&memory).filter(|bytes| (256 << 20..=1 << 50).contains(bytes));
     let memory = memory.ok_or(format!("the type `{name}`: memory must be like \"16GiB\", from 256MiB up"))?;
-    let priced =
-        format!("`price = 0.17`, what an hour of it costs; for your own hosts, their cost by the hour");
+    let priced = "`price = 0.17`, what an hour of it costs; for your own hosts, their cost by the hour";
     let price = raw.price.ok_or(format!("the type `{name}` has no price: write {priced}"))?;
     if !(price.is_finite() && price > 0.0 && price < 1e9) {
         return Err(format!("the type `{name}`: the price must be above 0: write {priced}"));
