@@ -473,28 +473,35 @@ fn no_content_of_any_file_is_too_much() {
     let content = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..60),
         "[0-9]{1,25}( [0-9]{1,25}){0,3}\n".prop_map(String::into_bytes),
-        "(MemTotal|MemAvailable|SwapTotal): [0-9]{1,22} kB\nMemAvailable: [0-9]{1,22} kB\n".prop_map(String::into_bytes),
+        "(MemTotal|MemAvailable|SwapTotal): [0-9]{1,22} kB\nMemAvailable: [0-9]{1,22} kB\n"
+            .prop_map(String::into_bytes),
         "Max open files +([0-9]{1,22}|unlimited) +([0-9]{1,22}|unlimited)".prop_map(String::into_bytes),
         "(0:|4:memory|1:cpu):(/|/\\.\\./a|/a//b/\\.|//|[^\n]{0,20})\n".prop_map(String::into_bytes),
         "-?[0-9]{1,20}-?,?[0-9]{1,20}".prop_map(String::into_bytes),
     ];
-    let input = (any::<prop::sample::Index>(), content, prop::option::of(any::<u64>()), prop::option::of(1..u64::MAX));
+    let input = (
+        any::<prop::sample::Index>(),
+        content,
+        prop::option::of(any::<u64>()),
+        prop::option::of(1..u64::MAX),
+    );
     let config = ProptestConfig { cases: 80, ..ProptestConfig::default() };
     let made = std::cell::RefCell::new(&mut made);
-    let outcome = proptest::test_runner::TestRunner::new(config).run(&input, |(at, bytes, asked, addresses)| {
-        let mut made = made.borrow_mut();
-        let file = at.get(&files);
-        let before = fs::read(file).unwrap();
-        fs::write(file, bytes).unwrap();
-        made.addresses = addresses;
-        let report = made.ask(asked);
-        fs::write(file, before).unwrap();
-        prop_assert!(report.limits.len() >= 3);
-        if let (Some(asked), Some(holds)) = (asked, report.holds) {
-            prop_assert_eq!(report.verdict == Verdict::DoesNotFit, holds < asked);
-        }
-        Ok(())
-    });
+    let outcome =
+        proptest::test_runner::TestRunner::new(config).run(&input, |(at, bytes, asked, addresses)| {
+            let mut made = made.borrow_mut();
+            let file = at.get(&files);
+            let before = fs::read(file).unwrap();
+            fs::write(file, bytes).unwrap();
+            made.addresses = addresses;
+            let report = made.ask(asked);
+            fs::write(file, before).unwrap();
+            prop_assert!(report.limits.len() >= 3);
+            if let (Some(asked), Some(holds)) = (asked, report.holds) {
+                prop_assert_eq!(report.verdict == Verdict::DoesNotFit, holds < asked);
+            }
+            Ok(())
+        });
     outcome.unwrap();
 }
 
