@@ -90,9 +90,12 @@ struct Rule {
     /// Share of it that is aimed at
     #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = amount::parse_share)]
     target: f64,
-    /// How far from the target, as a share of it, nothing is done
+    /// How far above the target, as a share of it, nothing is done
     #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = amount::parse_share)]
     band: f64,
+    /// How far below the target, as a share of it, nothing is done: so far a growing fleet may be ahead
+    #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = amount::parse_share)]
+    slack: f64,
     /// Power with which nodes are added above the band; 1 is in proportion
     #[arg(long, value_name = "POWER", default_value_t = 1.5)]
     exponent: f64,
@@ -290,6 +293,7 @@ impl Rule {
         Policy {
             target: self.target,
             band: self.band,
+            slack: self.slack,
             exponent: self.exponent,
             spare: self.spare,
             ceiling: self.ceiling,
