@@ -13,6 +13,7 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
+mod simulate;
 mod size;
 mod version;
 
@@ -46,6 +47,7 @@ Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Simulate(Box<simulate::Args>),
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
@@ -71,6 +73,7 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Serve(args) => serve::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),

@@ -7,4 +7,5 @@ pub mod amount;
 pub mod autoscale;
 pub mod cost;
 pub mod fleet;
+pub mod simulate;
 pub mod size;
