@@ -110,14 +110,15 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["commands/"]),
     ("ureq", &["sender/http.rs"]),
     ("indicatif", &["commands/send/"]),
-    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs"]),
+    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs", "commands/top.rs"]),
     ("rlimit", &["server/"]),
+    ("sd_notify", &["server/supervisor.rs"]),
     ("redis", &["bridge/store/"]),
     ("rdkafka", &["bridge/queue/"]),
     ("holdfast_loadtest", &["commands/loadtest.rs", "commands/loadtest/"]),
     ("holdfast_plots", &["ops/", "commands/"]),
     ("maud", &["ops/"]),
-    ("ratatui", &["ops/top/", "commands/top.rs"]),
+    ("ratatui", &["ops/top/"]),
     ("sd_notify", &["server/"]),
 ];
 

@@ -6,6 +6,7 @@ mod autoscale;
 mod client;
 mod config;
 mod devices;
+mod doctor;
 mod drain;
 mod lanes;
 mod loadtest;
@@ -15,6 +16,7 @@ mod send;
 mod serve;
 mod simulate;
 mod size;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -47,15 +49,17 @@ Exit codes: 0 done, 1 bad configuration or a failed run, 2 bad usage.";
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
-    Simulate(Box<simulate::Args>),
     Process(process::Args),
     Send(send::Args),
     Devices(devices::Args),
     Drain(drain::Args),
     Lanes(lanes::Args),
-    Loadtest(Box<loadtest::Args>),
+    Top(top::Args),
+    Doctor(Box<doctor::Args>),
     Size(size::Args),
+    Simulate(Box<simulate::Args>),
     Autoscale(autoscale::Args),
+    Loadtest(Box<loadtest::Args>),
     Config(config::Args),
     /// Prints the version
     Version,
@@ -73,15 +77,17 @@ pub fn main() -> i32 {
     };
     match cli.command {
         Command::Serve(args) => serve::main(&args),
-        Command::Simulate(args) => simulate::main(&args),
         Command::Process(args) => process::main(&args),
         Command::Send(args) => send::main(&args),
         Command::Devices(args) => devices::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
-        Command::Loadtest(args) => loadtest::main(&args),
+        Command::Top(args) => top::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Size(args) => size::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Autoscale(args) => autoscale::main(&args),
+        Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),
     }

@@ -17,7 +17,7 @@ mod secret;
 mod token;
 mod words;
 
-pub use check::check_processor;
+pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
 pub use secret::Secret;
 

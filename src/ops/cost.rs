@@ -55,8 +55,9 @@ pub const TLS_HANDSHAKES_PER_CORE: f64 = 2_000.0;
 /// registrations`), which is 110,000; half of it, as there are lookups besides.
 pub const REGISTRATIONS_PER_MASTER: f64 = 50_000.0;
 
-/// What a connection costs Redis, bytes: a user and a device with names of 16 bytes, the user's one device (docs/fleet.md).
-pub const REGISTRY_BYTES: u64 = 152;
+/// What a connection costs Redis, bytes: a user and a device with names of 16 bytes, the user's one device, with its share of the
+/// tables of keys and of expiries (`cargo bench --bench cluster -- registrations`, benches/README.md).
+pub const REGISTRY_BYTES: u64 = 213;
 
 /// Processor time of a ping and its answer on the node, µs: a write of 6.6 (benches/README.md, the null server's), a read, and a
 /// turn of the timer.

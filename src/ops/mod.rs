@@ -6,6 +6,9 @@
 pub mod amount;
 pub mod autoscale;
 pub mod cost;
+pub mod doctor;
 pub mod fleet;
+pub mod host;
 pub mod simulate;
 pub mod size;
+pub mod top;

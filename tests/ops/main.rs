@@ -1,9 +1,20 @@
 //! What operators run, from outside: scripts, balancers, and the commands that look at hosts and fleets.
 
+mod autoscale;
+mod balancers;
+mod deploy;
+mod doctor;
+mod size;
+mod terminal;
+mod top;
+mod tuning;
+
 // The other targets use more of them.
 #[allow(dead_code)]
 #[path = "../e2e/client.rs"]
 mod client;
+#[path = "../e2e/connecters.rs"]
+mod connecters;
 #[allow(dead_code)]
 #[path = "../e2e/http.rs"]
 mod http;
@@ -16,6 +27,3 @@ mod python;
 #[allow(dead_code)]
 #[path = "../store/servers.rs"]
 mod servers;
-
-mod autoscale;
-mod size;

@@ -14,8 +14,14 @@ const SHARDS_MAX: usize = 1_024;
 /// The most nodes that are kept.
 const NODES_MAX: usize = 10_000;
 
+/// Nodes measure no longer times, ms.
+const LONGEST_MS: f64 = 60_000.0;
+
 /// Counts by a label, in the order in which the node says them.
 pub type Labelled = Vec<(String, u64)>;
+
+/// How many times lay within a bound, ms, and above the one before it, from the least on.
+pub type Times = Vec<(f64, u64)>;
 
 /// What a node counts: since it started, but for what is so now.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -48,12 +54,12 @@ pub struct Counts {
     pub bytes_received: u64,
     /// Written to clients, bytes.
     pub bytes_sent: u64,
-    /// Of accepted handshakes; since the node started. None when there were none.
-    pub handshake_p99_ms: Option<f64>,
-    /// Of the slowest lane.
-    pub delivery_p99_ms: Option<f64>,
+    /// Of accepted handshakes.
+    pub handshake_times: Times,
+    /// From a message's entry to its last byte, over all lanes.
+    pub delivery_times: Times,
     /// How late event loops were.
-    pub loop_lag_p99_ms: Option<f64>,
+    pub loop_lag_times: Times,
     /// `serving`, `delay`, `leaving` or `done`.
     pub drain_phase: String,
     /// Connections that a drain waits for.
@@ -81,7 +87,7 @@ pub struct Shard {
     pub closed: u64,
     /// What waits for clients, bytes.
     pub outbox_bytes: u64,
-    /// How late it was.
+    /// How late it was, since the start.
     pub loop_lag_p99_ms: Option<f64>,
 }
 
@@ -146,9 +152,9 @@ impl Counts {
             lag: labelled(body.get("kafka_lag")),
             bytes_received: whole(body, "/bytes/received").unwrap_or(0),
             bytes_sent: whole(body, "/bytes/sent").unwrap_or(0),
-            handshake_p99_ms: p99(body.pointer("/latency_ms/handshake")),
-            delivery_p99_ms: slowest(body.pointer("/latency_ms/delivery")),
-            loop_lag_p99_ms: p99(body.pointer("/latency_ms/loop_lag")),
+            handshake_times: times(body.pointer("/latency_ms/handshake").into_iter()),
+            delivery_times: times(entries(body.pointer("/latency_ms/delivery")).map(|(_, lane)| lane)),
+            loop_lag_times: times(body.pointer("/latency_ms/loop_lag").into_iter()),
             drain_phase: phase(body),
             drain_remaining: whole(body, "/drain/remaining").unwrap_or(0),
             resident: whole(body, "/memory/resident"),
@@ -226,16 +232,18 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+fn entries(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    value.and_then(Value::as_object).into_iter().flatten()
+}
+
 fn labelled(value: Option<&Value>) -> Labelled {
-    let entries = value.and_then(Value::as_object).into_iter().flatten();
-    let counts = entries.filter_map(|(label, count)| Some((words(label), count.as_u64()?)));
+    let counts = entries(value).filter_map(|(label, count)| Some((words(label), count.as_u64()?)));
     counts.take(LABELS_MAX).collect()
 }
 
 fn over_lanes(lanes: Option<&Value>) -> Labelled {
     let mut all = Labelled::new();
-    for lane in lanes.and_then(Value::as_object).into_iter().flatten().map(|(_, lane)| lane).take(LABELS_MAX)
-    {
+    for lane in entries(lanes).map(|(_, lane)| lane).take(LABELS_MAX) {
         for (outcome, count) in labelled(Some(lane)) {
             if let Some((_, sum)) = all.iter_mut().find(|(known, _)| *known == outcome) {
                 *sum = sum.saturating_add(count);
@@ -247,16 +255,29 @@ fn over_lanes(lanes: Option<&Value>) -> Labelled {
     all
 }
 
-/// None when nothing was measured, as 0 would look good.
+/// What several measurements of one kind have counted.
+fn times<'a>(measured: impl Iterator<Item = &'a Value>) -> Times {
+    let mut all = Times::new();
+    for pair in measured.flat_map(|measured| list(measured, "within_ms").iter().take(LABELS_MAX)) {
+        let bound = match pair.get(0) {
+            Some(Value::Null) => Some(LONGEST_MS),
+            bound => bound.and_then(amount),
+        };
+        let Some((bound, count)) = bound.zip(pair.get(1).and_then(Value::as_u64)) else { continue };
+        match all.binary_search_by(|(known, _)| known.total_cmp(&bound)) {
+            Ok(at) => all[at].1 = all[at].1.saturating_add(count),
+            Err(at) if all.len() < LABELS_MAX => all.insert(at, (bound, count)),
+            Err(_) => {}
+        }
+    }
+    all
+}
+
+/// Since the start. None when nothing was measured, as 0 would look good.
 fn p99(times: Option<&Value>) -> Option<f64> {
     let times = times?;
     whole(times, "/count").filter(|count| *count > 0)?;
     times.get("p99").and_then(amount)
-}
-
-fn slowest(lanes: Option<&Value>) -> Option<f64> {
-    let lanes = lanes.and_then(Value::as_object).into_iter().flatten();
-    lanes.filter_map(|(_, times)| p99(Some(times))).max_by(f64::total_cmp)
 }
 
 /// A node that says nothing of drains serves.

@@ -7,7 +7,7 @@ mod answers;
 mod ask;
 mod rates;
 
-pub use answers::{Counts, Lease, Shard};
+pub use answers::{Counts, Labelled, Lease, Shard, Times, sum};
 pub use ask::{ASKED_AT_ONCE, LIMIT, VIEW_LIMIT};
 pub use rates::Rates;
 
@@ -89,6 +89,13 @@ impl State {
             State::Draining => "draining",
             State::Silent(_) => "silent",
         }
+    }
+}
+
+impl View {
+    /// Whether any node has answered as a node does.
+    pub fn answers(&self) -> bool {
+        self.nodes.iter().any(|node| node.counts.is_some())
     }
 }
 

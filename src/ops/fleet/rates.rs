@@ -2,7 +2,10 @@
 //!
 //! Pure. A node that has started again counts from zero: then there is no rate, rather than a wrong one.
 
-use super::{Reading, answers::Labelled};
+use super::{
+    Reading,
+    answers::{Labelled, Times},
+};
 use std::time::Duration;
 
 /// Two readings closer than this say nothing.
@@ -33,6 +36,13 @@ pub struct Rates {
     pub bytes_sent: f64,
     /// Processors that it kept busy.
     pub cores: Option<f64>,
+    /// Of the handshakes accepted in between: the bound below which 99 of 100 were. None when there were none, or when the node
+    /// does not say; the same holds for the others.
+    pub handshake_p99_ms: Option<f64>,
+    /// Of the messages written in between, of all lanes.
+    pub delivery_p99_ms: Option<f64>,
+    /// How late event loops were.
+    pub loop_lag_p99_ms: Option<f64>,
 }
 
 /// None when the node has started again in between, or no time has passed.
@@ -63,8 +73,26 @@ pub(super) fn between(earlier: &Reading, later: &Reading) -> Option<Rates> {
         bytes_received: rate(old.bytes_received, new.bytes_received)?,
         bytes_sent: rate(old.bytes_sent, new.bytes_sent)?,
         cores: used.filter(|used| *used >= 0.0).map(|used| used / seconds),
+        handshake_p99_ms: p99(&old.handshake_times, &new.handshake_times),
+        delivery_p99_ms: p99(&old.delivery_times, &new.delivery_times),
+        loop_lag_p99_ms: p99(&old.loop_lag_times, &new.loop_lag_times),
         messages_by,
         refused_by,
         closed_by,
+    })
+}
+
+/// The bound within which 99 of 100 of the times lie that came in between.
+fn p99(old: &Times, new: &Times) -> Option<f64> {
+    let before = |bound: f64| old.iter().find(|(known, _)| *known == bound).map_or(0, |(_, count)| *count);
+    let came: Times =
+        new.iter().map(|(bound, count)| (*bound, count.saturating_sub(before(*bound)))).collect();
+    let all = came.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
+    // All but a hundredth, rounded up: of one time that one.
+    let wanted = all - all / 100;
+    let mut counted = 0u64;
+    came.iter().filter(|(_, count)| *count > 0).find_map(|(bound, count)| {
+        counted = counted.saturating_add(*count);
+        (counted >= wanted).then_some(*bound)
     })
 }

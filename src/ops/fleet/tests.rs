@@ -1,4 +1,5 @@
 use super::{answers::Labelled, *};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
@@ -79,8 +80,9 @@ fn stats(node: &str, connections: u64) -> Value {
         "closes": { "lifetime": connections },
         "messages": { "high": { "acked": 5, "slow": 1 }, "low": { "acked": 2, "slow": 0 } },
         "latency_ms": {
-            "delivery": { "high": { "count": 1, "p99": 2.5 }, "low": { "count": 2, "p99": 7.5 }, "x": { "count": 0, "p99": 99.0 } },
-            "loop_lag": { "count": 0, "p99": 0.0 },
+            "handshake": { "within_ms": [[1.0, 2 * connections], [null, connections / 10]] },
+            "delivery": { "high": { "within_ms": [[0.5, 3], [null, 1]] }, "low": { "within_ms": [[0.5, 2], [-1.0, 9], ["x"]] }, "x": 3 },
+            "loop_lag": {},
         },
         "kafka_lag": { "high": 1, "low": 41 },
         "drain": { "phase": "serving", "remaining": 0 },
@@ -203,8 +205,8 @@ fn what_a_node_counts_is_read() {
     };
     assert_eq!((by(&counts.messages, "acked"), by(&counts.lag, "low")), (Some(7), Some(41)));
     assert_eq!(counts.protocols.len(), 2);
-    // Where nothing was measured there is no time.
-    assert_eq!((counts.delivery_p99_ms, counts.loop_lag_p99_ms), (Some(7.5), None));
+    assert_eq!(counts.delivery_times, [(0.5, 5), (60_000.0, 1)]);
+    assert_eq!(counts.loop_lag_times, []);
     assert_eq!(
         (counts.bytes_per_connection, counts.resident, counts.cpu_seconds),
         (Some(120), Some(4_096), None)
@@ -258,6 +260,13 @@ fn rates_are_by_the_second() {
     );
     assert_eq!(rates.closed_by, [("lifetime".to_owned(), 5.0)]);
     assert_eq!(rates.cores, Some(0.5));
+    // 20 handshakes within 1 ms and one above all bounds: more than one of 100. No message has come, no loop has been measured.
+    assert_eq!(
+        (rates.handshake_p99_ms, rates.delivery_p99_ms, rates.loop_lag_p99_ms),
+        (Some(60_000.0), None, None)
+    );
+    let fewer = rates::between(&reading(1_000, 7, 10), &reading(3_000, 7, 19)).unwrap();
+    assert_eq!(fewer.handshake_p99_ms, Some(1.0));
 }
 
 #[test]
@@ -278,4 +287,42 @@ fn the_second_view_has_rates() {
     assert_eq!(fleet.read().nodes[0].rates, None);
     thread::sleep(Duration::from_millis(20));
     assert_eq!(fleet.read().nodes[0].rates.as_ref().map(|rates| rates.opened), Some(0.0));
+}
+
+/// Any JSON, with the names that a node uses here and there.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,8}".prop_map(Value::from),
+    ];
+    let keys = "connections|total|capacity|closes|messages|nodes|node|address|latency_ms|delivery|count|p99|shards|memory|drain|phase";
+    leaf.prop_recursive(4, 48, 8, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((keys, inner), 0..8)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_answer_panics(body in any_json(), inner in any_json(), key in "connections|messages|closes|shards|latency_ms|kafka_lag|memory") {
+        let _ = Counts::of(&body);
+        let mut whole = stats("a", 1);
+        whole[key.as_str()] = inner;
+        if let Ok(counts) = Counts::of(&whole) {
+            let reading = Reading { at: Duration::from_secs(1), incarnation: 0, counts: counts.clone() };
+            let rates = rates::between(&Reading { at: Duration::ZERO, ..reading.clone() }, &reading);
+            prop_assert!(rates.is_some_and(|rates| rates.messages == 0.0));
+            let _ = (counts.closed_total(), counts.refused_total(), counts.messages_total());
+        }
+        let _ = answers::merged(answers::leases(&body).iter());
+    }
 }

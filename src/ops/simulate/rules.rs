@@ -192,14 +192,18 @@ impl Rules {
                 "{} nodes of {} connections hold {room}, not {}: more --nodes, or a larger --capacity",
                 self.nodes, self.capacity, self.connections
             ),
-            () if !(self.handshakes > 0.0) => "--handshakes must be above zero".to_owned(),
+            () if self.handshakes.is_nan() || self.handshakes <= 0.0 => {
+                "--handshakes must be above zero".to_owned()
+            }
             () if self.handshakes * f64::from(self.nodes) < self.steady_rate() => format!(
                 "lifetimes alone make {:.0} handshakes a second, and {} nodes can do {:.0}: longer lives, or more nodes",
                 self.steady_rate(),
                 self.nodes,
                 self.handshakes * f64::from(self.nodes)
             ),
-            () if !(self.drain.rate > 0.0) => "--drain-rate must be above zero".to_owned(),
+            () if self.drain.rate.is_nan() || self.drain.rate <= 0.0 => {
+                "--drain-rate must be above zero".to_owned()
+            }
             () => return Ok(()),
         };
         Err(refused)
