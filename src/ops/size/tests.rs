@@ -129,6 +129,7 @@ fn questions_that_cannot_be_answered() {
         Question { target: 0.95, ..good },
         Question { zones: 0, ..good },
         Question { nodes_most: 0, ..good },
+        Question { nodes_most: 20_001, ..good },
         Question { masters: Some(0), ..good },
         Question { within_s: 0.0, ..good },
         Question { spread_s: 61.0, ..good },
