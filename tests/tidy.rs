@@ -27,8 +27,8 @@ const LAYERS: Layers = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("sender", &["model", "clock", "config", "bridge"]),
-    ("ops", &[]),
-    ("commands", &["clock", "config", "server", "sender"]),
+    ("ops", &["clock", "stats", "config", "bridge", "sender"]),
+    ("commands", &["clock", "config", "server", "sender", "ops"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];
 
@@ -98,9 +98,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("mio", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs"]),
     ("socket2", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs"]),
     ("libc", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs", "server/"]),
-    ("hyper", &["control/", "bridge/peers/"]),
-    ("hyper_util", &["control/", "bridge/peers/"]),
-    ("tokio", &["control/", "bridge/peers/", "bridge/thread.rs"]),
+    ("hyper", &["control/", "bridge/peers/", "ops/autoscale/serve.rs"]),
+    ("hyper_util", &["control/", "bridge/peers/", "ops/autoscale/serve.rs"]),
+    ("tokio", &["control/", "bridge/peers/", "bridge/thread.rs", "ops/autoscale/serve.rs"]),
     ("prost", &["bridge/peers/"]),
     ("axum", &["control/"]),
     ("httparse", &["proto/"]),
@@ -110,7 +110,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["commands/"]),
     ("ureq", &["sender/http.rs"]),
     ("indicatif", &["commands/send/"]),
-    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs"]),
+    ("signal_hook", &["server.rs", "server/", "commands/loadtest.rs", "commands/top.rs"]),
     ("rlimit", &["server/"]),
     ("sd_notify", &["server/supervisor.rs"]),
     ("redis", &["bridge/store/"]),
@@ -118,7 +118,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("holdfast_loadtest", &["commands/loadtest.rs", "commands/loadtest/"]),
     ("holdfast_plots", &["ops/", "commands/"]),
     ("maud", &["ops/"]),
-    ("ratatui", &["ops/top/", "commands/top.rs"]),
+    ("ratatui", &["ops/top/"]),
     ("sd_notify", &["server/"]),
 ];
 

@@ -15,6 +15,7 @@ mod clients;
 mod connecters;
 mod crowd;
 mod devices;
+mod doctor;
 mod drain;
 mod floods;
 mod frames;

@@ -1,5 +1,14 @@
 //! What operators run, from outside: scripts, balancers, and the commands that look at hosts and fleets.
 
+mod autoscale;
+mod balancers;
+mod deploy;
+mod doctor;
+mod size;
+mod terminal;
+mod top;
+mod tuning;
+
 // The other targets use more of them.
 #[allow(dead_code)]
 #[path = "../e2e/client.rs"]
@@ -15,5 +24,6 @@ mod node;
 #[allow(dead_code)]
 #[path = "../e2e/python.rs"]
 mod python;
-
-mod balancers;
+#[allow(dead_code)]
+#[path = "../store/servers.rs"]
+mod servers;
