@@ -137,7 +137,8 @@ fn the_container_file_is_clean_and_has_all_that_the_build_wants() {
         cargo.args(["metadata", "--format-version=1", "--offline", "--no-deps"]).current_dir(context.path()),
     );
     let included = regex::Regex::new(r#"include_(?:str|bytes)!\(\s*"((?:\.\./)+)([^"]+)""#).unwrap();
-    for (path, text) in metrics::files("src", &["rs"]) {
+    let of_program = |path: &str| !path.ends_with("/tests.rs") && !path.contains("/tests/");
+    for (path, text) in metrics::files("src", &["rs"]).into_iter().filter(|(path, _)| of_program(path)) {
         for found in included.captures_iter(&text) {
             let folder = Path::new(&path).parent().unwrap();
             let up = found[1].len() / 3;

@@ -13,6 +13,10 @@ const CELLS_MAX: f64 = 250e6;
 /// More steps than this take longer than anybody waits.
 const STEPS_MAX: f64 = 10e6;
 
+/// The longest wait of a client or a node.
+const WAIT_MAX_MS: u64 = 86_400_000;
+/// The same in steps: each has a place in several tables.
+const WAIT_STEPS_MAX: u64 = 200_000;
 /// A mean life has as many stretches at least…
 const STRETCHES_OF_MEAN: f64 = 60.0;
 /// …and so has what lies between the shortest and the longest.
@@ -174,6 +178,12 @@ impl Rules {
             () if self.nodes == 0 => "a fleet of no nodes holds nothing: --nodes 10".to_owned(),
             () if self.nodes > NODES_MAX => format!("--nodes is at most {NODES_MAX}"),
             () if self.step_ms == 0 => "--step must be above zero".to_owned(),
+            () if self.longest_wait_ms() > WAIT_MAX_MS => {
+                "clients, drains and starts that wait for more than a day are not simulated".to_owned()
+            }
+            () if self.longest_wait_ms() / self.step_ms > WAIT_STEPS_MAX => {
+                format!("waits of more than {WAIT_STEPS_MAX} steps: choose a longer --step")
+            }
             () if length_ms < self.step_ms => "--length must be a step at least".to_owned(),
             () if self.step_ms as f64 > self.life.mean_ms() / 20.0 => format!(
                 "a step of {} ms is too coarse for lives of {:.0} ms: it must be a twentieth of their mean at most",
@@ -207,6 +217,13 @@ impl Rules {
             () => return Ok(()),
         };
         Err(refused)
+    }
+
+    fn longest_wait_ms(&self) -> u64 {
+        let Drain { delay_ms, window_ms, .. } = self.drain;
+        let clients = [self.leave_within_ms, self.back_within_ms, self.notice_within_ms, self.patience_ms];
+        let others = [self.backoff_ms, self.backoff_max_ms, self.retry_ms.1, self.detect_ms, self.startup_ms];
+        clients.into_iter().chain(others).chain([delay_ms, window_ms]).max().unwrap_or(0)
     }
 
     /// The tables of a run.
