@@ -2,7 +2,7 @@
 //!
 //! Owns the check that the rules make sense, and the tables that a run looks up.
 
-use super::{balancer::Balancing, bins::Bins, clients::TRIES, law::Law};
+use super::{balancer::Balancing, bins::Bins, clients::TRIES, law::Law, words};
 
 /// More connections than this are refused: a count of a step has 32 bits.
 pub const CONNECTIONS_MAX: u64 = 1_000_000_000;
@@ -92,6 +92,8 @@ pub struct Parting {
 /// What a run looks up. Times in steps, lives in stretches.
 #[derive(Debug)]
 pub struct Tables {
+    /// Steps of a second; one where a step is longer.
+    pub second: u64,
     /// Steps of a stretch, within which lives end evenly: lives need less precision than handshakes.
     pub stretch: u64,
     /// Lives.
@@ -173,7 +175,7 @@ impl Rules {
                 "there are no connections to simulate: --connections 1M".to_owned()
             }
             () if self.connections > CONNECTIONS_MAX => {
-                format!("--connections is at most {CONNECTIONS_MAX}")
+                format!("--connections is at most {}", words::count(CONNECTIONS_MAX))
             }
             () if self.nodes == 0 => "a fleet of no nodes holds nothing: --nodes 10".to_owned(),
             () if self.nodes > NODES_MAX => format!("--nodes is at most {NODES_MAX}"),
@@ -194,21 +196,24 @@ impl Rules {
                 format!("{steps:.0} steps are too many: choose a longer --step, or a shorter --length")
             }
             () if cells > CELLS_MAX => format!(
-                "{} nodes with lives of up to {:.0} steps do not fit in memory: choose a longer --step",
-                self.nodes,
+                "{} with lives of up to {:.0} stretches do not fit in memory: choose a longer --step",
+                words::nodes(self.nodes),
                 self.life.max_ms() / stretch_ms
             ),
             () if room < self.connections => format!(
-                "{} nodes of {} connections hold {room}, not {}: more --nodes, or a larger --capacity",
-                self.nodes, self.capacity, self.connections
+                "{} of {} connections hold {}, not {}: more --nodes, or a larger --capacity",
+                words::nodes(self.nodes),
+                words::count(self.capacity),
+                words::count(room),
+                words::count(self.connections)
             ),
             () if self.handshakes.is_nan() || self.handshakes <= 0.0 => {
                 "--handshakes must be above zero".to_owned()
             }
             () if self.handshakes * f64::from(self.nodes) < self.steady_rate() => format!(
-                "lifetimes alone make {:.0} handshakes a second, and {} nodes can do {:.0}: longer lives, or more nodes",
+                "lifetimes alone make {:.0} handshakes a second, and {} can do {:.0}: longer lives, or more nodes",
                 self.steady_rate(),
-                self.nodes,
+                words::nodes(self.nodes),
                 self.handshakes * f64::from(self.nodes)
             ),
             () if self.drain.rate.is_nan() || self.drain.rate <= 0.0 => {
@@ -240,6 +245,7 @@ impl Rules {
         let back = within(self.back_within_ms, 0);
         let longest = backoff.iter().map(Bins::len).max().unwrap_or(1);
         Tables {
+            second: (1_000 / self.step_ms).max(1),
             stretch,
             residual: life.residual(),
             life,
