@@ -27,7 +27,7 @@ const LAYERS: Layers = &[
         &["kit", "model", "clock", "stats", "config", "directory", "conn", "shard", "bridge", "control"],
     ),
     ("sender", &["model", "clock", "config", "bridge"]),
-    ("ops", &["clock", "stats", "config", "bridge", "sender"]),
+    ("ops", &["kit", "clock", "stats", "config", "bridge", "sender"]),
     ("commands", &["clock", "config", "server", "sender", "ops"]),
     ("sim", &["kit", "model", "stats", "config", "directory", "conn", "shard", "bridge"]),
 ];

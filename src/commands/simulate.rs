@@ -144,9 +144,6 @@ struct EventArgs {
     /// herd: the report of a load test (holdfast loadtest --report)
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// herd: when in it a node was killed
-    #[arg(long, value_name = "TIME", value_parser = time, requires = "against")]
-    killed_at: Option<u64>,
     /// day: what a node costs an hour
     #[arg(long, value_name = "PRICE", default_value_t = 0.0)]
     price: f64,
@@ -225,7 +222,7 @@ pub fn main(args: &Args) -> i32 {
     let measured = match &args.event.against {
         None => None,
         Some(path) => match read(path) {
-            Ok(measured) => Some(Measured { killed_s: killed_s(args), ..measured }),
+            Ok(measured) => Some(measured),
             Err(why) => return fail(format_args!("{}: {why}", path.display())),
         },
     };
@@ -251,10 +248,6 @@ pub fn main(args: &Args) -> i32 {
 
 fn read(path: &Path) -> Result<Measured, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| Measured::parse(&text))
-}
-
-fn killed_s(args: &Args) -> Option<f64> {
-    args.event.killed_at.map(|ms| ms as f64 / 1e3)
 }
 
 fn json(outcome: &Outcome) -> i32 {

@@ -4,6 +4,7 @@ mod autoscale;
 mod balancers;
 mod deploy;
 mod doctor;
+mod simulate;
 mod size;
 mod terminal;
 mod top;

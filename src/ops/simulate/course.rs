@@ -46,6 +46,18 @@ impl Course {
         whole.map(|rows| (rows[steps - 1].at_s, self.per_second(rows, &of))).collect()
     }
 
+    /// What the busiest node opens a second, as a curve.
+    pub fn busiest(&self) -> Vec<(f64, f64)> {
+        let steps = (1.0 / self.step_s).floor().max(1.0) as usize;
+        let last = self.rows.chunks_exact(steps).map(|rows| rows[steps - 1]);
+        last.map(|row| (row.at_s, row.busiest as f64 / self.step_s.max(1.0))).collect()
+    }
+
+    /// The most of it from a time on.
+    pub fn busiest_since(&self, from_s: f64) -> f64 {
+        self.most(from_s, |row| row.busiest) / self.step_s.max(1.0)
+    }
+
     /// A count as a curve.
     pub fn level(&self, of: impl Fn(&Row) -> u64) -> Vec<(f64, f64)> {
         self.rows.iter().map(|row| (row.at_s, of(row) as f64)).collect()

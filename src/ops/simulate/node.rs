@@ -43,6 +43,8 @@ pub struct Node {
     budget: f64,
     /// Handshakes that admission lets in now.
     admitted: f64,
+    /// Connections opened within this second.
+    opened: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,7 @@ impl Node {
             listed_until: u64::MAX,
             budget: 0.0,
             admitted: 0.0,
+            opened: 0,
         }
     }
 
@@ -109,6 +112,15 @@ impl Node {
     /// Who waits for an answer to a handshake.
     pub fn queued(&self) -> u64 {
         self.queued
+    }
+
+    /// Books what it has opened in this step; how many in this second.
+    pub fn opened(&mut self, now: u64, tables: &Tables, accepted: u64) -> u64 {
+        if now.is_multiple_of(tables.second) {
+            self.opened = 0;
+        }
+        self.opened += accepted;
+        self.opened
     }
 
     /// Where it is in its life.

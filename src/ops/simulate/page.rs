@@ -20,7 +20,7 @@ pub fn html(outcome: &Outcome) -> String {
     let content = html! {
         h1 { (title) }
         p { (outcome.about) }
-        @if !outcome.says.is_empty() { div.notes.care { ul { @for words in &outcome.says { li { (words) } } } } }
+        @if !outcome.says.is_empty() { ul { @for words in &outcome.says { li { (words) } } } }
         @if is_thinned { p.dim { "Long lines are averages, with what they lie between shaded." } }
         div.plots { @for plot in &plots { @if let Some(plot) = plot.render() { (plot) } } }
         h2 { "Figures" }

@@ -2,7 +2,7 @@
 //!
 //! Owns the check that the rules make sense, and the tables that a run looks up.
 
-use super::{balancer::Balancing, bins::Bins, clients::TRIES, law::Law};
+use super::{balancer::Balancing, bins::Bins, clients::TRIES, law::Law, words};
 
 /// More connections than this are refused: a count of a step has 32 bits.
 pub const CONNECTIONS_MAX: u64 = 1_000_000_000;
@@ -13,6 +13,10 @@ const CELLS_MAX: f64 = 250e6;
 /// More steps than this take longer than anybody waits.
 const STEPS_MAX: f64 = 10e6;
 
+/// The longest wait of a client or a node.
+const WAIT_MAX_MS: u64 = 86_400_000;
+/// The same in steps: each has a place in several tables.
+const WAIT_STEPS_MAX: u64 = 200_000;
 /// A mean life has as many stretches at least…
 const STRETCHES_OF_MEAN: f64 = 60.0;
 /// …and so has what lies between the shortest and the longest.
@@ -88,6 +92,8 @@ pub struct Parting {
 /// What a run looks up. Times in steps, lives in stretches.
 #[derive(Debug)]
 pub struct Tables {
+    /// Steps of a second; one where a step is longer.
+    pub second: u64,
     /// Steps of a stretch, within which lives end evenly: lives need less precision than handshakes.
     pub stretch: u64,
     /// Lives.
@@ -169,11 +175,17 @@ impl Rules {
                 "there are no connections to simulate: --connections 1M".to_owned()
             }
             () if self.connections > CONNECTIONS_MAX => {
-                format!("--connections is at most {CONNECTIONS_MAX}")
+                format!("--connections is at most {}", words::count(CONNECTIONS_MAX))
             }
             () if self.nodes == 0 => "a fleet of no nodes holds nothing: --nodes 10".to_owned(),
             () if self.nodes > NODES_MAX => format!("--nodes is at most {NODES_MAX}"),
             () if self.step_ms == 0 => "--step must be above zero".to_owned(),
+            () if self.longest_wait_ms() > WAIT_MAX_MS => {
+                "clients, drains and starts that wait for more than a day are not simulated".to_owned()
+            }
+            () if self.longest_wait_ms() / self.step_ms > WAIT_STEPS_MAX => {
+                format!("waits of more than {WAIT_STEPS_MAX} steps: choose a longer --step")
+            }
             () if length_ms < self.step_ms => "--length must be a step at least".to_owned(),
             () if self.step_ms as f64 > self.life.mean_ms() / 20.0 => format!(
                 "a step of {} ms is too coarse for lives of {:.0} ms: it must be a twentieth of their mean at most",
@@ -184,21 +196,24 @@ impl Rules {
                 format!("{steps:.0} steps are too many: choose a longer --step, or a shorter --length")
             }
             () if cells > CELLS_MAX => format!(
-                "{} nodes with lives of up to {:.0} steps do not fit in memory: choose a longer --step",
-                self.nodes,
+                "{} with lives of up to {:.0} stretches do not fit in memory: choose a longer --step",
+                words::nodes(self.nodes),
                 self.life.max_ms() / stretch_ms
             ),
             () if room < self.connections => format!(
-                "{} nodes of {} connections hold {room}, not {}: more --nodes, or a larger --capacity",
-                self.nodes, self.capacity, self.connections
+                "{} of {} connections hold {}, not {}: more --nodes, or a larger --capacity",
+                words::nodes(self.nodes),
+                words::count(self.capacity),
+                words::count(room),
+                words::count(self.connections)
             ),
             () if self.handshakes.is_nan() || self.handshakes <= 0.0 => {
                 "--handshakes must be above zero".to_owned()
             }
             () if self.handshakes * f64::from(self.nodes) < self.steady_rate() => format!(
-                "lifetimes alone make {:.0} handshakes a second, and {} nodes can do {:.0}: longer lives, or more nodes",
+                "lifetimes alone make {:.0} handshakes a second, and {} can do {:.0}: longer lives, or more nodes",
                 self.steady_rate(),
-                self.nodes,
+                words::nodes(self.nodes),
                 self.handshakes * f64::from(self.nodes)
             ),
             () if self.drain.rate.is_nan() || self.drain.rate <= 0.0 => {
@@ -207,6 +222,13 @@ impl Rules {
             () => return Ok(()),
         };
         Err(refused)
+    }
+
+    fn longest_wait_ms(&self) -> u64 {
+        let Drain { delay_ms, window_ms, .. } = self.drain;
+        let clients = [self.leave_within_ms, self.back_within_ms, self.notice_within_ms, self.patience_ms];
+        let others = [self.backoff_ms, self.backoff_max_ms, self.retry_ms.1, self.detect_ms, self.startup_ms];
+        clients.into_iter().chain(others).chain([delay_ms, window_ms]).max().unwrap_or(0)
     }
 
     /// The tables of a run.
@@ -223,6 +245,7 @@ impl Rules {
         let back = within(self.back_within_ms, 0);
         let longest = backoff.iter().map(Bins::len).max().unwrap_or(1);
         Tables {
+            second: (1_000 / self.step_ms).max(1),
             stretch,
             residual: life.residual(),
             life,

@@ -290,7 +290,7 @@ fn bad_settings_are_told_in_a_sentence() {
         ("--lost must be one", with(Scenario::Loss, |it| it.lost = Lost::Nodes(0))),
         ("must not be shorter than --mean (200s)", with(Scenario::Loss, |it| it.max_ms = 100_000)),
         (
-            "hold 60000, not 60001",
+            "hold 60,000, not 60,001",
             with(Scenario::Loss, |it| (it.rules.capacity, it.rules.connections) = (10_000, 60_001)),
         ),
         ("leaves none of 6 nodes", with(Scenario::Deploy, |it| it.batch = 6)),

@@ -27,7 +27,7 @@ pub struct Row {
     pub goaways: u64,
     /// Open connections.
     pub open: u64,
-    /// The most connections that a node opened.
+    /// The most connections that a node has opened within this second, or within this step where that is longer.
     pub busiest: u64,
     /// The most connections that a node has.
     pub fullest: u64,
@@ -213,7 +213,7 @@ impl World {
         for (node, offered) in self.nodes.iter_mut().zip(&offered) {
             let served = node.serve(self.now, offered, &self.tables);
             row.accepted += served.accepted;
-            row.busiest = row.busiest.max(served.accepted);
+            row.busiest = row.busiest.max(node.opened(self.now, &self.tables, served.accepted));
             for tries in 0..TRIES {
                 refused[tries] += served.refused[tries];
                 failed[tries] += served.failed[tries];

@@ -147,7 +147,7 @@ fn told(settings: &Settings, name: &str, watched: &Watched) -> Run {
         .figure("nodes drained", watched.removed as f64, "")
         .figure("moved by those drains", watched.moved as f64, "clients")
         .figure("most handshakes", course.peak(0.0, f64::MAX, |row| row.accepted), "per s")
-        .figure("most of a node", course.most(0.0, |row| row.busiest) / course.step_s(), "per s")
+        .figure("most of a node", course.busiest_since(0.0), "per s")
         .figure("sent away", course.sum(0.0, |row| row.refused), "handshakes")
         .figure("without an answer", course.sum(0.0, |row| row.failed), "handshakes");
     if settings.price > 0.0 { run.figure("price", hours * settings.price, "") } else { run }

@@ -97,7 +97,11 @@ fn one(settings: &Settings, name: &str, way: Way) -> (Run, Course) {
     let moved = (accepted as f64 - steady * during.len() as f64 * course.step_s()).max(0.0);
     let usual = course.between(0.0, BEFORE_S).last().map_or(0, |row| row.open);
     let fewest = during.iter().map(|row| row.open).min().unwrap_or(0);
-    let busiest = course.most(BEFORE_S, |row| row.busiest) / course.step_s();
+    let busiest = course.busiest_since(BEFORE_S);
+    let echo = rollout.done_s.and_then(|done_s| {
+        let echo_s = |lives: f64| done_s + settings.mean_s() * lives;
+        Some(course.spread(echo_s(0.5), echo_s(1.5), steady)?.1)
+    });
     let last = course.between(0.0, end_s).last().copied().unwrap_or_default();
     let run = Run::new(name)
         .figure("the deploy takes", took, "s")
@@ -115,7 +119,8 @@ fn one(settings: &Settings, name: &str, way: Way) -> (Run, Course) {
             "share",
         )
         .figure("at its end: the fullest node", last.fullest as f64, "connections")
-        .figure("at its end: the emptiest node", last.emptiest as f64, "connections");
+        .figure("at its end: the emptiest node", last.emptiest as f64, "connections")
+        .figure("a lifetime later the rate is up to", echo, "x");
     (run, course)
 }
 

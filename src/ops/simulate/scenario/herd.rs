@@ -23,11 +23,11 @@ pub struct Measured {
     pub connected_s: f64,
     /// When they began to leave.
     pub end_s: f64,
-    /// When a node was killed.
-    pub killed_s: Option<f64>,
+    /// When a node began to drain.
+    pub drained_s: Option<f64>,
 }
 
-/// How far apart the rates of single seconds are told over, seconds: a row a second jitters by as much as a row.
+/// Rows whose mean is compared: a single one is taken a little sooner or later than a second after the last.
 const SMOOTH_ROWS: usize = 3;
 
 impl Measured {
@@ -56,7 +56,7 @@ impl Measured {
             open: column("open")?,
             connected_s: time("connect", "end_s")?,
             end_s: time("leave", "begin_s")?,
-            killed_s: None,
+            drained_s: time("drain", "begin_s").ok(),
         };
         let rows = measured.at_s.len();
         let is_whole = measured.opened.len() == rows && measured.open.len() == rows;
@@ -67,17 +67,27 @@ impl Measured {
         Ok(measured)
     }
 
-    /// What happened between rows: from, to, and the rate.
-    fn rows(&self) -> impl Iterator<Item = (f64, f64, f64)> {
-        let ends = self.at_s.iter().zip(&self.opened);
+    /// What happened between rows, as far as it was measured: rows that follow each other at once have no rate.
+    fn rows(&self) -> impl Iterator<Item = Stretch> {
         let begins = std::iter::once(0.0).chain(self.at_s.iter().copied());
-        // The first row has no rate, but all that is open then was opened before.
-        let first = self.open.first().copied().flatten().unwrap_or(0.0);
-        begins.zip(ends).map(move |(from, (to, rate))| {
-            let since_begin = if from <= 0.0 && *to > 0.0 { first / to } else { 0.0 };
-            (from, *to, rate.unwrap_or(since_begin))
-        })
+        let ends = self.at_s.iter().zip(&self.opened);
+        let rows = begins.zip(ends).filter(|(from_s, (to_s, _))| *to_s > from_s);
+        rows.filter_map(|(from_s, (to_s, rate))| Some(Stretch { from_s, to_s: *to_s, rate: (*rate)? }))
     }
+
+    /// How many clients had connected at each row, until all had.
+    fn connected(&self) -> impl Iterator<Item = (f64, f64)> {
+        let rows = self.at_s.iter().zip(&self.open);
+        rows.take_while(|(at, _)| **at <= self.connected_s).filter_map(|(at, open)| Some((*at, (*open)?)))
+    }
+}
+
+/// What a row tells of the time since the last.
+#[derive(Clone, Copy)]
+struct Stretch {
+    from_s: f64,
+    to_s: f64,
+    rate: f64,
 }
 
 pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
@@ -85,24 +95,17 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
     let step_s = rules.step_ms as f64 / 1e3;
     let mut world = World::new(rules.clone(), settings.seed);
     let arrivals = arrivals(measured, rules.connections, step_s);
-    let killed = measured.killed_s.map(|at| (at / step_s).round() as u64);
+    let drained = measured.drained_s.map(|at| (at / step_s).round() as u64);
     let course = Course::run(&mut world, (measured.end_s / step_s) as u64, |world, step| {
         world.join(arrivals.get(step as usize).copied().unwrap_or(0), 1);
-        if killed == Some(step) {
-            (0..settings.lost()).for_each(|node| world.kill(node as usize));
+        if drained == Some(step) {
+            world.drain(0, rules.parting());
         }
     });
-    let since_s = measured.killed_s.unwrap_or(measured.connected_s);
-    let real: Vec<(f64, f64)> = measured
-        .rows()
-        .filter(|(from, to, _)| to > from && *to <= measured.end_s)
-        .map(|(_, to, rate)| (to, rate))
-        .collect();
-    let simulated = at_rows(&course, measured, |rows, seconds| {
-        rows.iter().map(|row| row.accepted).sum::<u64>() as f64 / seconds
-    });
-    let runs =
-        vec![told("real fleet", &real, measured, since_s), told("simulated", &simulated, measured, since_s)];
+    let since_s = measured.drained_s.unwrap_or(measured.connected_s);
+    let real: Vec<Stretch> = measured.rows().filter(|row| row.to_s <= measured.end_s).collect();
+    let simulated: Vec<Stretch> = real.iter().map(|row| as_measured(&course, row)).collect();
+    let runs = vec![told("real fleet", &real, since_s), told("simulated", &simulated, since_s)];
     let open: Vec<(f64, f64)> = measured
         .at_s
         .iter()
@@ -128,8 +131,8 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
                 "Handshakes a second",
                 "per s",
                 vec![
-                    Curve::new("real", String::new(), real),
-                    Curve::new("simulated", String::new(), simulated),
+                    Curve::new("real", String::new(), points(&real)),
+                    Curve::new("simulated", String::new(), points(&simulated)),
                 ],
             ),
             picture(
@@ -146,77 +149,68 @@ pub fn play(settings: &Settings, measured: &Measured) -> Outcome {
 
 /// How many clients connect for the first time in each step: as they did, all of them.
 fn arrivals(measured: &Measured, connections: u64, step_s: f64) -> Vec<u64> {
-    let steps = (measured.connected_s / step_s).ceil() as usize + 1;
-    let mut rates = vec![0.0; steps];
-    for (from, to, rate) in measured.rows().filter(|(from, ..)| *from < measured.connected_s) {
-        for (at, sum) in rates.iter_mut().enumerate() {
-            let (begin, end) = (at as f64 * step_s, (at + 1) as f64 * step_s);
-            *sum += rate * (end.min(to) - begin.max(from)).max(0.0);
-        }
-    }
-    let total: f64 = rates.iter().sum();
-    let mut seen = 0.0;
+    let last = (measured.connected_s, connections as f64);
+    let known: Vec<(f64, f64)> =
+        std::iter::once((0.0, 0.0)).chain(measured.connected()).chain([last]).collect();
+    let by = |at_s: f64| {
+        let next = known.partition_point(|(known_s, _)| *known_s < at_s).min(known.len() - 1);
+        let ((from_s, from), (to_s, to)) = (known[next.saturating_sub(1)], known[next]);
+        let share = if to_s > from_s { ((at_s - from_s) / (to_s - from_s)).clamp(0.0, 1.0) } else { 1.0 };
+        (from + (to - from) * share).min(connections as f64)
+    };
+    let steps = (measured.connected_s / step_s).ceil() as usize;
     let mut dealt = 0;
-    let share = |part: f64| {
-        seen += part / total;
-        let by_now = (connections as f64 * seen).round() as u64;
+    let mut arrive = |step: usize| {
+        let by_now = by((step + 1) as f64 * step_s).round() as u64;
         let here = by_now.saturating_sub(dealt);
-        dealt = dealt.max(by_now);
+        dealt += here;
         here
     };
-    if total > 0.0 { rates.into_iter().map(share).collect() } else { vec![connections] }
+    (0..steps).map(&mut arrive).collect()
 }
 
-/// The simulated rows as the load test took its own.
-fn at_rows(
-    course: &Course,
-    measured: &Measured,
-    of: impl Fn(&[crate::ops::simulate::Row], f64) -> f64,
-) -> Vec<(f64, f64)> {
-    let rows = measured.rows().filter(|(from, to, _)| to > from && *to <= measured.end_s);
-    rows.map(|(from, to, _)| {
-        let inside = course.between(from, to);
-        (to, of(inside, (inside.len() as f64 * course.step_s()).max(course.step_s())))
-    })
-    .collect()
+/// The same time of the simulation.
+fn as_measured(course: &Course, row: &Stretch) -> Stretch {
+    let inside = course.between(row.from_s, row.to_s);
+    let seconds = (inside.len() as f64 * course.step_s()).max(course.step_s());
+    let accepted: u64 = inside.iter().map(|row| row.accepted).sum();
+    Stretch { rate: accepted as f64 / seconds, ..*row }
 }
 
-fn told(name: &str, rates: &[(f64, f64)], measured: &Measured, since_s: f64) -> Run {
-    let seconds = measured.end_s - since_s;
-    let mut before = since_s;
-    let mut sum = 0.0;
-    for (at, rate) in rates.iter().filter(|(at, _)| *at > since_s) {
-        sum += rate * (at - before);
-        before = *at;
-    }
-    let most = smooth(rates).into_iter().filter(|(at, _)| *at > since_s).map(|(_, rate)| rate);
+fn points(rates: &[Stretch]) -> Vec<(f64, f64)> {
+    rates.iter().map(|row| (row.to_s, row.rate)).collect()
+}
+
+fn told(name: &str, rates: &[Stretch], since_s: f64) -> Run {
+    let since = after(rates, since_s);
+    let seconds: f64 = since.iter().map(|row| row.to_s - row.from_s).sum();
+    let sum: f64 = since.iter().map(|row| row.rate * (row.to_s - row.from_s)).sum();
+    let most = smooth(&since).into_iter().fold(0.0, f64::max);
     Run::new(name)
         .figure("handshakes once all were connected", sum, "")
         .figure("the same a second", sum / seconds, "per s")
-        .figure("most, over three seconds", most.fold(0.0, f64::max), "per s")
+        .figure("most, over three seconds", most, "per s")
+}
+
+/// What was measured from a time on.
+fn after(rates: &[Stretch], since_s: f64) -> Vec<Stretch> {
+    rates.iter().filter(|row| row.from_s >= since_s).copied().collect()
 }
 
 /// Means of three rows.
-fn smooth(rates: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mean = |rows: &[(f64, f64)]| {
-        (rows[rows.len() / 2].0, rows.iter().map(|(_, rate)| rate).sum::<f64>() / rows.len() as f64)
-    };
+fn smooth(rates: &[Stretch]) -> Vec<f64> {
+    let mean = |rows: &[Stretch]| rows.iter().map(|row| row.rate).sum::<f64>() / rows.len() as f64;
     rates.windows(SMOOTH_ROWS).map(mean).collect()
 }
 
 /// How far apart the curves are: the mean distance over the mean, and what chance alone would make.
-fn apart(real: &[(f64, f64)], simulated: &[(f64, f64)], since_s: f64) -> (f64, f64) {
-    let (real, simulated) = (smooth(real), smooth(simulated));
-    let pairs: Vec<(f64, f64)> = real
-        .iter()
-        .zip(&simulated)
-        .filter(|((at, _), _)| *at > since_s)
-        .map(|((_, real), (_, simulated))| (*real, *simulated))
-        .collect();
+fn apart(real: &[Stretch], simulated: &[Stretch], since_s: f64) -> (f64, f64) {
+    let (real, simulated) = (smooth(&after(real, since_s)), smooth(&after(simulated, since_s)));
+    let pairs: Vec<(f64, f64)> = real.into_iter().zip(simulated).collect();
     let count = pairs.len().max(1) as f64;
     let mean = pairs.iter().map(|(real, _)| real).sum::<f64>() / count;
     let distance = pairs.iter().map(|(real, simulated)| (real - simulated).abs()).sum::<f64>() / count;
-    // Both are counts of three seconds; the mean distance of two of them, each with chance of its own.
+    // Both are means of three counts; the mean distance of two of them, each with chance of its own.
     let by_chance = pairs.iter().map(|(real, _)| (real / SMOOTH_ROWS as f64).sqrt()).sum::<f64>() / count
         * (4.0 / std::f64::consts::PI).sqrt();
     (distance / mean.max(1e-9), by_chance / mean.max(1e-9))

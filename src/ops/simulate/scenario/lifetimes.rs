@@ -22,6 +22,8 @@ const STRETCHES: [(f64, f64, &str, &str); 4] = [
     (10.0, 20.0, "least rate, lifetimes 10 to 20", "most rate, lifetimes 10 to 20"),
     (20.0, 29.0, "least rate, lifetimes 20 to 29", "most rate, lifetimes 20 to 29"),
 ];
+/// Of the laws that soon are even, so many lifetimes are shown.
+const BEGINNING: f64 = 4.0;
 /// What stands on the first steps is everything that is shorter than a step.
 const FIRST_STEPS: f64 = 2.0;
 
@@ -34,8 +36,19 @@ pub fn play(settings: &Settings) -> Outcome {
         runs.push(run);
         curves.push(curve);
     }
-    let seconds = settings.mean_ms as f64 / 1e3;
-    let steady = settings.rules.connections as f64 / seconds;
+    let begin_s = settings.mean_s() * BEGINNING;
+    let picture = |title, about: &str, curves| Picture {
+        title,
+        about: about.into(),
+        unit: "per s",
+        level: None,
+        curves,
+    };
+    let calm: Vec<Curve> = curves.iter().skip(1).cloned().collect();
+    let pictures = vec![
+        picture("Reconnects a second", "after all have connected at once", curves),
+        picture("The beginning, without zuul", "nearer", calm).until(begin_s),
+    ];
     Outcome {
         scenario: settings.scenario.name(),
         about: format!(
@@ -45,13 +58,7 @@ pub fn play(settings: &Settings) -> Outcome {
         given: settings.given_but(&["nodes", "lifetimes", "handshakes", "balancer", "clients"]),
         says: says(&runs),
         runs,
-        pictures: vec![Picture {
-            title: "Reconnects a second",
-            about: "after all have connected at once".into(),
-            unit: "per s",
-            level: Some((steady, "connections / mean".into())),
-            curves,
-        }],
+        pictures,
     }
 }
 

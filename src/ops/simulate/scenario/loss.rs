@@ -16,7 +16,7 @@ pub fn play(settings: &Settings) -> Outcome {
     let room = u64::from(left) * rules.capacity;
     let says = if room < rules.connections {
         vec![format!(
-            "{} hold {}: {} clients have no place until there are more nodes.",
+            "What is left, {}, has room for {}: {} clients have no place until there are more nodes.",
             words::nodes(left),
             words::count(room),
             words::count(rules.connections - room)
@@ -25,8 +25,8 @@ pub fn play(settings: &Settings) -> Outcome {
         Vec::new()
     };
     let about = format!(
-        "{} of {nodes} die; clients notice within {} and come back to the others.",
-        words::nodes(lost),
+        "{lost} of {} lost; clients notice within {} and come back to the others.",
+        words::nodes(nodes),
         words::ms(rules.notice_within_ms)
     );
     storm::outcome(settings, about, storm::both(settings, act), says)

@@ -133,6 +133,9 @@ impl Settings {
                 words::ms(self.mean_ms)
             ));
         }
+        if self.max_ms.max(self.length_ms).max(self.blip_ms) > TIME_MAX_MS {
+            return Err("nothing longer than a year is simulated".into());
+        }
         let nodes = self.rules.nodes;
         if self.scenario == Scenario::Day {
             self.policy.check()?;
@@ -147,7 +150,6 @@ impl Settings {
             Scenario::Herd if self.measured.is_none() => {
                 Err("herd compares with a load test: --against REPORT.json, as `holdfast loadtest --report` writes it".into())
             }
-            Scenario::Herd if self.lost() >= nodes => Err("--lost must leave a node".into()),
             Scenario::Herd => Ok(()),
             _ if happens_s <= BEFORE_S => {
                 Err(format!("it happens after {BEFORE_S:.0} s: --length must be longer"))
@@ -271,6 +273,9 @@ impl Settings {
         Parting { delay: self.rules.parting().delay, window: 0, per_step: f64::MAX }
     }
 }
+
+/// The longest life, length or outage.
+const TIME_MAX_MS: u64 = 366 * 86_400_000;
 
 /// How soon careless clients are back, ms.
 const CARELESS_MS: u64 = 1_000;

@@ -32,7 +32,7 @@ pub fn play(settings: &Settings) -> Outcome {
             let reached = points.iter().find(|(_, filled)| *filled >= share);
             reached.map(|(at, _)| at - BEFORE_S)
         };
-        let busiest = course.most(BEFORE_S, |row| row.busiest) / course.step_s();
+        let busiest = course.busiest_since(BEFORE_S);
         runs.push(
             Run::new(name)
                 .figure("half of its share after", since(0.5), "s")
@@ -45,7 +45,7 @@ pub fn play(settings: &Settings) -> Outcome {
         );
         let half = since(0.5).map_or(String::new(), |half| format!("half after {}", words::duration(half)));
         shares.push(Curve::new(name, half, points));
-        rates.push(Curve::new(name, String::new(), course.rate(|row| row.busiest)));
+        rates.push(Curve::new(name, String::new(), course.busiest()));
     }
     Outcome {
         scenario: settings.scenario.name(),

@@ -47,19 +47,14 @@ fn storm(settings: &Settings, name: &'static str, rules: Rules, act: &impl Fn(&m
     let echo_from = BEFORE_S + settings.mean_s() * 0.5;
     let echo_to = BEFORE_S + settings.mean_s() * 1.5;
     let is_long = course.rows.last().is_some_and(|row| row.at_s >= echo_to);
-    let step_s = course.step_s();
     let run = Run::new(name)
         .figure("lost their connection", lost, "connections")
         .figure("half are back after", course.back_after(BEFORE_S, before, lost, 0.5), "s")
         .figure("absorbed (99 %) after", course.absorbed_after(BEFORE_S, before, lost), "s")
         .figure("handshakes before", steady, "per s")
         .figure("most handshakes", course.peak(BEFORE_S, f64::MAX, |row| row.accepted), "per s")
-        .figure("most of a node", course.most(BEFORE_S, |row| row.busiest) / step_s, "per s")
-        .figure(
-            "the same of what it can do",
-            course.most(BEFORE_S, |row| row.busiest) / step_s / handshakes,
-            "share",
-        )
+        .figure("most of a node", course.busiest_since(BEFORE_S), "per s")
+        .figure("the same of what it can do", course.busiest_since(BEFORE_S) / handshakes, "share")
         .figure("longest accept queue of a node", course.most(BEFORE_S, |row| row.queued), "clients")
         .figure("sent away", course.sum(BEFORE_S, |row| row.refused), "handshakes")
         .figure("without an answer", course.sum(BEFORE_S, |row| row.failed), "handshakes")
