@@ -64,6 +64,28 @@ fn alert_rules_say_what_they_are_to_say() {
     done(&mut check);
 }
 
+/// Grafana finds a slip in a question only when somebody looks at the panel.
+#[test]
+fn questions_of_the_dashboard_can_be_read() {
+    let Some(mut promtool) = tool("promtool", "The questions of the dashboard") else { return };
+    let board: serde_json::Value = serde_json::from_str(&text_of("deploy/grafana/holdfast.json")).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let annotations = board["annotations"]["list"].as_array().unwrap();
+    let mut rules = String::from("groups:\n  - name: dashboard\n    rules:\n");
+    for (at, question) in targets.chain(annotations).enumerate() {
+        let question = question["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+        rules.push_str(&format!(
+            "      - record: question_{at}\n        expr: {}\n",
+            serde_json::Value::from(question)
+        ));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dashboard.yaml");
+    fs::write(&file, rules).unwrap();
+    done(promtool.args(["check", "rules"]).arg(file));
+}
+
 /// Each alert is written about where it says, and each that the pages name is there.
 #[test]
 fn alerts_lead_to_sections_of_the_runbook() {
