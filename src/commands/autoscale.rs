@@ -18,6 +18,7 @@ use crate::{
     },
 };
 use std::{
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
@@ -90,9 +91,12 @@ struct Rule {
     /// Share of it that is aimed at
     #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = amount::parse_share)]
     target: f64,
-    /// How far from the target, as a share of it, nothing is done
+    /// How far above the target, as a share of it, nothing is done
     #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = amount::parse_share)]
     band: f64,
+    /// How far below the target, as a share of it, nothing is done: so far a growing fleet may be ahead
+    #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = amount::parse_share)]
+    slack: f64,
     /// Power with which nodes are added above the band; 1 is in proportion
     #[arg(long, value_name = "POWER", default_value_t = 1.5)]
     exponent: f64,
@@ -187,15 +191,24 @@ fn exporter(address: SocketAddr) -> Result<Arc<Board>, String> {
 }
 
 /// What looks, and at what.
-enum Eyes {
-    Nodes(Fleet),
+enum Eyes<'a> {
+    Nodes { fleet: Box<Fleet>, token: Option<String>, source: &'a Source },
     Leases(Registry),
 }
 
-impl Eyes {
+impl Eyes<'_> {
     fn look(&mut self) -> Result<Seen, String> {
         match self {
-            Eyes::Nodes(fleet) => Ok(Seen::of_view(&fleet.read())),
+            Eyes::Nodes { fleet, token, source } => {
+                // A token's file may have changed. One that cannot be read leaves the old token in force.
+                if let Ok(now) = source.read_token()
+                    && now != *token
+                {
+                    **fleet = source.fleet(now.clone());
+                    *token = now;
+                }
+                Ok(Seen::of_view(&fleet.read()))
+            }
             Eyes::Leases(registry) => registry
                 .leases()
                 .map(|leases| Seen::of_leases(&leases))
@@ -207,7 +220,7 @@ impl Eyes {
 /// Looks, decides and tells.
 struct Watch<'a> {
     args: &'a Args,
-    eyes: Eyes,
+    eyes: Eyes<'a>,
     scaler: Autoscaler,
     clock: Clock,
     board: Option<Arc<Board>>,
@@ -220,24 +233,27 @@ impl Watch<'_> {
         if self.args.queue.lag && self.eyes.look().is_ok() {
             sleep(Duration::from_secs(1));
         }
-        let (decision, code) = self.look();
-        match (code, decision.wanted.is_some()) {
-            (DONE, false) => FAILED,
-            (code, _) => code,
+        let decision = self.look();
+        match print(&self.words(&decision)) {
+            DONE if decision.wanted.is_none() => FAILED,
+            code => code,
         }
     }
 
     fn again_and_again(&mut self, every: Duration) -> i32 {
         loop {
-            let (_, code) = self.look();
-            if code != DONE {
-                return code;
+            let decision = self.look();
+            let told = write_all(&self.words(&decision));
+            match (told, &self.board) {
+                // An exporter goes on though nobody reads its lines; who only prints has nobody left to print for.
+                (Ok(()), _) | (Err(_), Some(_)) => sleep(every),
+                (Err(error), None) if error.kind() == io::ErrorKind::BrokenPipe => return DONE,
+                (Err(error), None) => return fail(format_args!("cannot write: {error}")),
             }
-            sleep(every);
         }
     }
 
-    fn look(&mut self) -> (Decision, i32) {
+    fn look(&mut self) -> Decision {
         let seen = self.eyes.look();
         let now = self.clock.now();
         let decision = self.scaler.decide(now.micros as f64 / 1e6, seen).clone();
@@ -249,25 +265,39 @@ impl Watch<'_> {
         if let Some(board) = &self.board {
             board.put(&decision, self.looks);
         }
-        let code = match self.args.json {
-            true => print(&format!("{}\n", decision.json())),
-            false => print(&decision.text()),
-        };
-        (decision, code)
+        decision
+    }
+
+    fn words(&self, decision: &Decision) -> String {
+        if self.args.json { format!("{}\n", decision.json()) } else { decision.text() }
     }
 }
 
+fn write_all(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 impl Source {
-    fn open(&self) -> Result<Eyes, String> {
+    fn open(&self) -> Result<Eyes<'_>, String> {
         if let Some(url) = &self.registry {
             return self.open_registry(url).map(Eyes::Leases);
         }
+        let token = self.read_token()?;
+        Ok(Eyes::Nodes { fleet: Box::new(self.fleet(token.clone())), token, source: self })
+    }
+
+    fn read_token(&self) -> Result<Option<String>, String> {
+        NodeAddress::token_of(self.token.as_deref(), self.token_file.as_deref())
+    }
+
+    fn fleet(&self, token: Option<String>) -> Fleet {
         let addresses = match self.internal.is_empty() {
             true => vec![NodeAddress::default_address()],
             false => self.internal.clone(),
         };
-        let token = NodeAddress::token_of(self.token.as_deref(), self.token_file.as_deref())?;
-        Ok(Eyes::Nodes(Fleet::new(addresses, token).discover(!self.only)))
+        Fleet::new(addresses, token).discover(!self.only)
     }
 
     fn open_registry(&self, url: &str) -> Result<Registry, String> {
@@ -290,6 +320,7 @@ impl Rule {
         Policy {
             target: self.target,
             band: self.band,
+            slack: self.slack,
             exponent: self.exponent,
             spare: self.spare,
             ceiling: self.ceiling,

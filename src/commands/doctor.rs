@@ -3,7 +3,10 @@
 use super::{DONE, FAILED, fail, node_args::NodeArgs, print};
 use crate::{
     config::load,
-    ops::doctor::ask::{Asked, ask},
+    ops::{
+        amount,
+        doctor::ask::{Asked, ask},
+    },
 };
 use std::path::PathBuf;
 
@@ -16,7 +19,7 @@ use std::path::PathBuf;
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// How many connections the host shall hold; exit 1 when it cannot. 250000, 250k, 1M
-    #[arg(long, short = 'n', value_name = "N", value_parser = connections)]
+    #[arg(long, short = 'n', value_name = "N", value_parser = amount::parse_some)]
     connections: Option<u64>,
     /// Look at the limits and groups of a running node; what its connections use counts as free
     #[arg(long, value_name = "PID")]
@@ -78,35 +81,5 @@ pub fn main(args: &Args) -> i32 {
     match code {
         DONE if !report.is_good() => FAILED,
         code => code,
-    }
-}
-
-/// A count with an optional `k` or `M`, as people say it.
-fn connections(typed: &str) -> Result<u64, String> {
-    let plain = typed.replace(['_', ','], "");
-    let (digits, times) = match plain.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1_000),
-        None => plain.strip_suffix(['m', 'M']).map_or((plain.as_str(), 1), |digits| (digits, 1_000_000)),
-    };
-    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(times));
-    count
-        .filter(|&count| count > 0)
-        .ok_or_else(|| "expected a count above 0, such as 250000, 250k or 1M".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_as_people_say_them() {
-        let cases =
-            [("1", 1), ("250000", 250_000), ("250k", 250_000), ("1M", 1_000_000), ("1,000_000", 1_000_000)];
-        for (typed, count) in cases {
-            assert_eq!(connections(typed), Ok(count), "{typed}");
-        }
-        for typed in ["", "0", "-1", "many", "k", "1.5M", "99999999999999M", "1G"] {
-            assert!(connections(typed).is_err(), "{typed}");
-        }
     }
 }

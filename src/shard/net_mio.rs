@@ -55,11 +55,7 @@ impl MioNet {
     ///
     /// # Errors
     /// When the kernel has no descriptor left.
-    pub fn new(
-        listeners: Vec<TcpListener>,
-        shared: bool,
-        clock: Clock,
-    ) -> io::Result<(Self, Arc<dyn Wake>)> {
+    pub fn new(listeners: Vec<TcpListener>, shared: bool, clock: Clock) -> io::Result<(Self, Arc<dyn Wake>)> {
         let poll = Poll::new()?;
         let wake = Arc::new(MioWake(Waker::new(poll.registry(), MAIL)?));
         let events = Events::with_capacity(EVENTS_MAX);

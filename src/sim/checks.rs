@@ -95,7 +95,8 @@ impl Simulation {
                 if let Some(expires_us) = peer.expires_us {
                     assert!(now_us <= expires_us + slack_us, "it outlives its token: {peer:?}");
                 }
-                let quiet_us = now_us - peer.told_us;
+                // It may have waited to be accepted.
+                let quiet_us = now_us - peer.told_us.max(self.accepted_us(number));
                 let prompt = peer.manner.is_prompt() && !peer.vanished && phase == Phase::Open;
                 assert!(
                     !prompt || quiet_us <= peer.ping_us + slack_us,

@@ -42,7 +42,8 @@ fn tool(name: &str, what: &str) -> Option<Command> {
 
 /// What a program printed; one that fails fails the test.
 fn done(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{command:?}: {status}\n{stdout}{stderr}");
     stdout.into_owned()
@@ -54,7 +55,12 @@ fn alert_rules_say_what_they_are_to_say() {
     promtool.current_dir(repository("deploy/prometheus")).args(["test", "rules", "alerts.test.yaml"]);
     done(&mut promtool);
     let mut check = Command::new(promtool.get_program());
-    check.current_dir(repository("deploy/prometheus")).args(["check", "config", "--syntax-only", "prometheus.yaml"]);
+    check.current_dir(repository("deploy/prometheus")).args([
+        "check",
+        "config",
+        "--syntax-only",
+        "prometheus.yaml",
+    ]);
     done(&mut check);
 }
 
@@ -68,7 +74,8 @@ fn alerts_lead_to_sections_of_the_runbook() {
         .map(|title| title.to_lowercase().replace(' ', "-").replace([',', ':'], ""))
         .collect();
     let rules = text_of("deploy/prometheus/alerts.yaml");
-    let value = |line: &str, key: &str| line.trim_start().strip_prefix(key).map(|value| value.trim().to_owned());
+    let value =
+        |line: &str, key: &str| line.trim_start().strip_prefix(key).map(|value| value.trim().to_owned());
     let alerts: Vec<String> = rules.lines().filter_map(|line| value(line, "- alert:")).collect();
     assert!(alerts.len() > 30, "{alerts:?}");
     for section in rules.lines().filter_map(|line| value(line, "runbook:")) {
@@ -116,7 +123,9 @@ fn the_container_file_is_clean_and_has_all_that_the_build_wants() {
         done(hadolint.arg(repository("deploy/Containerfile")));
     }
     let context = tempfile::tempdir().unwrap();
-    for allowed in text_of("deploy/Containerfile.dockerignore").lines().filter_map(|line| line.strip_prefix('!')) {
+    for allowed in
+        text_of("deploy/Containerfile.dockerignore").lines().filter_map(|line| line.strip_prefix('!'))
+    {
         let to = context.path().join(allowed);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(repository(allowed), to).unwrap();
@@ -124,9 +133,12 @@ fn the_container_file_is_clean_and_has_all_that_the_build_wants() {
     }
     // Every target that the manifest names is there, and every file that the program has in it.
     let mut cargo = Command::new(env!("CARGO"));
-    done(cargo.args(["metadata", "--format-version=1", "--offline", "--no-deps"]).current_dir(context.path()));
+    done(
+        cargo.args(["metadata", "--format-version=1", "--offline", "--no-deps"]).current_dir(context.path()),
+    );
     let included = regex::Regex::new(r#"include_(?:str|bytes)!\(\s*"((?:\.\./)+)([^"]+)""#).unwrap();
-    for (path, text) in metrics::files("src", &["rs"]) {
+    let of_program = |path: &str| !path.ends_with("/tests.rs") && !path.contains("/tests/");
+    for (path, text) in metrics::files("src", &["rs"]).into_iter().filter(|(path, _)| of_program(path)) {
         for found in included.captures_iter(&text) {
             let folder = Path::new(&path).parent().unwrap();
             let up = found[1].len() / 3;
@@ -184,9 +196,11 @@ fn configurations_are_such_as_a_node_takes() {
     let folder = secrets();
     let secrets = folder.path().join("secrets");
     fs::write(secrets.join("jwt.pem"), PUBLIC_KEY).unwrap();
-    for path in
-        ["deploy/compose/holdfast.toml", "deploy/kubernetes/base/holdfast.toml", "deploy/kubernetes/example/holdfast.toml"]
-    {
+    for path in [
+        "deploy/compose/holdfast.toml",
+        "deploy/kubernetes/base/holdfast.toml",
+        "deploy/kubernetes/example/holdfast.toml",
+    ] {
         let file = configuration(path, folder.path(), &secrets);
         done(Command::new(env!("CARGO_BIN_EXE_holdfast")).args(["config", "check"]).arg(file));
     }

@@ -105,8 +105,8 @@ fn what_it_cannot_do_is_said() {
     let cases: [(&[&str], i32, &str); 7] = [
         (&["--root", "/no/such/folder"], 1, "/no/such/folder is no folder"),
         (&["--root", root, "--pid", "77"], 1, "there is no process 77"),
-        (&["-n", "0"], 2, "expected a count above 0"),
-        (&["-n", "lots"], 2, "expected a count above 0"),
+        (&["-n", "0"], 2, "there must be at least one"),
+        (&["-n", "lots"], 2, "write it like 250000"),
         (&["--balancer-addresses", "0"], 2, "0 is not in 1.."),
         (&["--set", "limits.nonsense=1"], 1, "limits.nonsense"),
         (&["--explain", "--json"], 2, "cannot be used with"),
@@ -196,4 +196,11 @@ fn a_kafka_that_does_not_answer_is_waited_for_with_bounds() {
     assert_eq!((found[0].1.as_str(), found.len()), ("blocks", 1), "{found:#?}");
     assert!(found[0].2.contains("answers within 3 s"), "{found:#?}");
     assert!(began.elapsed() < Duration::from_secs(20));
+    let nobody = doctor(&["--registry", "redis://127.0.0.1:1", "--kafka", "none"]);
+    assert_eq!(nobody.code, 1);
+    assert!(
+        nobody.out.contains("\nA node cannot work here yet: redis 127.0.0.1:1 (see below).\n"),
+        "{}",
+        nobody.out
+    );
 }

@@ -13,8 +13,11 @@ pub struct Policy {
     pub capacity: f64,
     /// The share of it that is aimed at; above 0, at most [`Self::ceiling`].
     pub target: f64,
-    /// How far from the target, as a share of it, nothing is done; from 0, below 1. Narrower makes a fleet breathe more often.
+    /// How far above the target, as a share of it, nothing is done; from 0, below 1. Narrower makes a fleet breathe more often.
     pub band: f64,
+    /// How far below the target, as a share of it, nothing is done; from 0, below 1. So much may a growing fleet be ahead of its
+    /// load: never so many nodes are added that the same load would be further below.
+    pub slack: f64,
     /// Above the band the number of nodes grows with this power of the distance: 1 is proportion, 2 twice as many for a small
     /// distance. At least 1.
     pub exponent: f64,
@@ -35,6 +38,7 @@ impl Default for Policy {
             capacity: 200_000.0,
             target: 0.6,
             band: 0.1,
+            slack: 0.25,
             exponent: 1.5,
             spare: 1,
             ceiling: 0.9,
@@ -124,8 +128,8 @@ impl Policy {
                 Err("the target and the ceiling are shares: above 0, at most 1")
             }
             () if self.target > self.ceiling => Err("the target must not be above the ceiling"),
-            () if !(0.0..1.0).contains(&self.band) => {
-                Err("the band is a share of the target: from 0, below 1")
+            () if ![self.band, self.slack].iter().all(|share| (0.0..1.0).contains(share)) => {
+                Err("the band and the slack are shares of the target: from 0, below 1")
             }
             () if !(1.0..=10.0).contains(&self.exponent) => Err("the exponent lies from 1 to 10"),
             () if self.most == 0 || self.least > self.most => {
@@ -144,15 +148,15 @@ impl Policy {
         let held = f64::from(load.nodes);
         let distance = if load.nodes == 0 { f64::INFINITY } else { aimed / held };
         let (ruled, why): (u32, fn(Figures) -> Why) = if distance > 1.0 + self.band {
-            // Never so many that the same load would be below the band: the rule would take them back.
-            let bound = whole((aimed / (1.0 - self.band)).floor());
+            // Never so many that the rule would take them back with the same load.
+            let bound = whole((aimed / (1.0 - self.slack)).floor());
             let grown = if load.nodes == 0 {
                 proportion
             } else {
                 whole((held * distance.powf(self.exponent)).ceil())
             };
             (grown.min(bound).max(proportion).max(load.nodes), Why::Above)
-        } else if distance < 1.0 - self.band {
+        } else if distance < 1.0 - self.slack {
             (proportion, Why::Below)
         } else {
             (load.nodes, Why::Near)

@@ -2,7 +2,7 @@
 
 use super::{Level, Limit, Question};
 use crate::ops::{
-    cost::{CONNECTION_BYTES, NODE_BYTES, OTHER_DESCRIPTORS, SOURCE_PORTS, TRACKED_BYTES},
+    cost::{CONNECTION_BYTES_IN_USE, NODE_BYTES, OTHER_DESCRIPTORS, SOURCE_PORTS, TRACKED_BYTES},
     host::{Fact, Group, Version},
 };
 use holdfast_plots::words::{bytes, count, several};
@@ -107,11 +107,14 @@ fn of_descriptors(question: &Question<'_>) -> Fact<Known> {
             (Some(for_clients(limit)), format!("the hard limit is {}, {less}", count(limit)))
         }
     };
-    let whose = match question.process {
-        Some(process) => format!("descriptors of process {process}"),
-        None => "descriptors of a process started here".into(),
+    let (title, because) = match question.process {
+        Some(process) => (format!("descriptors of process {process}"), because),
+        None => (
+            "descriptors of a process started here".into(),
+            format!("{because}; a service has its own (LimitNOFILE=), of one that runs --pid tells"),
+        ),
     };
-    Ok(Known { key: "descriptors", title: whose, allows, because, lift: Lift::Descriptors })
+    Ok(Known { key: "descriptors", title, allows, because, lift: Lift::Descriptors })
 }
 
 /// What descriptors leave for clients: the node's own arithmetic, which keeps one place in any case.
@@ -174,7 +177,7 @@ impl Pool {
             total,
             used,
             percent: if is_watched && percent > 0 { percent.min(100) } else { 100 },
-            cost: CONNECTION_BYTES + if is_tracked { TRACKED_BYTES } else { 0 },
+            cost: CONNECTION_BYTES_IN_USE + if is_tracked { TRACKED_BYTES } else { 0 },
             reserve: NODE_BYTES.saturating_add(question.node.buffer_bytes),
         }
     }

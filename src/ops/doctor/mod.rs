@@ -202,7 +202,8 @@ pub fn examine(question: &Question<'_>) -> Report {
     };
     let settings = advice::untuned(question, &mut unread);
     let mut findings = advice::of_host(question, holds, &mut unread);
-    findings.extend(question.registry.into_iter().flat_map(|it| services::of_registry(it, question, holds)));
+    let connections = question.connections.or(holds);
+    findings.extend(question.registry.into_iter().flat_map(|it| services::of_registry(it, connections)));
     findings.extend(question.queue.into_iter().flat_map(services::of_queue));
     unread.sort_unstable();
     unread.dedup();

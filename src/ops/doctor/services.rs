@@ -1,6 +1,6 @@
 //! What a node needs besides its host: the registry and the queue, as far as how they are set up concerns it.
 
-use super::{Finding, Level, Question};
+use super::{Finding, Level};
 use crate::{
     bridge::{
         queue::probe::{Site, Topic},
@@ -36,11 +36,12 @@ pub struct Queue {
     pub session_timeout_ms: u64,
 }
 
-pub(super) fn of_registry(registry: &Registry, question: &Question<'_>, holds: Option<u64>) -> Vec<Finding> {
+/// `connections`: how many of this node there will be.
+pub(super) fn of_registry(registry: &Registry, connections: Option<u64>) -> Vec<Finding> {
     match registry {
         Err(cause) => vec![unreachable("redis", cause)],
         Ok(masters) => {
-            masters.iter().flat_map(|master| of_master(master, masters.len(), question, holds)).collect()
+            masters.iter().flat_map(|master| of_master(master, masters.len(), connections)).collect()
         }
     }
 }
@@ -51,7 +52,7 @@ fn unreachable(what: &str, cause: &str) -> Finding {
         .remedy("is it running, and is the address in the configuration right?")
 }
 
-fn of_master(master: &Master, masters: usize, question: &Question<'_>, holds: Option<u64>) -> Vec<Finding> {
+fn of_master(master: &Master, masters: usize, connections: Option<u64>) -> Vec<Finding> {
     let subject = format!("redis {}", master.address);
     let about = match &master.about {
         Ok(about) => about,
@@ -61,7 +62,7 @@ fn of_master(master: &Master, masters: usize, question: &Question<'_>, holds: Op
     found.extend(role(&subject, about));
     found.push(eviction(&subject, about));
     found.extend(node_timeout(&subject, about));
-    found.extend(room(&subject, about, masters, question.connections.or(holds)));
+    found.extend(room(&subject, about, masters, connections));
     if about.skew_ms.unsigned_abs() > SKEW_MS {
         let ahead = if about.skew_ms > 0 { "ahead of" } else { "behind" };
         let by = duration(about.skew_ms.unsigned_abs() as f64 / 1e3);
@@ -262,4 +263,121 @@ fn of_lane<'a>(lane: &str, pattern: &str, topics: &'a [Topic], taken: &mut Vec<&
 
 fn copies(copies: usize) -> String {
     if copies == 1 { "1 copy".into() } else { format!("{} copies", count(copies as u64)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A master that is as it should be, but for these fields.
+    fn master(fields: &[(&str, &str)], change: impl Fn(&mut About)) -> Vec<Finding> {
+        let good = [
+            ("redis_version", "7.0.15"),
+            ("role", "master"),
+            ("maxmemory", "1000000000"),
+            ("maxmemory_policy", "noeviction"),
+            ("used_memory", "1000000"),
+        ];
+        let all = good.iter().chain(fields);
+        let info = all.map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut about = About { round_trip_us: 300, skew_ms: 2, info, node_timeout_ms: Some(5_000) };
+        change(&mut about);
+        of_registry(&Ok(vec![Master { address: "10.0.0.1:6379".into(), about: Ok(about) }]), Some(1_000_000))
+    }
+
+    #[test]
+    fn a_good_redis_is_good() {
+        let found = master(&[], |_| {});
+        assert!(
+            found.iter().all(|finding| finding.level == Level::Ok && finding.remedy.is_empty()),
+            "{found:#?}"
+        );
+        assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn each_fault_of_a_redis_is_named() {
+        type Change = fn(&mut About);
+        type Case<'a> = (&'a [(&'a str, &'a str)], Change, Level, &'a str);
+        let same: Change = |_| {};
+        let cases: [Case<'_>; 11] = [
+            (&[("redis_version", "6.0.9")], same, Level::Warning, "scripts need 6.2"),
+            (&[("role", "slave")], same, Level::Blocks, "is no master"),
+            (
+                &[("maxmemory_policy", "volatile-ttl")],
+                same,
+                Level::Warning,
+                "volatile-ttl: when it is full it drops keys",
+            ),
+            (
+                &[("maxmemory_policy", "allkeys-lru")],
+                same,
+                Level::Warning,
+                "allkeys-lru: when it is full it drops any key",
+            ),
+            (
+                &[("maxmemory", "0"), ("maxmemory_policy", "volatile-lru")],
+                same,
+                Level::Advice,
+                "no maxmemory, volatile-lru",
+            ),
+            (&[("maxmemory_policy", "")], same, Level::Advice, "does not say its maxmemory-policy"),
+            (
+                &[("maxmemory", "100000000")],
+                same,
+                Level::Warning,
+                "take about 213 MB here, and 99 MB is free",
+            ),
+            (&[], |about| about.round_trip_us = 45_000, Level::Advice, "as if it were in another region"),
+            (&[], |about| about.skew_ms = -90_000, Level::Warning, "its clock is 90.0 s behind this host's"),
+            (&[], |about| about.skew_ms = i64::MIN, Level::Warning, "behind this host's"),
+            (
+                &[],
+                |about| about.node_timeout_ms = Some(10_000),
+                Level::Warning,
+                "cluster-node-timeout is 10.0 s, and",
+            ),
+        ];
+        for (fields, change, level, words) in cases {
+            let found = master(fields, change);
+            let bad: Vec<_> = found.iter().filter(|finding| finding.level != Level::Ok).collect();
+            assert!(
+                matches!(&bad[..], [one] if one.level == level && one.says.contains(words)),
+                "{words}: {bad:#?}"
+            );
+        }
+        // One that says nothing that is understood.
+        let found = master(&[("maxmemory", "much"), ("redis_version", ""), ("used_memory", "")], |_| {});
+        assert!(found.iter().all(|finding| finding.level <= Level::Advice), "{found:#?}");
+    }
+
+    fn topic(name: &str, copies: usize, leaderless: usize) -> Topic {
+        Topic { name: name.into(), partitions: 12, copies, leaderless }
+    }
+
+    #[test]
+    fn lanes_and_sessions_of_a_kafka_are_judged() {
+        let queue = Queue {
+            site: Ok(Site {
+                brokers: vec!["a:9092".into(), "b:9092".into()],
+                topics: vec![topic("push.high", 3, 0), topic("push.low", 3, 2), topic("told", 3, 0)],
+                sessions_ms: Some(6_000..=300_000),
+            }),
+            // The second takes nothing that the first has.
+            lanes: vec![
+                ("high".into(), r"^push\.high$".into()),
+                ("normal".into(), r"^push\.(high|normal)$".into()),
+                ("low".into(), r"^push\.low$".into()),
+            ],
+            written: vec!["told".into()],
+            session_timeout_ms: 10_000,
+        };
+        let levels = |queue: &Queue| of_queue(queue).iter().map(|finding| finding.level).collect::<Vec<_>>();
+        assert_eq!(levels(&queue), [Level::Ok, Level::Ok, Level::Warning, Level::Warning, Level::Ok]);
+        let found = of_queue(&queue);
+        assert!(found[2].says.starts_with("no topic is called ^push"), "{}", found[2].says);
+        assert!(found[3].says.ends_with("2 partitions without a leader"), "{}", found[3].says);
+        let short = Queue { session_timeout_ms: 5_000, ..queue };
+        assert!(of_queue(&short)[4].says.contains("brokers allow 6.0 s to 5 min 00 s: they refuse"));
+    }
 }

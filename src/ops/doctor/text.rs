@@ -63,6 +63,11 @@ fn headline(out: &mut String, report: &Report) {
     if let Some((next, allows)) = title(report.next) {
         paragraph(out, "", 0, &format!("What would bind then: {next}, at {}.", count(allows)));
     }
+    let blocked: Vec<&str> =
+        report.findings.iter().filter(|it| it.level == Level::Blocks).map(|it| it.subject.as_str()).collect();
+    if !blocked.is_empty() {
+        paragraph(out, "", 0, &format!("A node cannot work here yet: {} (see below).", blocked.join(", ")));
+    }
 }
 
 fn heading(out: &mut String, left: &str, right: &str) {

@@ -89,17 +89,13 @@ pub struct Tracked {
 }
 
 /// Settings that are read in any case.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 7] = [
     "fs.nr_open",
     "fs.epoll.max_user_watches",
     "net.core.somaxconn",
-    "net.core.netdev_max_backlog",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_max_syn_backlog",
     "net.ipv4.tcp_mem",
-    "vm.max_map_count",
-    "vm.min_free_kbytes",
     "vm.overcommit_memory",
 ];
 

@@ -5,6 +5,9 @@ use crate::ops::cost;
 /// So many connections one node may always have: a herd of them is none, whatever their share.
 pub const LOST_LITTLE: f64 = 50_000.0;
 
+/// Fleets of more nodes are not tried.
+const NODES_MAX: u32 = 20_000;
+
 /// Where TLS ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tls {
@@ -104,6 +107,9 @@ impl Question {
             () if self.zones == 0 => Err("there is at least one zone"),
             () if self.nodes_most == 0 => {
                 Err("a fleet of no nodes holds nothing: --nodes-most must be at least 1")
+            }
+            () if self.nodes_most > NODES_MAX => {
+                Err("fleets of more than 20000 nodes are not tried: give a lower --nodes-most")
             }
             () if self.masters == Some(0) => Err("there is at least one master of Redis"),
             () if !is_some(self.within_s) || !is_some(self.lifetime_s) || !is_some(self.ping_s) => {

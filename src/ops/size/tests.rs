@@ -1,4 +1,8 @@
 use super::*;
+use crate::{
+    config::Distribution,
+    ops::simulate::{Balancing, Drain, Law, Rules, World},
+};
 use proptest::prelude::*;
 
 fn node(name: &str, cores: u32, gib: u64, price: f64) -> NodeType {
@@ -125,6 +129,7 @@ fn questions_that_cannot_be_answered() {
         Question { target: 0.95, ..good },
         Question { zones: 0, ..good },
         Question { nodes_most: 0, ..good },
+        Question { nodes_most: 20_001, ..good },
         Question { masters: Some(0), ..good },
         Question { within_s: 0.0, ..good },
         Question { spread_s: 61.0, ..good },
@@ -134,6 +139,61 @@ fn questions_that_cannot_be_answered() {
     ];
     for question in bad {
         assert!(question.check().is_err(), "{question:?}");
+    }
+}
+
+/// The same loss, simulated client by client: seconds until a hundredth of the lost is still away, and the most handshakes a second.
+fn simulated(question: &Question, fleet: &Fleet) -> (f64, f64) {
+    let (step_ms, mean_ms) = (100, question.lifetime_s * 1e3);
+    let rules = Rules {
+        step_ms,
+        connections: question.connections,
+        nodes: fleet.nodes,
+        life: Law::of(Distribution::Exponential, mean_ms, 3.0 * mean_ms),
+        leave_within_ms: 0,
+        back_within_ms: 0,
+        notice_within_ms: (question.spread_s * 1e3) as u64,
+        backoff_ms: 1_000,
+        backoff_max_ms: 30_000,
+        retry_ms: (1_000, 10_000),
+        patience_ms: 600_000,
+        drain: Drain { delay_ms: 5_000, window_ms: 30_000, rate: 5_000.0 },
+        balancing: Balancing::RoundRobin,
+        detect_ms: 0,
+        startup_ms: 10_000,
+        capacity: u64::MAX >> 16,
+        handshakes: handshakes(question, &fleet.node),
+        admission: None,
+        backlog: u64::MAX >> 16,
+    };
+    let mut world = World::new(rules, 1);
+    world.settle(question.connections);
+    world.step();
+    let before = world.open() as f64;
+    world.kill(0);
+    let lost = before - world.open() as f64;
+    let (mut most, mut steps) = (0.0_f64, 0_u64);
+    while before - world.open() as f64 > lost * 0.01 && steps < 10_000 {
+        most = most.max(world.step().accepted as f64 * 1e3 / step_ms as f64);
+        steps += 1;
+    }
+    ((steps * step_ms) as f64 / 1e3, most)
+}
+
+#[test]
+fn a_simulated_loss_agrees() {
+    let question = Question { masters: Some(1_000), ..question(1_000_000) };
+    // What the survivors can do bounds it, then how clients spread.
+    for (per_core, brake) in [(500.0, Some(Brake::Nodes)), (1_000.0, Some(Brake::Nodes)), (10_000.0, None)] {
+        let question = Question { handshakes_per_core: per_core, ..question };
+        let fleet = Fleet::of(&question, &node("a", 2, 8, 0.1), 10);
+        assert_eq!(fleet.loss.brake, brake);
+        let (absorbed_s, most) = simulated(&question, &fleet);
+        let expected = fleet.loss.absorb_s * 0.99;
+        assert!((absorbed_s / expected - 1.0).abs() < 0.05, "{absorbed_s} s, calculated {expected} s");
+        // Lifetimes come on top of those who come back.
+        let peak = fleet.loss.peak + question.steady();
+        assert!((most / peak - 1.0).abs() < 0.05, "{most} a second, calculated {peak}");
     }
 }
 

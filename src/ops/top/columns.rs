@@ -111,7 +111,7 @@ impl Column {
             Out => "connections ended",
             Refused => "handshakes refused",
             Messages => "messages, whatever became of them",
-            LoopLag => "99 of 100 turns of its loops are this late at most",
+            LoopLag => "lateness of its event loops, 99 of 100",
             Queue => "messages in Kafka that it has yet to read",
             PerConnection => "memory of the program by connection",
             Memory => "resident",

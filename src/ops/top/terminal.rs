@@ -4,11 +4,19 @@
 
 use super::{App, Key};
 use crate::ops::fleet::{Fleet, View};
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::{
+    cursor::Show,
+    event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+    execute,
+};
 use std::{
-    io,
+    io, panic,
     sync::{
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
         mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
     },
     thread,
@@ -23,18 +31,54 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// When the terminal cannot be used, or is gone.
 pub fn run(fleet: Fleet, every: Duration, stop: &AtomicBool) -> io::Result<()> {
-    let (views, (stopped, ends)) = (channel(), channel::<()>());
-    let (to_screen, from_fleet) = views;
+    let (to_screen, from_fleet) = channel();
+    let (stopped, ends) = channel::<()>();
     thread::Builder::new().name("fleet".into()).spawn(move || read(fleet, every, &to_screen, &ends))?;
-    // A panic restores the terminal, too.
     let shown = ratatui::try_init().and_then(|mut terminal| {
+        let curtain = Arc::new(Curtain::default());
+        restore_all_on_panic(curtain.clone());
         let mut app = App::new(every);
-        let shown = show(&mut terminal, &mut app, &from_fleet, stop);
+        let shown = show(&mut terminal, &curtain, &mut app, &from_fleet, stop);
         terminal.show_cursor().and(shown)
     });
     let restored = ratatui::try_restore();
     drop(stopped);
     shown.and(restored)
+}
+
+/// Keeps the screen from being drawn when a thread has panicked, and the terminal is a plain one again.
+#[derive(Default)]
+struct Curtain {
+    drawing: Mutex<()>,
+    fallen: AtomicBool,
+}
+
+impl Curtain {
+    /// Draws, unless a thread has panicked.
+    fn draw(&self, terminal: &mut ratatui::DefaultTerminal, app: &mut App) -> io::Result<()> {
+        let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.fallen.load(SeqCst) {
+            return Err(broken());
+        }
+        terminal.draw(|frame| app.draw(frame)).map(|_| ())
+    }
+}
+
+/// What the hook of `try_init` leaves to do: to wait for what is being drawn, and to show the cursor. A process that ends at once
+/// on a panic runs nothing else.
+fn restore_all_on_panic(curtain: Arc<Curtain>) {
+    let (restore, drawer) = (panic::take_hook(), thread::current().id());
+    panic::set_hook(Box::new(move |info| {
+        curtain.fallen.store(true, SeqCst);
+        let _not_drawing = (thread::current().id() != drawer).then(|| curtain.drawing.lock());
+        // Nothing can be done about a terminal that is gone.
+        let _ = execute!(io::stdout(), Show);
+        restore(info);
+    }));
+}
+
+fn broken() -> io::Error {
+    io::Error::other("the reading of the fleet has failed")
 }
 
 /// Reads the fleet again and again, until nobody looks.
@@ -44,6 +88,7 @@ fn read(mut fleet: Fleet, every: Duration, screen: &Sender<View>, ends: &Receive
 
 fn show(
     terminal: &mut ratatui::DefaultTerminal,
+    curtain: &Curtain,
     app: &mut App,
     views: &Receiver<View>,
     stop: &AtomicBool,
@@ -51,7 +96,7 @@ fn show(
     let mut is_new = true;
     while !app.is_done() && !stop.load(Relaxed) {
         if is_new {
-            terminal.draw(|frame| app.draw(frame))?;
+            curtain.draw(terminal, app)?;
         }
         is_new = event::poll(LOOK)? && take(app, &event::read()?);
         match views.try_recv() {
@@ -60,9 +105,7 @@ fn show(
                 is_new = true;
             }
             Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => {
-                return Err(io::Error::other("the reading of the fleet has failed"));
-            }
+            Err(TryRecvError::Disconnected) => return Err(broken()),
         }
     }
     Ok(())

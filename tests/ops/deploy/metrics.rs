@@ -20,8 +20,10 @@ const EXPORTER: &str = "src/ops/autoscale/";
 pub fn files(path: &str, endings: &[&str]) -> Vec<(String, String)> {
     let at = repository(path);
     if at.is_dir() {
-        let mut names: Vec<String> =
-            fs::read_dir(at).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(at)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         return names.iter().flat_map(|name| files(&format!("{path}/{name}"), endings)).collect();
     }
@@ -33,7 +35,9 @@ pub fn files(path: &str, endings: &[&str]) -> Vec<(String, String)> {
 
 /// Names with their labels: those of nodes, with a histogram's three, and those of the exporter.
 fn known() -> BTreeMap<String, BTreeSet<String>> {
-    let of = |metric: &Metric, more: &str| metric.labels.iter().copied().chain([more]).map(str::to_owned).collect();
+    let of = |metric: &Metric, more: &str| {
+        metric.labels.iter().copied().chain([more]).map(str::to_owned).collect()
+    };
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for metric in catalogue::ALL {
         known.insert(metric.name.to_owned(), of(metric, ""));
@@ -83,7 +87,9 @@ fn metrics_that_are_named_exist_with_their_labels() {
                 continue;
             };
             for one in braces.trim_end_matches('}').split(',') {
-                let Some(label) = matcher.captures(one.trim()).map(|found| found[1].to_owned()) else { continue };
+                let Some(label) = matcher.captures(one.trim()).map(|found| found[1].to_owned()) else {
+                    continue;
+                };
                 if !has.contains(&label) && !TARGET_LABELS.contains(&label.as_str()) {
                     faults.push(format!("{path}: {word} has no label {label}"));
                 }
@@ -123,7 +129,9 @@ fn label_values_that_are_named_exist() {
         for found in selector.captures_iter(&text) {
             for one in pair.captures_iter(&found[2]) {
                 if let Some(has) = shown.get(&(found[1].to_owned(), one[1].to_owned())) {
-                    for value in one[3].split('|').filter(|value| !value.is_empty() && !value.starts_with('$')) {
+                    for value in
+                        one[3].split('|').filter(|value| !value.is_empty() && !value.starts_with('$'))
+                    {
                         seen += 1;
                         assert!(has.contains(value), "{path}: {}: {value} is none of {has:?}", &found[0]);
                     }

@@ -15,7 +15,8 @@ fn a_package_is_installed_again_and_taken_away() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut make = Command::new(repository("scripts/package"));
-    make.args([env!("CARGO_BIN_EXE_holdfast"), folder.path().to_str().unwrap()]).env("PACKAGE_COMPRESSION", "none");
+    make.args([env!("CARGO_BIN_EXE_holdfast"), folder.path().to_str().unwrap()])
+        .env("PACKAGE_COMPRESSION", "none");
     let package = PathBuf::from(done(&mut make).trim());
 
     let host = Host::new(folder.path());

@@ -58,7 +58,7 @@ fn what_is_not_seen_never_means_fewer_nodes() {
     assert_eq!((decision.load.nodes, decision.utilization()), (5, Some(0.1)));
     // What is seen alone may demand more.
     let full = Seen { silent: vec!["a: refused".into()], ..seen(2_400_000.0, 9) };
-    assert_eq!(scaler.decide(75.0, Ok(full)).wanted.unwrap().nodes, 22);
+    assert_eq!(scaler.decide(75.0, Ok(full)).wanted.unwrap().nodes, 26);
 }
 
 #[test]
