@@ -112,7 +112,7 @@ struct ClientArgs {
     backoff_max: u64,
     /// How long an answer to a handshake is waited for
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
-    patience: u64,
+    handshake_timeout: u64,
     /// Who loses its connection without a word notices within this time: at once when a process dies, by its pings when a host does
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     notice: u64,
@@ -149,23 +149,33 @@ struct EventArgs {
     price: f64,
 }
 
+/// As `holdfast autoscale` has them.
 #[derive(clap::Args)]
 struct ScalerArgs {
-    /// The share of a node's capacity that is aimed at
-    #[arg(long, value_name = "SHARE", default_value = "60%", value_parser = amount::parse_share)]
+    /// The share of a node's capacity that is aimed at; without --nodes, all scenarios
+    #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = amount::parse_share)]
     target: f64,
-    /// Nodes whose loss the others must bear
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    spare: u32,
+    /// How far above the target, as a share of it, nothing is done
+    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = amount::parse_share)]
+    band: f64,
+    /// How far below the target, as a share of it, nothing is done
+    #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = amount::parse_share)]
+    slack: f64,
     /// The further above the target, the more nodes: the power of the distance
-    #[arg(long, value_name = "X", default_value_t = 1.5)]
+    #[arg(long, value_name = "POWER", default_value_t = 1.5)]
     exponent: f64,
-    /// Fewer nodes must be wanted for so long before one leaves
+    /// Nodes whose loss the others must bear
+    #[arg(long, value_name = "NODES", default_value_t = 1)]
+    spare: u32,
+    /// The share of the capacity up to which such a loss may fill them
+    #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = amount::parse_share)]
+    ceiling: f64,
+    /// Fewer must be enough for so long before the first node goes
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
-    scale_in_after: u64,
-    /// And so long passes between one's leaving and the next's
+    patience: u64,
+    /// Between one node's going and the next's
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
-    scale_in_every: u64,
+    pause: u64,
 }
 
 const EXAMPLES: &str = "\
@@ -276,10 +286,13 @@ fn settings(args: &Args) -> Settings {
     let policy = Policy {
         capacity: rules.capacity as f64,
         target: args.scaler.target,
-        spare: args.scaler.spare,
+        band: args.scaler.band,
+        slack: args.scaler.slack,
         exponent: args.scaler.exponent,
+        spare: args.scaler.spare,
+        ceiling: args.scaler.ceiling,
+        least: Policy::default().least,
         most: u32::MAX,
-        ..Policy::default()
     };
     Settings {
         scenario,
@@ -296,8 +309,8 @@ fn settings(args: &Args) -> Settings {
         added: args.event.added.unwrap_or(tenth),
         policy,
         patience: Patience {
-            before_s: args.scaler.scale_in_after as f64 / 1e3,
-            between_s: args.scaler.scale_in_every as f64 / 1e3,
+            before_s: args.scaler.patience as f64 / 1e3,
+            between_s: args.scaler.pause as f64 / 1e3,
         },
         trough: args.event.trough,
         price: args.event.price,
@@ -325,7 +338,7 @@ fn rules(args: &Args, scenario: Scenario, distribution: Distribution) -> Rules {
         backoff_ms: args.client.backoff,
         backoff_max_ms: args.client.backoff_max,
         retry_ms: RETRY_MS,
-        patience_ms: args.client.patience,
+        patience_ms: args.client.handshake_timeout,
         drain: Drain {
             delay_ms: args.node.drain_delay,
             window_ms: args.node.drain_window,

@@ -88,13 +88,13 @@ fn what_makes_no_sense_is_told_in_a_sentence_and_exits_with_two() {
 /// Totals only: when things happen on a busy machine is for `make herd` to compare.
 #[test]
 fn a_small_real_fleet_reconnects_as_often_as_its_simulation() {
-    let lives = ["lifetime.mean=3s", "lifetime.max=9s"];
+    let lives = ["lifetime.mean=2s", "lifetime.max=6s"];
     let nodes = [Node::start(&lives), Node::start(&lives)];
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");
     let report = report.to_str().unwrap();
     let mut load = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    load.args(["loadtest", "lifetimes", "--connections", "900", "--rate", "900", "--hold", "8s", "--quiet"]);
+    load.args(["loadtest", "lifetimes", "--connections", "900", "--rate", "900", "--hold", "5s", "--quiet"]);
     load.args(["--leave-within", "300ms", "--back-within", "1s", "--report", report]);
     for node in &nodes {
         load.args(["--clients", &node.clients.to_string(), "--internal", &node.internal.to_string()]);
@@ -102,7 +102,7 @@ fn a_small_real_fleet_reconnects_as_often_as_its_simulation() {
     let output = load.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let args =
-        ["herd", "--against", report, "--connections", "900", "--nodes", "2", "--mean", "3s", "--max", "9s"];
+        ["herd", "--against", report, "--connections", "900", "--nodes", "2", "--mean", "2s", "--max", "6s"];
     let outcome = json(&[&args[..], &["--leave-within", "300ms", "--back-within", "1s"]].concat());
     let [real, simulated] = [0, 1].map(|run| figure(&outcome, run, "handshakes once all were connected"));
     assert!(real > 1_000.0 && (simulated / real - 1.0).abs() < 0.15, "{real} really, {simulated} simulated");

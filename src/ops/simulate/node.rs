@@ -274,7 +274,7 @@ impl Node {
     }
 
     fn accept(&mut self, tables: &Tables, served: &mut Served) {
-        self.budget = (self.budget + tables.handshakes_per_step).min(tables.handshakes_per_step + 1.0);
+        self.budget = self.budget.fract() + tables.handshakes_per_step;
         while let Some(first) = self.queue.front_mut() {
             let count = first.count.min(self.budget as u64);
             if count == 0 {
