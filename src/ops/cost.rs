@@ -34,10 +34,10 @@ pub const BUFFER_BYTES: u64 = 256 << 20;
 /// The share of a host's memory that a node uses before it sheds: the default of `limits.memory`.
 pub const MEMORY_SHARE: f64 = 0.9;
 
-/// Memory of what ends TLS in front, bytes a connection: its state of TLS, its buffers, and its two sockets in the kernel. Not
-/// measured here: proxies lie between 15 kB (buffers given back while idle) and 155 kB (none given back), and HAProxy with its
-/// default buffers near this. Measure your own.
-pub const TLS_BYTES: u64 = 50_000;
+/// Memory of what ends TLS in front, bytes an idle connection: 17,500 of HAProxy 2.6 with OpenSSL 3.0 and TLS 1.3, which gives its
+/// buffers back while idle, and its two sockets in the kernel. docs/size.md has how it was measured. Proxies that keep their buffers
+/// take 50 to 155 kB: measure your own.
+pub const TLS_BYTES: u64 = 26_000;
 
 /// Processor time of a handshake on the node, µs, the registry in Redis included: `cargo bench --bench cluster -- registrations`
 /// (benches/README.md: 18.0 to 18.5), and a fifth more, as loopback charges some of the kernel's work to the client.
@@ -47,9 +47,9 @@ pub const HANDSHAKE_CPU_US: f64 = 22.0;
 /// card's interrupts, for tokens that are verified, and for messages meanwhile.
 pub const HANDSHAKES_PER_CORE: f64 = 10_000.0;
 
-/// Handshakes of TLS that a core is trusted with, per second: full ones with ECDSA on P-256, not resumed. RSA of 2,048 bits has a
-/// fifth. Not measured here; `openssl speed ecdsap256` says what a core's signatures are.
-pub const TLS_HANDSHAKES_PER_CORE: f64 = 2_000.0;
+/// Handshakes of TLS that a core is trusted with, per second, the way to the node included: full ones with ECDSA on P-256, none
+/// resumed. Measured: 590 µs, which is 1,700, as [`TLS_BYTES`]. RSA of 2,048 bits takes several times as much.
+pub const TLS_HANDSHAKES_PER_CORE: f64 = 1_500.0;
 
 /// Registrations that one master of Redis is trusted with, per second. It takes 9.0 µs for one (`cargo bench --bench cluster --
 /// registrations`), which is 110,000; half of it, as there are lookups besides.

@@ -88,7 +88,7 @@ fn what_makes_no_sense_is_told_in_a_sentence_and_exits_with_two() {
 /// Totals only: when things happen on a busy machine is for `make herd` to compare.
 #[test]
 fn a_small_real_fleet_reconnects_as_often_as_its_simulation() {
-    let lives = ["--set", "lifetime.mean=3s", "--set", "lifetime.max=9s"];
+    let lives = ["lifetime.mean=3s", "lifetime.max=9s"];
     let nodes = [Node::start(&lives), Node::start(&lives)];
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report.json");

@@ -111,7 +111,10 @@ fn a_little_more_is_paid_for_a_smaller_loss() {
 #[test]
 fn what_ends_tls_in_front_is_counted() {
     let types = [node("a", 4, 16, 0.16), node("b", 16, 128, 0.8)];
-    let apart = answer(&Question { tls: Tls::Apart, ..question(10_000_000) }, &types);
+    let apart = answer(
+        &Question { tls: Tls::Apart, tls_bytes: 50_000.0, tls_per_core: 2_000.0, ..question(10_000_000) },
+        &types,
+    );
     let front = apart.front.unwrap();
     // 500 GB in all: 34 hosts of 14.4 GiB and one to lose, or ten of the large, as none may have more than a tenth.
     assert_eq!((front.node.name.as_str(), front.nodes), ("a", 34), "{front:?}");
