@@ -180,13 +180,13 @@ struct ScalerArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  holdfast simulate                                                   all connect at once; the herd by each law of lifetimes
-  holdfast simulate lifetimes --connections 100M --length 15h --html lifetimes.html
-  holdfast simulate deploy --connections 10M --nodes 84 --batch 8     drained and paced, drained at once, killed
-  holdfast simulate loss --connections 100M --nodes 500 --lost zone   careful and careless clients
+  holdfast simulate                             all connect at once: the herd, by each law of lifetimes
+  holdfast simulate deploy --connections 10M --nodes 84 --batch 8
+  holdfast simulate loss --connections 100M --lost zone --html loss.html
   holdfast simulate blip --share 30% --outage 20s
-  holdfast simulate scale --added 10                                  by each law of the balancer
-  holdfast simulate day --connections 100M --price 0.34 --html day.html
+  holdfast simulate scale --added 10            by each law of the balancer
+  holdfast simulate day --connections 100M --price 0.34
+  holdfast simulate herd --against run.json     as holdfast loadtest --report wrote it
 
 docs/simulate.md says what is simulated, what is left out, and how it compares with a real fleet.";
 
