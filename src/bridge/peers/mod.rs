@@ -37,7 +37,7 @@ use hyper::header::HeaderValue;
 use link::{Ask, Keeper, Link, Told, Waiter, What};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::task::AbortHandle;
@@ -117,6 +117,9 @@ struct Common {
     authorization: RwLock<Option<HeaderValue>>,
     /// The lanes' names, highest first.
     lanes: Vec<String>,
+    /// Of all links, also of those that are forgotten.
+    answered: AtomicU64,
+    failed: AtomicU64,
 }
 
 /// See the module.
@@ -148,7 +151,14 @@ impl Peers {
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         let authorization = RwLock::new(token.as_ref().and_then(authorization));
-        let common = Common { settings, clock, authorization, lanes: lanes.into_iter().collect() };
+        let common = Common {
+            settings,
+            clock,
+            authorization,
+            lanes: lanes.into_iter().collect(),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        };
         Arc::new(Self { common: Arc::new(common), runtime, links: Mutex::default() })
     }
 

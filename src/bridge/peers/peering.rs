@@ -7,7 +7,7 @@ use crate::{
     model::{Message, Outcome},
     stats::PeersState,
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 impl Peering for Peers {
     fn deliver(&self, route: &Route, user: &str, message: &Arc<Message>, ticket: Ticket<Outcome>) {
@@ -31,12 +31,14 @@ impl Peering for Peers {
     }
 
     fn state(&self) -> PeersState {
-        let mut state = PeersState::default();
+        let mut state = PeersState {
+            answered: self.common.answered.load(Relaxed),
+            failed: self.common.failed.load(Relaxed),
+            ..PeersState::default()
+        };
         for link in self.links() {
             state.up += u64::from(link.is_up);
             state.in_flight += link.in_flight as u64;
-            state.answered += link.answered;
-            state.failed += link.failed;
         }
         state
     }

@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use crate::{
+    bridge::router::Peering,
     kit::{completion::Batch, slab::Key},
     model::{Body, Handle, Lane},
 };
@@ -196,6 +197,24 @@ fn a_node_that_dies_fails_what_it_owes_and_is_found_again() {
     assert_eq!((state.is_up, state.answered, state.failed, state.in_flight), (false, 1, 1, 0));
     fake.serve();
     eventually(|| rig.post(&peer, 10).wait().0 == Outcome::Written);
+}
+
+#[test]
+fn what_was_counted_of_a_node_outlives_it() {
+    let rig = Rig::new(|settings| settings.delivery_timeout_ms = 60_000);
+    let (fake, peer) = Fake::start();
+    let owed = [rig.post(&peer, 10), rig.post(&peer, 10)];
+    let mut taken = fake.accept();
+    taken.begin();
+    let first = taken.request().unwrap();
+    taken.answer(&wire::Answer::of_delivery(first.seq, Outcome::Written));
+    assert_eq!(owed[0].wait().0, Outcome::Written);
+    rig.peers.set_nodes([]);
+    assert_eq!(owed[1].wait().0, Outcome::Failed);
+    eventually(|| {
+        let state = Peering::state(&*rig.peers);
+        (state.answered, state.failed, state.in_flight) == (1, 1, 0)
+    });
 }
 
 #[test]
