@@ -54,6 +54,12 @@ pub(super) fn untuned(question: &Question<'_>, unread: &mut Vec<String>) -> Vec<
     found
 }
 
+/// How many settings of a tuned host can be read of this one.
+pub(super) fn read_settings(question: &Question<'_>) -> usize {
+    let is_read = |name: &String| matches!(question.host.settings.get(name), Some(Ok(_)));
+    question.tuned.iter().filter(|wants| is_read(&wants.name)).count()
+}
+
 fn command(name: &str, value: &str) -> String {
     if value.contains(' ') {
         format!("sysctl -w {name}='{value}'")

@@ -82,7 +82,7 @@ pub enum Verdict {
     Fits,
     /// It does not.
     DoesNotFit,
-    /// No known limit is in the way, but one that matters could not be read.
+    /// No known limit is in the way of what was asked for, if anything was, but one that matters could not be read.
     Unknown,
 }
 
@@ -107,7 +107,7 @@ pub struct Report {
     pub limits: Vec<Limit>,
     /// Settings of a tuned host that this one does not have.
     pub settings: Vec<Untuned>,
-    /// How many settings a tuned host has.
+    /// How many settings of a tuned host could be read of this one.
     pub settings_known: usize,
     /// Everything else that was looked at.
     pub findings: Vec<Finding>,
@@ -195,9 +195,9 @@ pub fn examine(question: &Question<'_>) -> Report {
     let lift = limits::commands(question, &known, target);
     let limits = known.iter().map(|limit| limit.judged(question, target, memory)).collect();
     let verdict = match (question.connections, holds) {
-        (None, _) => Verdict::NotAsked,
         (Some(asked), Some(holds)) if holds < asked => Verdict::DoesNotFit,
-        (Some(_), _) if !is_all_known => Verdict::Unknown,
+        _ if !is_all_known => Verdict::Unknown,
+        (None, _) => Verdict::NotAsked,
         (Some(_), _) => Verdict::Fits,
     };
     let settings = advice::untuned(question, &mut unread);
@@ -217,7 +217,7 @@ pub fn examine(question: &Question<'_>) -> Report {
         lift,
         limits,
         settings,
-        settings_known: question.tuned.len(),
+        settings_known: advice::read_settings(question),
         findings,
         unread,
     }

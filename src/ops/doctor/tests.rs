@@ -411,6 +411,8 @@ fn what_cannot_be_read_is_said_and_never_taken_for_good() {
     assert!(report.unread.len() > 8, "{:?}", report.unread);
     let report = empty.ask(None);
     assert!(report.text(false).starts_with("Nothing is known that limits"), "{}", report.text(false));
+    assert!(!report.text(false).contains("sysctl.conf"), "none was compared");
+    assert_eq!((report.verdict, report.is_good()), (Verdict::Unknown, false));
     let garbage =
         Made::fresh().write("proc/meminfo", "MemTotal: lots\n").write("proc/sys/fs/nr_open", "\u{1}\u{2}");
     let report = garbage.ask(Some(1));

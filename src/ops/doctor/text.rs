@@ -50,6 +50,9 @@ fn headline(out: &mut String, report: &Report) {
             "Whether {} fit cannot be told: a limit that matters cannot be read, see below.",
             count(asked)
         ),
+        (Verdict::Unknown, None) => {
+            format!("{holds} But a limit that matters cannot be read, see below: it may be less.")
+        }
         _ => holds,
     };
     paragraph(out, "", 0, &answer);
