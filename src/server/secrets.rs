@@ -4,24 +4,67 @@ use crate::{
     config::{Auth, Config, Secret, Token},
     conn::auth::{self, Replaceable},
 };
-use std::{io, path::Path, sync::Arc};
+use std::sync::Arc;
 
-/// Watches the files of the internal port's tokens, of Kafka's password, and of the keys that clients' tokens are checked with.
+/// Watches the files of the internal port's tokens, of Kafka's password, and of the keys that clients' credentials are checked
+/// with.
 pub struct SecretWatch {
     tokens: Vec<Token>,
     kafka: Option<Secret>,
     auth: Auth,
-    public_key: Option<Vec<u8>>,
+    keys: [KeyFile; 4],
     /// None: the authenticator is the caller's own.
     authenticator: Option<Arc<Replaceable>>,
+}
+
+/// A file of keys, and what was last wrong with it: said once, not at every look.
+struct KeyFile {
+    setting: &'static str,
+    secret: fn(&mut Auth) -> Option<&mut Secret>,
+    refused: Option<Secret>,
+    unreadable: Option<String>,
+}
+
+impl KeyFile {
+    fn new(setting: &'static str, secret: fn(&mut Auth) -> Option<&mut Secret>) -> Self {
+        Self { setting, secret, refused: None, unreadable: None }
+    }
+
+    /// What it holds now, where that is neither what is in use nor what was refused before.
+    fn look(&mut self, auth: &mut Auth) -> Option<Secret> {
+        let mut fresh = (self.secret)(auth)?.clone();
+        match fresh.reload() {
+            Ok(changed) => {
+                self.unreadable = None;
+                if !changed {
+                    self.refused = None;
+                    return None;
+                }
+                (self.refused.as_ref() != Some(&fresh)).then_some(fresh)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.unreadable.as_ref() != Some(&error) {
+                    warn(self.setting, &error);
+                    self.unreadable = Some(error);
+                }
+                None
+            }
+        }
+    }
 }
 
 impl SecretWatch {
     /// A watch over what a configuration was read with.
     pub fn new(config: &Config, authenticator: Option<Arc<Replaceable>>) -> Self {
-        let public_key = config.auth.jwt.public_key_file.as_deref().and_then(|path| std::fs::read(path).ok());
         let (tokens, kafka) = (config.internal.tokens.clone(), config.kafka.password.clone());
-        Self { tokens, kafka, auth: config.auth.clone(), public_key, authenticator }
+        let keys = [
+            KeyFile::new("auth.jwt.secret_file", |auth| auth.jwt.secret.as_mut()),
+            KeyFile::new("auth.jwt.public_key_file", |auth| auth.jwt.public_key.as_mut()),
+            KeyFile::new("auth.jwt.jwks_file", |auth| auth.jwt.jwks.as_mut()),
+            KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
+        ];
+        Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator }
     }
 
     /// Reads the files again. Changed keys are used at once; changed tokens are returned. What cannot be read, or used, leaves
@@ -42,29 +85,27 @@ impl SecretWatch {
         reload(password, "kafka.password_file").then_some(&*password)
     }
 
+    /// Each file by itself: one that is bad does not keep back another.
     fn look_at_keys(&mut self) {
         let Some(authenticator) = &self.authenticator else { return };
-        let jwt = &mut self.auth.jwt;
-        let mut changed = jwt.secret.as_mut().is_some_and(|secret| reload(secret, "auth.jwt.secret_file"));
-        if let Some(path) = &jwt.public_key_file {
-            match read_key(path) {
-                Ok(key) if self.public_key.as_ref() != Some(&key) => {
-                    self.public_key = Some(key);
-                    changed = true;
+        for file in &mut self.keys {
+            let Some(fresh) = file.look(&mut self.auth) else { continue };
+            let mut auth = self.auth.clone();
+            if let Some(secret) = (file.secret)(&mut auth) {
+                *secret = fresh.clone();
+            }
+            match auth::from_config(&auth) {
+                Ok(changed) => {
+                    authenticator.replace(changed);
+                    self.auth = auth;
+                    file.refused = None;
+                    tracing::info!(file = file.setting, "the keys for clients' credentials were read again");
                 }
-                Ok(_) => {}
-                Err(error) => warn("auth.jwt.public_key_file", &error),
+                Err(error) => {
+                    tracing::warn!(error, "the changed keys cannot be used; the old ones stay");
+                    file.refused = Some(fresh);
+                }
             }
-        }
-        if !changed {
-            return;
-        }
-        match auth::from_config(&self.auth) {
-            Ok(fresh) => {
-                authenticator.replace(fresh);
-                tracing::info!("the keys for clients' tokens were read again");
-            }
-            Err(error) => tracing::warn!(error, "the changed key cannot be used; the old one stays"),
         }
     }
 }
@@ -78,20 +119,14 @@ fn reload(secret: &mut Secret, what: &str) -> bool {
             changed
         }
         Err(error) => {
-            warn(what, &error);
+            warn(what, &error.to_string());
             false
         }
     }
 }
 
-fn read_key(path: &Path) -> io::Result<Vec<u8>> {
-    let key = std::fs::read(path)?;
-    // A file being replaced in place may be empty for a moment.
-    if key.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(key) }
-}
-
-fn warn(what: &str, error: &io::Error) {
-    tracing::warn!(secret = what, %error, "the file of a secret cannot be read; the old secret stays");
+fn warn(what: &str, error: &str) {
+    tracing::warn!(secret = what, error, "the file of a secret cannot be read; the old secret stays");
 }
 
 #[cfg(test)]
