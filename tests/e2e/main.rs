@@ -3,6 +3,7 @@
 //! Each test starts a node of its own on ports that the kernel picks, with times compressed, and waits for what it
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
+mod auth;
 mod away;
 mod browser;
 mod bystander;
