@@ -337,7 +337,7 @@ impl Node {
 
     fn watch(&mut self, ticks: u64) {
         if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(tokens) = self.secrets.look()
+            && let Some(tokens) = self.secrets.look(&self.common.stats)
         {
             if let Some(peers) = &self.fleet.peers {
                 peers.set_token(peer_token(&tokens).cloned());

@@ -135,7 +135,10 @@ fn check_signed_cookie(claims: &[u8]) {
     let Ok(claims) = serde_json::from_slice::<Value>(claims) else { return };
     assert_eq!(claims["user"], *identity.user);
     assert_eq!(claims["device"].as_str(), identity.device.as_deref());
-    assert!(claims["exp"].as_f64().is_some_and(|exp| exp > (NOW_S - LEEWAY_S) as f64 - 0.001), "it has ended");
+    assert!(
+        claims["exp"].as_f64().is_some_and(|exp| exp > (NOW_S - LEEWAY_S) as f64 - 0.001),
+        "it has ended"
+    );
     assert!(identity.expires_unix_s.is_some_and(|ends| ends > NOW_S), "it ends at once, or never");
 }
 

@@ -75,7 +75,12 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) fn refuse(&self, key: &str, value: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    pub(super) fn refuse(
+        &self,
+        key: &str,
+        value: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> ConfigError {
         let origin = self.layers.origin(key);
         ConfigError::Value { key: key.into(), value: value.into(), problem: problem.into(), origin }
     }

@@ -46,8 +46,7 @@ impl Kind for Modes {
     }
 
     fn show(&self, value: &Vec<AuthMode>) -> String {
-        let name =
-            |mode: &AuthMode| MODES.iter().find(|(_, one)| one == mode).map_or("", |(name, _)| name);
+        let name = |mode: &AuthMode| MODES.iter().find(|(_, one)| one == mode).map_or("", |(name, _)| name);
         quoted(&value.iter().map(name).collect::<Vec<_>>().join(","))
     }
 
@@ -118,7 +117,8 @@ fn cookie(checker: &Checker, modes: &[AuthMode]) -> Result<Cookie, ConfigError> 
             None => checker.refuse(key, "***", problem.replace("in line", "number")),
         })?,
         None if modes.contains(&AuthMode::Cookie) => {
-            let problem = "the mode \"cookie\" needs keys; expected auth.cookie.keys or auth.cookie.keys_file";
+            let problem =
+                "the mode \"cookie\" needs keys; expected auth.cookie.keys or auth.cookie.keys_file";
             return Err(checker.refuse("auth.mode", Modes.show(&modes.to_vec()), problem));
         }
         None => {}

@@ -3,6 +3,7 @@
 use crate::{
     config::{Auth, Config, Secret, Token},
     conn::auth::{self, Replaceable},
+    stats::NodeStats,
 };
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ impl KeyFile {
     }
 
     /// What it holds now, where that is neither what is in use nor what was refused before.
-    fn look(&mut self, auth: &mut Auth) -> Option<Secret> {
+    fn look(&mut self, auth: &mut Auth, stats: &NodeStats) -> Option<Secret> {
         let mut fresh = (self.secret)(auth)?.clone();
         match fresh.reload() {
             Ok(changed) => {
@@ -46,6 +47,7 @@ impl KeyFile {
                 let error = error.to_string();
                 if self.unreadable.as_ref() != Some(&error) {
                     warn(self.setting, &error);
+                    stats.key_reload(false);
                     self.unreadable = Some(error);
                 }
                 None
@@ -67,10 +69,10 @@ impl SecretWatch {
         Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator }
     }
 
-    /// Reads the files again. Changed keys are used at once; changed tokens are returned. What cannot be read, or used, leaves
-    /// things as they were and is logged.
-    pub fn look(&mut self) -> Option<Vec<Token>> {
-        self.look_at_keys();
+    /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
+    /// used, leaves things as they were and is logged.
+    pub fn look(&mut self, stats: &NodeStats) -> Option<Vec<Token>> {
+        self.look_at_keys(stats);
         let mut changed = false;
         for token in &mut self.tokens {
             let what = format!("internal.tokens {}", token.name);
@@ -86,15 +88,17 @@ impl SecretWatch {
     }
 
     /// Each file by itself: one that is bad does not keep back another.
-    fn look_at_keys(&mut self) {
+    fn look_at_keys(&mut self, stats: &NodeStats) {
         let Some(authenticator) = &self.authenticator else { return };
         for file in &mut self.keys {
-            let Some(fresh) = file.look(&mut self.auth) else { continue };
+            let Some(fresh) = file.look(&mut self.auth, stats) else { continue };
             let mut auth = self.auth.clone();
             if let Some(secret) = (file.secret)(&mut auth) {
                 *secret = fresh.clone();
             }
-            match auth::from_config(&auth) {
+            let usable = auth::from_config(&auth);
+            stats.key_reload(usable.is_ok());
+            match usable {
                 Ok(changed) => {
                     authenticator.replace(changed);
                     self.auth = auth;
@@ -132,24 +136,34 @@ fn warn(what: &str, error: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Role;
+    use crate::{
+        config::{AuthMode, Role},
+        model::Lanes,
+        stats::BuildInfo,
+    };
+    use std::path::Path;
+
+    fn stats() -> NodeStats {
+        NodeStats::new(1, &Lanes::default(), BuildInfo::current())
+    }
 
     #[test]
     fn a_changed_file_changes_the_token_and_a_lost_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
+        let stats = stats();
         std::fs::write(&path, "one").unwrap();
         let secret = Secret::from_file(&path).unwrap();
         let mut config = Config::default();
         config.internal.tokens = vec![Token { name: "ops".into(), role: Role::Admin, secret }];
         let mut watch = SecretWatch::new(&config, None);
-        assert!(watch.look().is_none());
+        assert!(watch.look(&stats).is_none());
         std::fs::write(&path, "two\n").unwrap();
-        let tokens = watch.look().unwrap();
+        let tokens = watch.look(&stats).unwrap();
         assert_eq!(tokens[0].secret.reveal(), "two");
-        assert!(watch.look().is_none());
+        assert!(watch.look(&stats).is_none());
         std::fs::remove_file(&path).unwrap();
-        assert!(watch.look().is_none());
+        assert!(watch.look(&stats).is_none());
         assert_eq!(watch.tokens[0].secret.reveal(), "two");
     }
 
@@ -167,5 +181,52 @@ mod tests {
         assert!(watch.look_at_kafka().is_none());
         config.kafka.password = Some(Secret::new("given"));
         assert!(SecretWatch::new(&config, None).look_at_kafka().is_none());
+    }
+
+    /// Both ways, with keys of both in files.
+    fn two_ways(folder: &Path) -> Config {
+        std::fs::write(folder.join("jwt"), "a".repeat(32)).unwrap();
+        std::fs::write(folder.join("cookie"), "b".repeat(32)).unwrap();
+        let mut config = Config::default();
+        config.auth.modes = vec![AuthMode::Jwt, AuthMode::Cookie];
+        config.auth.jwt.algorithms = vec!["HS256".into()];
+        config.auth.jwt.secret = Some(Secret::from_file(&folder.join("jwt")).unwrap());
+        config.auth.cookie.keys = Some(Secret::from_file(&folder.join("cookie")).unwrap());
+        config
+    }
+
+    #[test]
+    fn a_bad_file_of_keys_keeps_no_other_back_and_is_complained_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = two_ways(folder.path());
+        let (jwt, cookie) = (folder.path().join("jwt"), folder.path().join("cookie"));
+        let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth).unwrap()));
+        let (mut watch, stats) = (SecretWatch::new(&config, Some(authenticator)), stats());
+        let mut counts = || {
+            watch.look(&stats);
+            watch.look(&stats);
+            let text = stats.prometheus_text();
+            let count = |result: &str| {
+                let series = format!("holdfast_key_reloads_total{{result=\"{result}\"}} ");
+                text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse::<u64>().unwrap()
+            };
+            (count("ok"), count("refused"))
+        };
+        assert_eq!(counts(), (0, 0));
+        std::fs::write(&cookie, "short").unwrap();
+        assert_eq!(counts(), (0, 1));
+        std::fs::write(&jwt, "c".repeat(32)).unwrap();
+        assert_eq!(counts(), (1, 1));
+        std::fs::write(&cookie, "d".repeat(32)).unwrap();
+        assert_eq!(counts(), (2, 1));
+        std::fs::remove_file(&jwt).unwrap();
+        assert_eq!(counts(), (2, 2));
+        // It is back as it was: nothing to read.
+        std::fs::write(&jwt, "c".repeat(32)).unwrap();
+        assert_eq!(counts(), (2, 2));
+        std::fs::remove_file(&jwt).unwrap();
+        assert_eq!(counts(), (2, 3));
+        assert_eq!(watch.auth.cookie.keys.unwrap().reveal(), "d".repeat(32));
+        assert_eq!(watch.auth.jwt.secret.unwrap().reveal(), "c".repeat(32));
     }
 }

@@ -14,6 +14,7 @@ impl NodeStats {
     pub fn json(&self) -> Value {
         let memory = Memory::now();
         let (reloads_ok, reloads_refused) = self.reloads();
+        let (keys_ok, keys_refused) = self.key_reloads();
         json!({
             "version": self.info.version,
             "connections": connections(self),
@@ -45,6 +46,7 @@ impl NodeStats {
                 "pressure": self.memory_pressure(),
             },
             "config_reloads": { "ok": reloads_ok, "refused": reloads_refused },
+            "key_reloads": { "ok": keys_ok, "refused": keys_refused },
         })
     }
 }

@@ -169,7 +169,8 @@ fn keys_of_cookies_change_without_a_restart() {
 #[test]
 fn a_set_of_keys_changes_without_a_restart() {
     let first = shared(FIRST, "first");
-    let private = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "careless", "x": "AAAA", "d": "c2VjcmV0LWQ" });
+    let private =
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": "careless", "x": "AAAA", "d": "c2VjcmV0LWQ" });
     let (_folder, path) = file(&json!({ "keys": [first, private] }).to_string());
     let node = Node::start(&["auth.mode=jwt", &format!("auth.jwt.jwks_file={}", path.display())]);
     wait_for_log(&node, "key \"careless\": it is a private key", 1);

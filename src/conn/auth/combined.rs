@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn the_first_that_is_there_decides_also_when_it_is_bad() {
         let claims = json!({"sub": "by-token", "exp": NOW_S + 60});
-        let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+        let token =
+            encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
         let signed = cookie(KEY, &json!({"user": "by-cookie", "exp": NOW_S + 60}).to_string());
         let (good_token, bad_token) =
             (format!("Authorization: Bearer {token}"), format!("Authorization: Bearer {token}x"));

@@ -57,7 +57,8 @@ impl CookieAuth {
         let keys = config.keys.as_ref().ok_or("auth.cookie.keys is not set")?;
         let name = if keys.source().is_some() { "auth.cookie.keys_file" } else { "auth.cookie.keys" };
         let keys = config::cookie_keys(keys.reveal()).map_err(|problem| format!("{name}: {problem}"))?;
-        let state = |key: &str| Hmac::new_from_slice(key.as_bytes()).map_err(|_| format!("{name}: bad length"));
+        let state =
+            |key: &str| Hmac::new_from_slice(key.as_bytes()).map_err(|_| format!("{name}: bad length"));
         let keys = keys.into_iter().map(state).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { name: config.name.clone(), keys, leeway_s: config.leeway_s })
     }

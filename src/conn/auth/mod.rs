@@ -21,12 +21,12 @@ pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
 
-use combined::Combined;
 use crate::{
     config::{Auth, AuthMode},
     model::{Protocol, Reason},
     proto::http::Head,
 };
+use combined::Combined;
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 /// What an authenticator sees of a handshake.

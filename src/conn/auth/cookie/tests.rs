@@ -51,7 +51,8 @@ fn the_format_is_the_one_of_the_documents() {
     // Made by Python's hmac.
     let value = "v1.eyJleHAiOjIwMDAwMDAwNjAsInVzZXIiOiJhZGEifQ.4IuhfX7qmb-7YRZ1GB0XCaJPx3yBWLUS4mp51kjL4qc";
     assert_eq!(good(), value);
-    let claims = r#"{"user": "jürgen", "device": "phone", "exp": 2000000060, "iat": 1999999990, "roles": [1]}"#;
+    let claims =
+        r#"{"user": "jürgen", "device": "phone", "exp": 2000000060, "iat": 1999999990, "roles": [1]}"#;
     let expected = Identity {
         user: "jürgen".into(),
         device: Some("phone".into()),
@@ -92,7 +93,9 @@ fn claims_are_judged() {
     for (claims, is_good) in rows {
         assert_eq!(judge_claims(claims).is_ok(), *is_good, "{claims}");
     }
-    assert!(judge(&format!("session={}", sign(KEY, &format!("v1.{}", URL_SAFE_NO_PAD.encode(b"\xff"))))).is_err());
+    assert!(
+        judge(&format!("session={}", sign(KEY, &format!("v1.{}", URL_SAFE_NO_PAD.encode(b"\xff"))))).is_err()
+    );
 }
 
 #[test]

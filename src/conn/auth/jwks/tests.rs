@@ -40,8 +40,7 @@ fn rsa_jwk() -> Map<String, Value> {
     // The end of a SubjectPublicKeyInfo: modulus of 256 bytes, and 02 03 01 00 01.
     let der = der(RSA_PUBLIC);
     let modulus = &der[der.len() - 5 - 256..der.len() - 5];
-    let Value::Object(members) =
-        json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})
+    let Value::Object(members) = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})
     else {
         unreachable!()
     };
@@ -49,7 +48,9 @@ fn rsa_jwk() -> Map<String, Value> {
 }
 
 fn oct(secret: &[u8]) -> Map<String, Value> {
-    let Value::Object(members) = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)}) else { unreachable!() };
+    let Value::Object(members) = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(secret)}) else {
+        unreachable!()
+    };
     members
 }
 
@@ -96,9 +97,7 @@ fn is_good(auth: &JwtAuth, token: &str) -> bool {
 #[test]
 fn every_type_judges_its_own_algorithms_and_no_other() {
     use Algorithm::*;
-    let all = [
-        HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA,
-    ];
+    let all = [HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA];
     let rows: &[(Map<String, Value>, &[Algorithm])] = &[
         (jwk(RSA_PUBLIC), &[RS256, RS384, RS512, PS256, PS384, PS512]),
         (jwk(P256_PUBLIC), &[ES256]),
@@ -110,18 +109,28 @@ fn every_type_judges_its_own_algorithms_and_no_other() {
     for (key, good) in rows {
         let auth = auth(&[with(key.clone(), &[])], &[]);
         for algorithm in all {
-            assert_eq!(is_good(&auth, &token(algorithm, None)), good.contains(&algorithm), "{key:?} {algorithm:?}");
+            assert_eq!(
+                is_good(&auth, &token(algorithm, None)),
+                good.contains(&algorithm),
+                "{key:?} {algorithm:?}"
+            );
         }
     }
     // Side by side, named or not.
-    let keys: Vec<Value> =
-        rows[..5].iter().enumerate().map(|(at, (key, _))| with(key.clone(), &[("kid", json!(at.to_string()))])).collect();
+    let keys: Vec<Value> = rows[..5]
+        .iter()
+        .enumerate()
+        .map(|(at, (key, _))| with(key.clone(), &[("kid", json!(at.to_string()))]))
+        .collect();
     let auth = auth(&keys, &[]);
     for (at, (_, good)) in rows.iter().enumerate() {
         for &algorithm in *good {
             assert!(is_good(&auth, &token(algorithm, Some(&at.to_string()))));
             assert!(is_good(&auth, &token(algorithm, None)));
-            assert!(!is_good(&auth, &token(algorithm, Some(&(at + 1).to_string()))), "{algorithm:?} by another's name");
+            assert!(
+                !is_good(&auth, &token(algorithm, Some(&(at + 1).to_string()))),
+                "{algorithm:?} by another's name"
+            );
         }
     }
 }
@@ -160,7 +169,10 @@ const TRIES: usize = 8;
 fn the_settings_algorithms_bound_those_of_the_keys() {
     let keys = [with(jwk(RSA_PUBLIC), &[]), with(oct(SHARED), &[("alg", json!("HS512"))])];
     let bounded = auth(&keys, &["RS256", "HS512"]);
-    assert!(is_good(&bounded, &token(Algorithm::RS256, None)) && is_good(&bounded, &token(Algorithm::HS512, None)));
+    assert!(
+        is_good(&bounded, &token(Algorithm::RS256, None))
+            && is_good(&bounded, &token(Algorithm::HS512, None))
+    );
     assert!(!is_good(&bounded, &token(Algorithm::PS256, None)));
     // Its alg says HS512, and no more.
     assert!(!is_good(&auth(&keys, &[]), &token(Algorithm::HS256, None)));
@@ -234,7 +246,10 @@ fn a_file_that_is_no_set_is_refused_without_a_word_of_it() {
         ("{\"keys\": {\"hushhush\": 1}}".into(), "no list"),
         ("[{\"kty\": \"oct\", \"k\": \"hushhush\"}]".into(), "no list"),
         ("{\"keys\": []}".into(), "no key that can be used"),
-        ("{\"keys\": [{\"kty\": \"oct\", \"k\": \"hushhush\"}]}".into(), "key number 1, without kid: its k is shorter"),
+        (
+            "{\"keys\": [{\"kty\": \"oct\", \"k\": \"hushhush\"}]}".into(),
+            "key number 1, without kid: its k is shorter",
+        ),
         (format!("{{\"keys\": {}{}", "[".repeat(10_000), "]".repeat(10_000)), "not JSON"),
         (set(&too_many), "65 keys"),
     ] {
@@ -260,19 +275,20 @@ fn a_public_key_is_no_shared_secret_in_any_spelling() {
     for key in spellings {
         for kid in [None, Some("a".to_owned())] {
             let header = Header { kid, ..Header::new(Algorithm::HS256) };
-            let forged =
-                encode(&header, &json!({"sub": "u"}), &EncodingKey::from_secret(&key)).unwrap();
+            let forged = encode(&header, &json!({"sub": "u"}), &EncodingKey::from_secret(&key)).unwrap();
             assert!(!is_good(&auth, &forged));
         }
     }
     // A key that the token brings itself is none.
-    let brought = json!({"alg": "HS256", "kid": "a", "jwk": {"kty": "oct", "k": URL_SAFE_NO_PAD.encode(SHARED)}});
+    let brought =
+        json!({"alg": "HS256", "kid": "a", "jwk": {"kty": "oct", "k": URL_SAFE_NO_PAD.encode(SHARED)}});
     let front = format!(
         "{}.{}",
         URL_SAFE_NO_PAD.encode(brought.to_string()),
         URL_SAFE_NO_PAD.encode(r#"{"sub":"u"}"#)
     );
-    let signature = jsonwebtoken::crypto::sign(front.as_bytes(), &EncodingKey::from_secret(SHARED), Algorithm::HS256);
+    let signature =
+        jsonwebtoken::crypto::sign(front.as_bytes(), &EncodingKey::from_secret(SHARED), Algorithm::HS256);
     assert!(!is_good(&auth, &format!("{front}.{}", signature.unwrap())));
 }
 
