@@ -155,8 +155,10 @@ fn secrets_are_masked() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("hush") && !ran.err.contains("hush"), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("token = \"***\"") && ran.out.contains("name = \"ci\""), "{}", ran.out);
-    let ran = run_with(&[("HOLDFAST_INTERNAL_TOKENS", "hush")], &["config", "show"]);
-    assert!(ran.code == 1 && !ran.err.contains("hush"), "{}", ran.err);
+    for variable in ["HOLDFAST_INTERNAL_TOKENS", "HOLDFAST_AUTH_COOKIE_KEYS"] {
+        let ran = run_with(&[(variable, "hush")], &["config", "show"]);
+        assert!(ran.code == 1 && !ran.err.contains("hush"), "{}", ran.err);
+    }
 }
 
 #[test]

@@ -147,7 +147,8 @@ fn keys_of_cookies_change_without_a_restart() {
     let (_folder, path) = file(&format!("{OLD}\n"));
     let node = Node::start(&["auth.mode=cookie", &format!("auth.cookie.keys_file={}", path.display())]);
     let (by_old, by_new) = (cookie_of(OLD, "ada"), cookie_of(NEW, "ada"));
-    let mut open = Ws::open(&node, "/ws?device=first", &[("Cookie", &format!("holdfast={by_old}"))]);
+    let line = format!("holdfast={}", cookie_of(OLD, "bob"));
+    let mut open = Ws::open(&node, "/ws", &[("Cookie", &line)]);
     assert_eq!(with_cookie(&node, &by_new), 401);
     write(&path, &format!("{OLD}\n{NEW}\n"));
     wait_for_log(&node, READ_AGAIN, 1);
@@ -160,9 +161,11 @@ fn keys_of_cookies_change_without_a_restart() {
     wait_for_log(&node, READ_AGAIN, 2);
     assert_eq!((with_cookie(&node, &by_old), with_cookie(&node, &by_new)), (401, 101));
     // What is open stays.
-    assert_eq!(node.push("ada/first", "still here").0, 200);
+    assert_eq!(node.push_one("bob/push", "still here"), "written");
     assert_eq!(open.text(), "still here");
     assert_eq!(node.log().matches(REFUSED).count(), 1, "said once");
+    assert_eq!(node.metric("holdfast_key_reloads_total{result=\"ok\"}"), 2.0);
+    assert_eq!(node.metric("holdfast_key_reloads_total{result=\"refused\"}"), 1.0);
     assert_no_secret(&node, &[OLD, NEW, "short-and-secret", &by_old, &by_new]);
 }
 
