@@ -89,6 +89,14 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
     Ok(node.run(&signals))
 }
 
+/// Whether the keys that clients' credentials are to be checked with can be used.
+///
+/// # Errors
+/// What is wrong, naming the setting.
+pub fn check_keys(config: &Config) -> Result<(), String> {
+    auth::from_config(&config.auth).map(drop)
+}
+
 /// Runs a node until it is told to stop and has drained.
 ///
 /// # Errors

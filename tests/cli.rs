@@ -162,6 +162,23 @@ fn secrets_are_masked() {
 }
 
 #[test]
+fn keys_that_cannot_be_used_are_found_before_a_node_runs() {
+    let (_folder, set) = file("{\"keys\": [{\"kty\": \"oct\", \"kid\": \"short\", \"k\": \"aHVzaA\"}]}");
+    let text = format!("[auth]\nmode = \"jwt\"\n[auth.jwt]\njwks_file = {set:?}\n");
+    let (_folder, path) = file(&text);
+    for words in [
+        &["config", "check"][..],
+        &["serve", "--clients", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--config"],
+    ] {
+        let ran = run(&[words, &[path.to_str().unwrap()]].concat());
+        assert_eq!(ran.code, 1);
+        let said = "key that can be used: key \"short\": its k is shorter than 32 bytes";
+        assert!(ran.err.contains("auth.jwt.jwks_file: ") && ran.err.contains(said), "{}", ran.err);
+        assert!(!ran.err.contains("aHVzaA"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn an_unknown_variable_is_only_a_warning() {
     let ran = run_with(&[("HOLDFAST_PORT_7001_TCP", "tcp://10.0.0.1:7001")], &["config", "show"]);
     assert_eq!(ran.code, 0);

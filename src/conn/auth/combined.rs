@@ -78,7 +78,8 @@ mod tests {
         let basic = "Authorization: Basic dTpw".to_owned();
         let jwt_first = [AuthMode::Jwt, AuthMode::Cookie];
         let cookie_first = [AuthMode::Cookie, AuthMode::Jwt];
-        let rows: &[(&[AuthMode], &[&String], Option<&str>, bool)] = &[
+        type Row<'r> = (&'r [AuthMode], &'r [&'r String], Option<&'r str>, bool);
+        let rows: &[Row<'_>] = &[
             (&jwt_first, &[&good_token], Some("by-token"), false),
             (&jwt_first, &[&good_cookie], Some("by-cookie"), true),
             (&jwt_first, &[&good_token, &good_cookie], Some("by-token"), false),

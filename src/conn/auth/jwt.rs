@@ -189,11 +189,9 @@ fn algorithms(config: &Jwt) -> Result<Vec<Algorithm>, String> {
 }
 
 fn validation(algorithms: Vec<Algorithm>, config: &Jwt) -> Validation {
-    let mut validation = Validation::default();
-    validation.algorithms = algorithms;
     // Times are compared with the handshake's clock, here, not with the system's, there.
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
+    let mut validation =
+        Validation { algorithms, validate_exp: false, validate_nbf: false, ..Validation::default() };
     let mut required = vec!["sub"];
     if let Some(issuer) = &config.issuer {
         validation.set_issuer(&[issuer]);

@@ -290,6 +290,30 @@ fn settings_that_cannot_work_are_refused_by_name() {
     }
 }
 
+#[test]
+fn huge_and_deep_claims_are_read_or_refused_and_no_more() {
+    let huge = json!({"sub": "u", "roles": vec!["x".repeat(100); 80], "exp": NOW_S + 60});
+    assert!(judge(&hs256(), &sign_hs256(&huge)).is_ok());
+    for depth in [100, 2_000] {
+        let claims = format!("{{\"sub\":\"u\",\"deep\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let front = [r#"{"alg":"HS256"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(front.as_bytes(), &key, Algorithm::HS256).unwrap();
+        let _ = judge(&hs256(), &format!("{front}.{signature}"));
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_by_an_hour_needs_a_leeway_of_an_hour() {
+    let auth = |leeway_s| JwtAuth::from_config(&Jwt { leeway_s, ..settings(&["HS256"]) }).unwrap();
+    let ahead = sign_hs256(&json!({"sub": "u", "nbf": NOW_S + 3_600, "exp": NOW_S + 7_200}));
+    let behind = sign_hs256(&json!({"sub": "u", "nbf": NOW_S - 7_200, "exp": NOW_S - 3_599}));
+    for token in [ahead, behind] {
+        assert!(judge(&auth(60), &token).is_err());
+        assert!(judge(&auth(3_600), &token).is_ok());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
