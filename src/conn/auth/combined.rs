@@ -75,6 +75,7 @@ mod tests {
         let (good_cookie, bad_cookie) =
             (format!("Cookie: session={signed}"), format!("Cookie: session={signed}x"));
         let both_cookies = format!("Cookie: session={signed}; token={token}");
+        let empty = "Authorization: bearer".to_owned();
         let basic = "Authorization: Basic dTpw".to_owned();
         let jwt_first = [AuthMode::Jwt, AuthMode::Cookie];
         let cookie_first = [AuthMode::Cookie, AuthMode::Jwt];
@@ -87,6 +88,8 @@ mod tests {
             (&jwt_first, &[&good_token, &bad_cookie], Some("by-token"), false),
             (&jwt_first, &[&basic, &good_cookie], Some("by-cookie"), true),
             (&jwt_first, &[&both_cookies], Some("by-token"), true),
+            (&jwt_first, &[&empty, &good_cookie], None, false),
+            (&jwt_first, &[&basic, &good_token, &good_cookie], None, false),
             (&jwt_first, &[], None, false),
             (&cookie_first, &[&good_token, &good_cookie], Some("by-cookie"), true),
             (&cookie_first, &[&good_token, &bad_cookie], None, true),
@@ -107,5 +110,9 @@ mod tests {
             assert_eq!(auth.uses_cookie(&handshake), *rides_on_cookie, "{modes:?} {text}");
             assert_eq!(auth.finds_credential(&handshake), !lines.is_empty(), "{modes:?} {text}");
         }
+        let text = request("/ws?token=%FF", &[&good_cookie]);
+        let head = head(&text);
+        let verdict = auth(&jwt_first).authenticate(&handshake(&head, NOW_S * 1000));
+        assert_eq!(verdict, Verdict::Refuse(Reason::AuthFailed), "a parameter that cannot be a token");
     }
 }

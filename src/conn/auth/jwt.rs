@@ -160,7 +160,9 @@ impl Authenticator for JwtAuth {
     }
 
     fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
-        self.token(handshake.head).is_some()
+        // A place for a token that holds none is a bad credential rather than none.
+        let head = handshake.head;
+        self.token(head).is_some() || is_meant_for_bearer(head) || head.query_param("token").is_err()
     }
 }
 
@@ -175,6 +177,12 @@ impl fmt::Debug for JwtAuth {
 fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
     let (scheme, token) = head.header("authorization")?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+}
+
+/// Whether any Authorization line is of that scheme, be it well formed or not.
+fn is_meant_for_bearer(head: &Head<'_>) -> bool {
+    let scheme = |line: &[u8]| line.split(|&byte| byte == b' ').next().map(<[u8]>::to_ascii_lowercase);
+    head.header_lines("authorization").any(|line| scheme(line).is_some_and(|scheme| scheme == b"bearer"))
 }
 
 fn algorithms(config: &Jwt) -> Result<Vec<Algorithm>, String> {
