@@ -85,6 +85,21 @@ fn the_reference_page_is_what_the_table_says() {
 }
 
 #[test]
+fn the_recipes_of_the_page_on_authentication_are_configurations() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/auth.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let recipes: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert_eq!(recipes.len(), 3);
+    for recipe in recipes {
+        // The files of keys are not here.
+        let (_folder, sources) = file(recipe);
+        let layers = load::read(&sources).unwrap_or_else(|error| panic!("{recipe}\n{error}"));
+        assert_ne!(layers.raw.auth.mode, [AuthMode::Header]);
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_over_the_file_over_the_default() {
     let (_folder, mut sources) =
         file("[limits]\nhead_bytes = \"8KiB\"\nmailbox = 7\ninbound_rate = 5\n[node]\nshards = 9");
