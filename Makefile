@@ -21,7 +21,7 @@ SIM_RUNS ?= 1000
 SIM_STEPS ?= 20000
 FLEET_STEPS ?= 1000
 
-.PHONY: help run test autobahn check bench bench-cluster bench-kafka million leak soak sim fuzz
+.PHONY: help run test autobahn check bench bench-cluster bench-kafka million herd leak soak sim fuzz
 
 help:
 	@echo 'make run       build and start a node; prints what to try'
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench-cluster  what nodes, Redis and the way between nodes cost (three minutes)'
 	@echo 'make bench-kafka    what messages from Kafka to 10,000 clients cost, and how long they are under way (seven minutes)'
 	@echo 'make million   CONNECTIONS=$(CONNECTIONS) on this machine: a fleet of nodes, Redis, the load generator; a page with plots'
+	@echo 'make herd      a small real fleet at compressed time, and its simulation, on one plot (five minutes)'
 	@echo 'make leak      LEAK_CONNECTIONS=$(LEAK_CONNECTIONS) short connections; exit 1 if anything is left behind'
 	@echo 'make soak      mixed load for SOAK_SECONDS=$(SOAK_SECONDS); exit 1 if a message is lost or anything grows'
 	@echo 'make sim       simulate SIM_RUNS=$(SIM_RUNS) nodes with faults, and as many fleets; make sim SEED=n repeats one of each'
@@ -84,6 +85,10 @@ bench-kafka:
 million:
 	$(CARGO) build --release --bin holdfast
 	scripts/million '$(TARGET)/release/holdfast' '$(CONNECTIONS)' '$(REPORTS)'
+
+herd:
+	$(CARGO) build --release --bin holdfast
+	scripts/herd '$(TARGET)/release/holdfast' '$(REPORTS)'
 
 # The tests of the same names, which `make test` runs for some seconds on a debug build, at length on a release build.
 leak:

@@ -9,6 +9,7 @@ mod queue;
 mod ready;
 mod secrets;
 mod shards;
+mod supervisor;
 
 use crate::{
     bridge::{
@@ -43,6 +44,7 @@ use std::{
     sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
 };
+use supervisor::{Look, Supervisor};
 
 /// How often the node looks at its drain, its memory and its lease.
 const TICK: Duration = Duration::from_millis(200);
@@ -129,6 +131,7 @@ struct Node {
     queue: QueuePart,
     memory: MemoryWatch,
     secrets: SecretWatch,
+    supervisor: Supervisor,
     /// What other nodes call.
     address: String,
     ready_line: Option<String>,
@@ -210,10 +213,14 @@ impl Node {
         let presence = events.as_ref().map(|events| events.log.clone());
         let common = Common::new(config, journal, presence);
         let config = &common.config;
-        let internal = bind_internal(config.internal.listen)?;
+        let inherited = shards::inherited(config)?;
+        let internal = match inherited.internal {
+            Some(listener) => listener,
+            None => bind_internal(config.internal.listen)?,
+        };
         let (addresses, (mailboxes, shards)) = match role {
             Role::Serve(authenticator) => {
-                let (nets, addresses) = shards::open_nets(config, common.clock)?;
+                let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
                 (addresses, shards::spawn(&common, &authenticator, nets)?)
             }
             Role::Process => Default::default(),
@@ -240,6 +247,8 @@ impl Node {
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         let ready_line = announce(config, &addresses, internal_address, queue.address())?;
+        let supervisor = Supervisor::from_environment(common.clock.now().millis());
+        supervisor.ready();
         Ok(Self {
             common,
             shards,
@@ -249,6 +258,7 @@ impl Node {
             queue,
             memory,
             secrets,
+            supervisor,
             address,
             ready_line,
             superseded: false,
@@ -288,6 +298,7 @@ impl Node {
             self.step_down();
             self.tell_of_drain();
             self.apply_brakes(ticks);
+            self.tell_supervisor();
             if self.advance_drain(ticks) {
                 break;
             }
@@ -328,7 +339,7 @@ impl Node {
                 }
             }
             DrainStep::Leave { window_ms } => {
-                tracing::info!(remaining, window_ms, "refusing connections, and asking those here to leave");
+                tracing::info!(remaining, window_ms, "accepting no more, and asking those here to leave");
                 self.router.post_to_all(|| ToShard::Drain { window_ms });
             }
             DrainStep::Resume => {
@@ -380,6 +391,22 @@ impl Node {
             if draining { processor.leave() } else { processor.join() }
         }
         self.renew();
+    }
+
+    /// A thread that waits for something to do shows that it lives when it is given something: see [`Supervisor::look`].
+    fn tell_supervisor(&mut self) {
+        let Common { stats, drain, clock, .. } = &self.common;
+        let turns = || {
+            let shards = (0..self.shards.len()).map(|at| (format!("shard-{at}"), stats.shard(at).turns()));
+            let bridge = self.fleet.bridge.iter().map(|bridge| ("bridge".to_owned(), bridge.turns()));
+            shards.chain(bridge).collect()
+        };
+        let (now_ms, connections) = (clock.now().millis(), stats.connections());
+        let look = Look { now_ms, drain: drain.status(), connections, turns: &turns };
+        if self.supervisor.look(&look) {
+            self.router.post_to_all(|| ToShard::Beat);
+            self.renew();
+        }
     }
 
     /// What operators have told the lanes, here or at another node, is told the queue, and what was told here the others.

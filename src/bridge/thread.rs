@@ -92,6 +92,7 @@ pub struct Bells {
 pub struct BridgeThread {
     mail: Sender<ToBridge>,
     superseded: Arc<AtomicU64>,
+    turns: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
@@ -118,6 +119,7 @@ impl BridgeThread {
         }))?;
         let mail = parts.sender.clone();
         let superseded = Arc::new(AtomicU64::new(0));
+        let turns = Arc::new(AtomicU64::new(0));
         let (node, registry) = (parts.lease.node.as_str().into(), parts.registry.clone());
         let runner = Runner {
             bridge: Bridge::new(parts, clock.now()),
@@ -126,13 +128,19 @@ impl BridgeThread {
             bells,
             clock,
             superseded: superseded.clone(),
+            turns: turns.clone(),
             node,
             registry,
         };
         let thread = std::thread::Builder::new()
             .name("bridge".into())
             .spawn(move || runtime.block_on(runner.run()))?;
-        Ok(Self { mail, superseded, thread })
+        Ok(Self { mail, superseded, turns, thread })
+    }
+
+    /// Turns so far. There is one at least whenever the lease is renewed.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     /// The run that has this node's name by now, if there is one: this one has to leave.
@@ -165,6 +173,7 @@ struct Runner {
     bells: Bells,
     clock: Clock,
     superseded: Arc<AtomicU64>,
+    turns: Arc<AtomicU64>,
     node: Box<str>,
     registry: Arc<FleetRegistry>,
 }
@@ -179,6 +188,7 @@ impl Runner {
             let mut submit = |id, request| store.submit_quietly(id, request);
             let turn = self.bridge.turn(self.clock.now(), outputs, &mut submit);
             store.wake();
+            self.turns.fetch_add(1, Ordering::Relaxed);
             if turn.changes > 0 {
                 gather = if turn.changes < BUSY_CHANGES { GATHER } else { GATHER_BUSY };
             }

@@ -2,9 +2,11 @@
 //!
 //! Owns what a person at a terminal sees. Exit 0 done, 1 bad configuration or a failed run, 2 bad usage.
 
+mod autoscale;
 mod client;
 mod config;
 mod devices;
+mod doctor;
 mod drain;
 mod lanes;
 mod loadtest;
@@ -12,6 +14,9 @@ mod node_args;
 mod process;
 mod send;
 mod serve;
+mod simulate;
+mod size;
+mod top;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -49,6 +54,11 @@ enum Command {
     Devices(devices::Args),
     Drain(drain::Args),
     Lanes(lanes::Args),
+    Top(top::Args),
+    Doctor(Box<doctor::Args>),
+    Size(size::Args),
+    Simulate(Box<simulate::Args>),
+    Autoscale(autoscale::Args),
     Loadtest(Box<loadtest::Args>),
     Config(config::Args),
     /// Prints the version
@@ -72,6 +82,11 @@ pub fn main() -> i32 {
         Command::Devices(args) => devices::main(&args),
         Command::Drain(args) => drain::main(&args),
         Command::Lanes(args) => lanes::main(&args),
+        Command::Top(args) => top::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
+        Command::Size(args) => size::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
+        Command::Autoscale(args) => autoscale::main(&args),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Version => version::main(),

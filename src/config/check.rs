@@ -361,30 +361,42 @@ impl Checker {
         Ok(Lanes::new(order.iter().map(lane).collect()))
     }
 
-    /// Safe by default: what trusts whoever can reach it stays on the loopback, unless the operator insists.
+    /// See [`exposed`]; a plaintext port beyond the loopback is worth a word in any case.
     fn exposure(&mut self, config: &Config) -> Result<(), ConfigError> {
-        let open = config.clients.listen.iter().find(|address| !is_loopback(address));
-        let insecure = config.node.insecure;
-        if let Some(address) = open {
+        if let Some((key, address, problem)) = exposed(config) {
+            return Err(self.refuse(key, quoted(&address.to_string()), problem));
+        }
+        if let Some(address) = config.clients.listen.iter().find(|address| !is_loopback(address)) {
             let value = quoted(&address.to_string());
-            if config.auth.modes.contains(&AuthMode::Header) && !insecure {
-                let problem = "with auth.mode = \"header\" whoever reaches it may say to be any user; expected a loopback \
-                               address, another auth.mode, or --insecure";
-                return Err(self.refuse("clients.listen", value, problem));
-            }
             self.warn(format!("clients.listen = {value} is plaintext: put TLS in front of it"));
         }
         if !is_loopback(&config.internal.listen) {
             let value = quoted(&config.internal.listen.to_string());
-            if config.internal.tokens.is_empty() && !insecure {
-                let problem = "without a token whoever reaches it may push to any user; expected a loopback address, \
-                               internal.token, internal.token_file or internal.tokens, or --insecure";
-                return Err(self.refuse("internal.listen", value, problem));
-            }
             self.warn(format!("internal.listen = {value} is plaintext: keep it on a private network"));
         }
         Ok(())
     }
+}
+
+/// Safe by default: what trusts whoever can reach it stays on the loopback, unless the operator insists. Which key and which
+/// address of it is refused, and why.
+pub fn exposed(config: &Config) -> Option<(&'static str, SocketAddr, &'static str)> {
+    if config.node.insecure {
+        return None;
+    }
+    let open = config.clients.listen.iter().find(|address| !is_loopback(address));
+    if let Some(&address) = open.filter(|_| config.auth.modes.contains(&AuthMode::Header)) {
+        let problem = "with auth.mode = \"header\" whoever reaches it may say to be any user; expected a loopback \
+                       address, another auth.mode, or --insecure";
+        return Some(("clients.listen", address, problem));
+    }
+    let internal = config.internal.listen;
+    if !is_loopback(&internal) && config.internal.tokens.is_empty() {
+        let problem = "without a token whoever reaches it may push to any user; expected a loopback address, \
+                       internal.token, internal.token_file or internal.tokens, or --insecure";
+        return Some(("internal.listen", internal, problem));
+    }
+    None
 }
 
 fn is_loopback(address: &SocketAddr) -> bool {

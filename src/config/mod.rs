@@ -18,7 +18,7 @@ mod secret;
 mod token;
 mod words;
 
-pub use check::check_processor;
+pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
 pub use login::cookie_keys;
 pub use secret::Secret;

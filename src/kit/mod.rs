@@ -2,6 +2,7 @@
 //!
 //! - [`arena`]: short byte strings packed in pages that never move
 //! - [`completion`]: outcomes of posted requests, each with its place reserved beforehand
+//! - [`exponential`]: the exponential distribution between two bounds
 //! - [`mailbox`]: a bounded mailbox with priority lanes and coalesced wakes, on which nobody waits for room
 //! - [`mutant`]: deliberate defects, which tests switch on and the server does not have
 //! - [`random`]: seeded randomness
@@ -13,6 +14,7 @@
 
 pub mod arena;
 pub mod completion;
+pub mod exponential;
 pub mod mailbox;
 pub mod mutant;
 pub mod random;

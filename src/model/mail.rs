@@ -62,13 +62,15 @@ pub enum ToShard {
         /// Whether it is asked first.
         goaway: bool,
     },
-    /// From now on refuse, and ask everyone to leave, spread evenly over a time.
+    /// From now on refuse, or leave the listeners to others who hold them; and ask everyone to leave, spread evenly over a time.
     Drain {
         /// Over how long the goaways are spread, ms.
         window_ms: u64,
     },
     /// Accept again; who was asked to leave still leaves.
     CancelDrain,
+    /// Do nothing but turn: a loop that does is alive.
+    Beat,
     /// End every connection and the loop.
     Stop,
 }

@@ -2,3 +2,13 @@
 //!
 //! Judgement is values in, values out; what is read of hosts and nodes is read in one thin place each. Nothing here is part of a
 //! running node.
+
+pub mod amount;
+pub mod autoscale;
+pub mod cost;
+pub mod doctor;
+pub mod fleet;
+pub mod host;
+pub mod simulate;
+pub mod size;
+pub mod top;

@@ -18,6 +18,7 @@ pub struct Client {
     agent: ureq::Agent,
     address: String,
     token: Option<String>,
+    patience: Duration,
     wait: Duration,
 }
 
@@ -70,7 +71,13 @@ impl Client {
             .timeout_connect(Some(TIMEOUT))
             .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: agent.into(), address, token, wait }
+        Self { agent: agent.into(), address, token, patience: TIMEOUT, wait }
+    }
+
+    /// Waits for an answer no longer than this, where the question itself waits for nothing.
+    pub fn patient_for(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The node's address, for words.
@@ -106,7 +113,7 @@ impl Client {
             request = request.header("content-type", content_type);
         }
         let bad = |error: ureq::http::Error| Failure::Other(format!("cannot ask {}: {error}", self.address));
-        let limit = Some(TIMEOUT.saturating_add(wait));
+        let limit = Some(self.patience.saturating_add(wait));
         let answered = match payload {
             Some(payload) => {
                 let request = self.agent.configure_request(request.body(payload.body).map_err(bad)?);

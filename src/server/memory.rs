@@ -26,8 +26,9 @@ impl MemoryWatch {
         if self.limit_percent == 0 {
             return None;
         }
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let (used, total) =
-            cgroup(Path::new("/sys/fs/cgroup")).or_else(|| host(Path::new("/proc/meminfo")))?;
+            tightest(Path::new("/sys/fs/cgroup"), &own).or_else(|| host(Path::new("/proc/meminfo")))?;
         self.judge(used * 100 / total.max(1))
     }
 
@@ -56,6 +57,14 @@ impl MemoryWatch {
         }
         Some(next)
     }
+}
+
+/// Used and allowed bytes of that group among ours which is nearest to its limit: a container sees its own as the root, a
+/// service's is some levels below (`own` is /proc/self/cgroup), and each level may have a limit.
+fn tightest(root: &Path, own: &str) -> Option<(u64, u64)> {
+    let ours = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let groups = Path::new(ours).ancestors().filter_map(|group| cgroup(&root.join(group)));
+    groups.max_by_key(|(used, total)| used.saturating_mul(100) / (*total).max(1))
 }
 
 /// Used and allowed bytes of the cgroup (version 2), where it has a limit. What the kernel holds for sockets is part of
@@ -107,7 +116,30 @@ mod tests {
         write("memory.max", "4000\n");
         write("memory.stat", "anon 1\ninactive_file 300\nslab 2\n");
         assert_eq!(cgroup(root.path()), Some((700, 4000)));
+        assert_eq!(tightest(root.path(), "0::/\n"), Some((700, 4000)));
+        assert_eq!(tightest(root.path(), ""), Some((700, 4000)), "it cannot tell: what it sees as the root");
         write("meminfo", "MemTotal:       100 kB\nMemFree: 1 kB\nMemAvailable:    40 kB\n");
         assert_eq!(host(&root.path().join("meminfo")), Some((60 * 1024, 100 * 1024)));
+    }
+
+    /// As a service of systemd's, with `MemoryMax=` of the unit or of a slice above.
+    #[test]
+    fn it_finds_the_limit_that_is_nearest_of_all_its_groups() {
+        let root = tempfile::tempdir().unwrap();
+        let own = "1:name=systemd:/elsewhere\n0::/system.slice/holdfast.service\n";
+        let group = |path: &str, current: &str, max: &str| {
+            let folder = root.path().join(path);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("memory.current"), current).unwrap();
+            fs::write(folder.join("memory.max"), max).unwrap();
+        };
+        group("system.slice/holdfast.service", "500\n", "max\n");
+        assert_eq!(tightest(root.path(), own), None);
+        group("system.slice/holdfast.service", "500\n", "1000\n");
+        assert_eq!(tightest(root.path(), own), Some((500, 1000)));
+        group("system.slice", "1900\n", "2000\n");
+        assert_eq!(tightest(root.path(), own), Some((1900, 2000)));
+        group("system.slice", "1900\n", "20000\n");
+        assert_eq!(tightest(root.path(), own), Some((500, 1000)));
     }
 }

@@ -3,11 +3,11 @@
 use super::Common;
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, exposed},
     conn::{Tools, auth::Authenticator, lent::Lents},
     kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
     model::mail::{CONTROL_LETTERS, CONTROL_RESERVE, ToShard},
-    shard::{Parts, ShardThread, listen, net_mio::MioNet},
+    shard::{Parts, ShardThread, listen, listen::Inherited, net_mio::MioNet},
 };
 use std::{
     collections::HashMap,
@@ -22,10 +22,32 @@ const REFUSALS_AT_ONCE: u32 = 64;
 /// A shard's network, and how its mailbox wakes it.
 type NetAndWake = (MioNet, Arc<dyn mailbox::Wake>);
 
-/// One network per shard, and the client addresses with their real ports.
-pub(super) fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAndWake>, Vec<SocketAddr>)> {
+/// Listeners that this process was started with. They are no safer than those of the configuration.
+pub(super) fn inherited(config: &Config) -> io::Result<Inherited> {
+    let inherited = listen::inherited()?;
+    let mut config = config.clone();
+    if let Some(internal) = &inherited.internal {
+        config.internal.listen = internal.local_addr()?;
+    }
+    if !inherited.clients.is_empty() && config.node.shards > 0 {
+        config.clients.listen =
+            inherited.clients.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+    }
+    match exposed(&config) {
+        None => Ok(inherited),
+        Some((_, address, problem)) => {
+            Err(io::Error::other(format!("a listener of LISTEN_FDS is at {address}: {problem}")))
+        }
+    }
+}
+
+/// One network per shard, over these listeners or else new ones, and the client addresses with their real ports.
+pub(super) fn open_nets(
+    config: &Config,
+    mut inherited: Vec<TcpListener>,
+    clock: Clock,
+) -> io::Result<(Vec<NetAndWake>, Vec<SocketAddr>)> {
     let shards = config.node.shards;
-    let mut inherited = listen::inherited()?;
     let mut nets = Vec::with_capacity(shards);
     if !inherited.is_empty() {
         tracing::info!(listeners = inherited.len(), "using the listeners that this process was started with");
@@ -39,16 +61,16 @@ pub(super) fn open_nets(config: &Config, clock: Clock) -> io::Result<(Vec<NetAnd
             } else {
                 inherited.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?
             };
-            nets.push(MioNet::new(listeners, clock)?);
+            nets.push(MioNet::new(listeners, true, clock)?);
         }
         return Ok((nets, addresses));
     }
     // With port 0 the first shard's ports are everyone's.
     let first = listen::bind_all(&config.clients.listen)?;
     let addresses = first.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-    nets.push(MioNet::new(first, clock)?);
+    nets.push(MioNet::new(first, false, clock)?);
     for _ in 1..shards {
-        nets.push(MioNet::new(listen::bind_all(&addresses)?, clock)?);
+        nets.push(MioNet::new(listen::bind_all(&addresses)?, false, clock)?);
     }
     Ok((nets, addresses))
 }

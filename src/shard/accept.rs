@@ -43,10 +43,30 @@ impl<N: Net> Shard<N> {
         !paused && self.accepting.contains(&true)
     }
 
-    /// Takes in what the kernel has queued, so that only those who come later are refused.
-    pub(super) fn empty_accept_queues(&mut self, now: Now) {
+    /// Listeners that somebody else holds are left to him, with who waits there: nobody is refused. Else what the kernel has
+    /// queued is taken in, so that only those who come later are refused.
+    pub(super) fn stop_accepting(&mut self, now: Now) {
+        let left = self.net.leave_listeners().unwrap_or_else(|error| {
+            tracing::error!(%error, "the listeners cannot be left to others: refusing");
+            false
+        });
+        if left {
+            self.accepting.fill(false);
+            self.left_to_others = true;
+            return;
+        }
         for listener in 0..self.accepting.len() {
             self.accept_from(now, listener, ACCEPTS_BEFORE_REFUSAL);
+        }
+        self.tools.refusing = true;
+    }
+
+    /// Takes back what [`Shard::stop_accepting`] did.
+    pub(super) fn accept_again(&mut self, now: Now) {
+        self.tools.refusing = false;
+        self.left_to_others = false;
+        if let Err(error) = self.net.take_back_listeners() {
+            self.log_rarely(now, || tracing::error!(%error, "the listeners cannot be watched again"));
         }
     }
 
@@ -124,6 +144,19 @@ impl<N: Net> Shard<N> {
         let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
         let due = entry.connection.first_deadline(&mut context);
         self.wheel.schedule(&mut self.table, key.index, due);
+        self.ask_late_comer(now, key);
+    }
+
+    /// Whose handshake ends after the listeners were left to others is served all the same. Where the goaways have passed his
+    /// slot already, he has his now.
+    fn ask_late_comer(&mut self, now: Now, key: crate::kit::slab::Key) {
+        let passed = self.leaving.as_ref().is_none_or(|leaving| leaving.has_passed(key.index));
+        if self.left_to_others && passed {
+            self.with(now, key, |connection, context| {
+                connection.goaway(context, Reason::Drain);
+                Step::Stay
+            });
+        }
     }
 
     fn first_bytes(&mut self, now: Now, key: crate::kit::slab::Key, peer: IpAddr, count: usize) -> Step {

@@ -22,6 +22,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const NOTSENT_LOWAT: u32 = 16 * 1_024;
 /// The first descriptor that a supervisor passes on (sd_listen_fds(3)).
 const LISTEN_FDS_START: RawFd = 3;
+/// What its descriptor of the internal port is called (`FileDescriptorName=` of a socket unit).
+const INTERNAL_NAME: &str = "internal";
 
 /// The listeners of one shard for all client addresses. With port 0 the first shard's choice is the others' too: pass the
 /// addresses that it returns.
@@ -61,27 +63,65 @@ pub fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Listeners that a supervisor opened before this process began (`LISTEN_FDS`, sd_listen_fds(3)), so that a restart
-/// refuses nobody. Empty where there are none, or they are another process's.
+/// Listeners that a supervisor opened before this process began.
+#[derive(Default)]
+pub struct Inherited {
+    /// For clients.
+    pub clients: Vec<TcpListener>,
+    /// For senders: the one that is named `internal`.
+    pub internal: Option<TcpListener>,
+}
+
+/// What this process was started with (`LISTEN_FDS`, sd_listen_fds(3)), so that a restart refuses nobody. Empty where there is
+/// nothing, or it is another process's.
 ///
 /// # Errors
-/// When one is not a listening stream socket.
-pub fn inherited() -> io::Result<Vec<TcpListener>> {
+/// When one is not a listening stream socket, or `LISTEN_FDNAMES` does not name each.
+pub fn inherited() -> io::Result<Inherited> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let mut inherited = Inherited::default();
     if number("LISTEN_PID").is_some_and(|pid| pid != std::process::id()) {
-        return Ok(Vec::new());
+        return Ok(inherited);
     }
     let count = number("LISTEN_FDS").unwrap_or(0);
-    (0..count)
-        .map(|at| {
-            let descriptor = LISTEN_FDS_START + at as RawFd;
-            let listener = listener_of(descriptor).map_err(|error| {
-                io::Error::new(error.kind(), format!("LISTEN_FDS descriptor {descriptor}: {error}"))
-            })?;
-            let _ = set_inherited_options(&socket2::SockRef::from(&listener));
-            Ok(listener)
-        })
-        .collect()
+    let internal = internal_of(std::env::var("LISTEN_FDNAMES").ok().as_deref(), count)?;
+    for at in 0..count {
+        let descriptor = LISTEN_FDS_START + at as RawFd;
+        let listener = listener_of(descriptor).map_err(|error| {
+            io::Error::new(error.kind(), format!("LISTEN_FDS descriptor {descriptor}: {error}"))
+        })?;
+        let socket = socket2::SockRef::from(&listener);
+        // A supervisor's queue may be as short as 128.
+        socket.listen(BACKLOG)?;
+        if internal == Some(at) {
+            inherited.internal = Some(listener);
+        } else {
+            // A listener of another family than IP has none of them.
+            let _ = set_inherited_options(&socket);
+            inherited.clients.push(listener);
+        }
+    }
+    Ok(inherited)
+}
+
+/// Which of `count` descriptors is the internal port's; `names` are separated by colons.
+fn internal_of(names: Option<&str>, count: u32) -> io::Result<Option<u32>> {
+    let Some(names) = names.filter(|names| !names.is_empty() && count > 0) else { return Ok(None) };
+    let invalid = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
+    let names: Vec<&str> = names.split(':').collect();
+    if names.len() != count as usize {
+        let problem =
+            format!("LISTEN_FDNAMES has {} names for {count} descriptors of LISTEN_FDS", names.len());
+        return Err(invalid(problem));
+    }
+    let mut internal = (0..count).zip(names).filter(|(_, name)| *name == INTERNAL_NAME).map(|(at, _)| at);
+    let first = internal.next();
+    match internal.next() {
+        None => Ok(first),
+        Some(_) => {
+            Err(invalid(format!("LISTEN_FDNAMES names two descriptors {INTERNAL_NAME}: expected one")))
+        }
+    }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -110,4 +150,29 @@ fn set_inherited_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_tcp_notsent_lowat(NOTSENT_LOWAT)?;
     set_defer_accept(socket, DEFER_ACCEPT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptor_named_internal_is_the_internal_ports() {
+        for (names, count, expected) in [
+            (None, 2, Ok(None)),
+            (Some(""), 1, Ok(None)),
+            (Some("anything"), 0, Ok(None)),
+            (Some("holdfast.socket"), 1, Ok(None)),
+            (Some("internal"), 1, Ok(Some(0))),
+            (Some("clients:clients:internal"), 3, Ok(Some(2))),
+            (Some("clients:internal"), 3, Err("2 names for 3")),
+            (Some("internal:clients:internal"), 3, Err("expected one")),
+        ] {
+            match (internal_of(names, count), expected) {
+                (Ok(at), Ok(expected)) => assert_eq!(at, expected, "{names:?}"),
+                (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+                (found, expected) => panic!("{names:?}: {found:?}, not {expected:?}"),
+            }
+        }
+    }
 }

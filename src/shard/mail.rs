@@ -55,14 +55,14 @@ impl<N: Net> Shard<N> {
                 self.with(now, key, |connection, context| connection.close(context, reason));
             }
             ToShard::Drain { window_ms } => {
-                self.empty_accept_queues(now);
-                self.tools.refusing = true;
+                self.stop_accepting(now);
                 self.leaving = Some(LeavingSweep::new(self.table.high_water(), now.tick(), window_ms));
             }
             ToShard::CancelDrain => {
-                self.tools.refusing = false;
+                self.accept_again(now);
                 self.leaving = None;
             }
+            ToShard::Beat => {}
             ToShard::Stop => {
                 for slot in 0..self.table.high_water() {
                     if let Some(key) = self.table.key_at(slot) {

@@ -87,6 +87,8 @@ pub struct Shard<N> {
     undelivered: Vec<(Handle, Reason)>,
     broadcasts: Vec<BroadcastSweep>,
     leaving: Option<LeavingSweep>,
+    /// A drain left the listeners to others who hold them.
+    left_to_others: bool,
     published_buffers: usize,
     log_budget: TokenBucket,
     stopped: bool,
@@ -113,6 +115,7 @@ impl<N: Net> Shard<N> {
             undelivered: Vec::new(),
             broadcasts: Vec::new(),
             leaving: None,
+            left_to_others: false,
             published_buffers: 0,
             log_budget: TokenBucket::new(LOG_LINES_PER_SECOND, LOG_LINES_PER_SECOND, now.micros),
             stopped: false,

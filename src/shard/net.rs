@@ -110,6 +110,19 @@ pub trait Net {
     /// Closes it; it leaves the poll by itself.
     fn close(&mut self, socket: Socket);
 
-    /// Stops listening: connections not yet accepted are the kernel's to refuse.
+    /// Accepts no more where somebody else holds the listeners too: who connects waits in the kernel's queue for him. False:
+    /// nobody does, and nothing has changed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn leave_listeners(&mut self) -> io::Result<bool>;
+
+    /// Accepts again after [`Net::leave_listeners`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn take_back_listeners(&mut self) -> io::Result<()>;
+
+    /// Stops listening: connections not yet accepted are the kernel's to refuse, unless somebody else holds the listeners.
     fn close_listeners(&mut self);
 }

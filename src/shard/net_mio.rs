@@ -32,6 +32,10 @@ pub struct MioNet {
     poll: Poll,
     events: Events,
     listeners: Vec<TcpListener>,
+    /// Whether whoever started this process holds the listeners, too.
+    shared: bool,
+    /// Shared listeners are not watched.
+    left: bool,
     /// Given up for a moment when the process has no other, so that a connection can be accepted and closed instead of
     /// ringing for ever.
     reserve: Option<File>,
@@ -47,19 +51,24 @@ impl Wake for MioWake {
 }
 
 impl MioNet {
-    /// A poll over `listeners`, which must not block.
+    /// A poll over `listeners`, which must not block. `shared`: whoever started this process holds them, too.
     ///
     /// # Errors
     /// When the kernel has no descriptor left.
-    pub fn new(listeners: Vec<TcpListener>, clock: Clock) -> io::Result<(Self, Arc<dyn Wake>)> {
+    pub fn new(listeners: Vec<TcpListener>, shared: bool, clock: Clock) -> io::Result<(Self, Arc<dyn Wake>)> {
         let poll = Poll::new()?;
         let wake = Arc::new(MioWake(Waker::new(poll.registry(), MAIL)?));
-        for (at, listener) in listeners.iter().enumerate() {
-            let token = Token(FIRST_LISTENER + at);
-            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
-        }
         let events = Events::with_capacity(EVENTS_MAX);
-        Ok((Self { clock, poll, events, listeners, reserve: open_reserve() }, wake))
+        let net = Self { clock, poll, events, listeners, shared, left: false, reserve: open_reserve() };
+        net.watch_listeners()?;
+        Ok((net, wake))
+    }
+
+    fn watch_listeners(&self) -> io::Result<()> {
+        self.listeners.iter().enumerate().try_for_each(|(at, listener)| {
+            let token = Token(FIRST_LISTENER + at);
+            self.poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)
+        })
     }
 }
 
@@ -178,7 +187,26 @@ impl Net for MioNet {
         unsafe { libc::close(socket.0) };
     }
 
+    fn leave_listeners(&mut self) -> io::Result<bool> {
+        if self.shared && !self.left {
+            for listener in &self.listeners {
+                self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()))?;
+            }
+            self.left = true;
+        }
+        Ok(self.left)
+    }
+
+    fn take_back_listeners(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.left) {
+            self.watch_listeners()?;
+        }
+        Ok(())
+    }
+
     fn close_listeners(&mut self) {
+        // The poll watches what is open, and a shared listener stays open elsewhere.
+        let _ = self.leave_listeners();
         self.listeners.clear();
     }
 }
@@ -195,6 +223,7 @@ pub fn listener_of(descriptor: RawFd) -> io::Result<TcpListener> {
     }
     let socket = ManuallyDrop::into_inner(socket);
     socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
     // SAFETY: the descriptor was just released by its only owner.
     Ok(unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) })
 }

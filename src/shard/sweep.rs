@@ -65,6 +65,11 @@ impl LeavingSweep {
     pub fn new(end: u32, now: Tick, window_ms: u64) -> Self {
         Self { pace: Pace { next: 0, end, began: now, spread_ms: window_ms } }
     }
+
+    /// Whether it will not come to a slot any more.
+    pub fn has_passed(&self, slot: u32) -> bool {
+        slot < self.pace.next || slot >= self.pace.end
+    }
 }
 
 impl Pace {

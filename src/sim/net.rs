@@ -51,6 +51,10 @@ pub struct World {
     pub random: Random,
     /// Every connection there ever was, by the number that is its socket.
     pub sockets: Vec<End>,
+    /// Whether somebody else holds the listeners, too.
+    pub shared_listeners: bool,
+    /// By shard, whether its listener is left to others.
+    left: Vec<bool>,
     backlogs: Vec<VecDeque<usize>>,
     /// By shard, the sockets that the server has accepted and not closed.
     accepted: Vec<BTreeSet<usize>>,
@@ -106,6 +110,8 @@ impl World {
             faults: Faults::NONE,
             random: Random::seeded(0),
             sockets: Vec::new(),
+            shared_listeners: false,
+            left: vec![false; shards],
             backlogs: vec![VecDeque::new(); shards],
             accepted: vec![BTreeSet::new(); shards],
             stale_tokens: Vec::new(),
@@ -147,7 +153,13 @@ impl World {
     /// Whether a shard has anything to hear of, connections only where it accepts them.
     pub fn has_events(&self, shard: usize, accepts: bool) -> bool {
         let ready = |&number: &usize| self.sockets[number].is_registered() && self.sockets[number].is_ready();
-        accepts && !self.backlogs[shard].is_empty() || self.accepted[shard].iter().any(ready)
+        accepts && !self.left[shard] && !self.backlogs[shard].is_empty()
+            || self.accepted[shard].iter().any(ready)
+    }
+
+    /// Whether a shard's listener is left to others, for whom connections wait.
+    pub fn is_left(&self, shard: usize) -> bool {
+        self.left[shard]
     }
 
     /// Connections that wait to be accepted by a shard.
@@ -319,11 +331,12 @@ impl Net for FakeNet {
     fn poll(&mut self, events: &mut Vec<Event>, _timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         let mut world = self.world.borrow_mut();
-        let World { events_max, faults, random, sockets, backlogs, accepted, stale_tokens, .. } = &mut *world;
+        let World { events_max, faults, random, sockets, left, backlogs, accepted, stale_tokens, .. } =
+            &mut *world;
         if !faults.late_mail.strikes(random) && self.mail.take() {
             events.push(Event::Mail);
         }
-        if !backlogs[self.shard].is_empty() {
+        if !left[self.shard] && !backlogs[self.shard].is_empty() {
             events.push(Event::Accept { listener: 0 });
         }
         let most = events_max.saturating_add(events.len());
@@ -470,7 +483,21 @@ impl Net for FakeNet {
         world.descriptors = world.descriptors.saturating_add(1);
     }
 
+    fn leave_listeners(&mut self) -> io::Result<bool> {
+        let mut world = self.world.borrow_mut();
+        world.left[self.shard] = world.shared_listeners;
+        Ok(world.shared_listeners)
+    }
+
+    fn take_back_listeners(&mut self) -> io::Result<()> {
+        self.world.borrow_mut().left[self.shard] = false;
+        Ok(())
+    }
+
     fn close_listeners(&mut self) {
-        self.world.borrow_mut().backlogs[self.shard].clear();
+        let mut world = self.world.borrow_mut();
+        if !world.shared_listeners {
+            world.backlogs[self.shard].clear();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The same numbers for `GET /v1/stats` and the admin page.
 
 use super::{
-    Memory, NodeStats, ShardStats,
+    Memory, NodeStats, ShardStats, cpu,
     families::{self, by_reason, sum},
     node::REGISTRY_OPERATIONS,
     timing::Times,
@@ -15,7 +15,10 @@ impl NodeStats {
         let memory = Memory::now();
         let (reloads_ok, reloads_refused) = self.reloads();
         let (keys_ok, keys_refused) = self.key_reloads();
+        let [node, region] = self.name_and_region();
         json!({
+            "node": node,
+            "region": region,
             "version": self.info.version,
             "connections": connections(self),
             "capacity": self.capacity(),
@@ -45,6 +48,7 @@ impl NodeStats {
                 "per_connection": self.bytes_per_connection(&memory),
                 "pressure": self.memory_pressure(),
             },
+            "cpu_seconds": cpu::seconds(),
             "config_reloads": { "ok": reloads_ok, "refused": reloads_refused },
             "key_reloads": { "ok": keys_ok, "refused": keys_refused },
         })
@@ -113,16 +117,25 @@ fn shard_row(node: &NodeStats, at: usize, shard: &ShardStats) -> Value {
 fn latencies(node: &NodeStats) -> Value {
     let delivery = node
         .lanes()
-        .map(|(lane, name)| (name.to_owned(), percentiles(&families::delivery_times(node, lane))));
+        .map(|(lane, name)| (name.to_owned(), with_buckets(&families::delivery_times(node, lane))));
     let registry = REGISTRY_OPERATIONS.iter().zip(&node.registry);
     let registry = registry.map(|(&name, timing)| (name.to_owned(), percentiles(&Times::of([timing]))));
     json!({
-        "handshake": percentiles(&families::handshake_times(node)),
+        "handshake": with_buckets(&families::handshake_times(node)),
         "delivery": Value::Object(delivery.collect()),
         "registry": Value::Object(registry.collect()),
-        "loop_lag": percentiles(&families::loop_lag_times(node)),
+        "loop_lag": with_buckets(&families::loop_lag_times(node)),
         "loop_turn": percentiles(&families::loop_turn_times(node)),
     })
+}
+
+/// Percentiles since the start, and what was counted within each bound, ms, but above the one before it (null: above all of
+/// them). From two answers follow the percentiles of the time between them.
+fn with_buckets(times: &Times) -> Value {
+    let mut all = percentiles(times);
+    let counted = times.buckets().into_iter().filter(|(_, count)| *count > 0);
+    all["within_ms"] = counted.map(|(bound, count)| json!([bound * 1e3, count])).collect();
+    all
 }
 
 fn percentiles(times: &Times) -> Value {

@@ -139,6 +139,11 @@ impl ShardStats {
         self.loop_turn.record(busy_micros);
     }
 
+    /// Turns of the loop so far: whoever watches it may read this, too.
+    pub fn turns(&self) -> u64 {
+        self.loop_turn.count()
+    }
+
     /// Bytes that wait in outboxes now.
     pub fn outbox_bytes(&self, bytes: u64) {
         self.outbox_bytes.set(bytes);

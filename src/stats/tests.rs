@@ -258,7 +258,9 @@ fn an_empty_node_divides_by_nothing() {
 
 #[test]
 fn the_json_says_the_same() {
-    let json = busy_node().json();
+    let node = busy_node();
+    node.name("push-a", "eu");
+    let json = node.json();
     let rows = [
         ("/connections/websocket", 8.0),
         ("/connections/total", 10.0),
@@ -280,6 +282,11 @@ fn the_json_says_the_same() {
         assert_eq!(json.pointer(path).and_then(serde_json::Value::as_f64), Some(value), "{path}");
     }
     assert_eq!(json.pointer("/drain/phase"), Some(&"leaving".into()));
+    assert_eq!((&json["node"], &json["region"]), (&"push-a".into(), &"eu".into()));
+    // 3, 100, 101, 999 us, 40 and 99 s on each of two shards; 100 us are within a bound of 100 us.
+    let within = serde_json::json!([[0.1, 4], [0.25, 2], [1.0, 2], [null, 4]]);
+    assert_eq!(json["latency_ms"]["delivery"]["normal"]["within_ms"], within);
+    assert!(json["cpu_seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0));
     let max = json.pointer("/latency_ms/handshake/max").and_then(serde_json::Value::as_f64).unwrap();
     assert!((60_000.0..60_600.0).contains(&max), "{max}");
 }

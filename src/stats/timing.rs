@@ -37,6 +37,11 @@ impl Timing {
         times.sum_us = times.sum_us.saturating_add(micros.saturating_mul(count));
     }
 
+    /// How many were counted.
+    pub(super) fn count(&self) -> u64 {
+        self.lock().count()
+    }
+
     /// Adds what is here to a sum.
     pub(super) fn add_to(&self, sum: &mut Times) {
         let copy = self.lock().clone();

@@ -3,6 +3,7 @@
 //! Each test starts a node of its own on ports that the kernel picks, with times compressed, and waits for what it
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
+mod activation;
 mod auth;
 mod away;
 mod browser;
@@ -12,8 +13,10 @@ mod chromium;
 #[allow(dead_code)]
 mod client;
 mod clients;
+mod connecters;
 mod crowd;
 mod devices;
+mod doctor;
 mod drain;
 mod floods;
 mod frames;

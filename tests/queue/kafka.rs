@@ -1,8 +1,12 @@
 //! With a real Apache Kafka, from its published jars.
 
 use crate::{brokers::Brokers, faults, node::*, suite};
-use holdfast::bridge::queue::{Event, Output};
-use std::{sync::Mutex, thread, time::Instant};
+use holdfast::bridge::queue::{Event, Output, probe};
+use std::{
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
 
 type Step = fn(&Brokers);
 
@@ -24,6 +28,7 @@ fn what_holds_with_the_embedded_broker_holds_with_kafka() {
         ("waits", |kafka| suite::a_record_that_waits_does_not_stop_its_lane(&kafka.addresses())),
         ("joins", |kafka| suite::who_left_may_join_again(&kafka.addresses())),
         ("alone", |kafka| suite::a_producer_stands_alone(&kafka.addresses())),
+        ("looked at", it_is_looked_at_from_outside),
         ("odd", faults::odd_records_come_as_they_were),
         ("fenced", faults::who_comes_with_the_same_id_takes_over),
         ("guarded", faults::a_password_is_asked_for),
@@ -51,6 +56,15 @@ fn what_holds_with_the_embedded_broker_holds_with_kafka() {
         faults::a_broker_is_away_at_start(&mut brokers);
         a_broker_that_is_killed_comes_back(&mut brokers);
     }
+}
+
+fn it_is_looked_at_from_outside(kafka: &Brokers) {
+    kafka.create_topic("looked.push.high", 3, 1);
+    let site = probe::site(&settings(&kafka.addresses(), "looked", "a"), Duration::from_secs(10)).unwrap();
+    assert_eq!(site.brokers, [kafka.addresses()]);
+    let topic = site.topics.iter().find(|topic| topic.name == "looked.push.high").unwrap();
+    assert_eq!((topic.partitions, topic.copies, topic.leaderless), (3, 1, 0));
+    assert_eq!(site.sessions_ms, Some(6_000..=1_800_000));
 }
 
 fn a_broker_that_is_killed_comes_back(brokers: &mut Brokers) {

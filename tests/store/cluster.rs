@@ -3,6 +3,7 @@
 use crate::{
     client::{Client, TIMEOUT, connect, lookup, place},
     conformance::{self, losses},
+    doctor,
     faults::check_own,
     servers::{Cluster, Server, command, text, wait_for},
 };
@@ -20,6 +21,7 @@ fn a_cluster() {
     let mut cluster = Cluster::start();
     let client = Client::ready(&cluster.url(), 3);
     conformance::suite(&client);
+    doctor::of_cluster(&cluster);
     a_slot_moves(&client, &cluster);
     a_master_is_flushed(&client, &cluster);
     a_master_dies_under_load(&client, &mut cluster);

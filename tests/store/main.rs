@@ -6,6 +6,7 @@ mod access;
 mod client;
 mod cluster;
 mod conformance;
+mod doctor;
 mod faults;
 mod loss;
 // The fleet's tests use more of it.

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{Client, place},
-    conformance,
+    conformance, doctor,
     servers::{Sentinels, wait_for},
 };
 use holdfast::bridge::store::Event;
@@ -12,6 +12,7 @@ fn with_sentinels() {
     let mut sentinels = Sentinels::start();
     let client = Client::ready(&sentinels.url(), 1);
     conformance::suite(&client);
+    doctor::of_sentinels(&sentinels);
     client.forget_events();
     sentinels.servers[0].kill();
     let replica = format!("127.0.0.1:{}", sentinels.servers[1].port);

@@ -32,6 +32,7 @@ mod context;
 mod embedded;
 mod held;
 mod password;
+pub mod probe;
 mod producer;
 mod seam;
 mod shares;

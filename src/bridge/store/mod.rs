@@ -63,6 +63,7 @@ mod lane;
 mod lease;
 mod line;
 mod mark;
+pub mod probe;
 mod record;
 mod scout;
 mod script;

@@ -161,7 +161,7 @@ impl Scout {
 }
 
 /// Host and port as a Sentinel tells them.
-fn read_master(answer: &Value) -> Option<Address> {
+pub(super) fn read_master(answer: &Value) -> Option<Address> {
     let Value::Array(parts) = answer else { return None };
     let [Value::BulkString(host), Value::BulkString(port)] = parts.as_slice() else { return None };
     let host = String::from_utf8(host.clone()).ok()?;

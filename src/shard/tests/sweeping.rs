@@ -182,3 +182,35 @@ fn a_drain_that_is_cancelled_accepts_again_and_asks_no_more() {
     rig.websocket("user=late");
     rig.stop();
 }
+
+#[test]
+fn a_drain_leaves_shared_listeners_to_others_and_refuses_nobody() {
+    let mut rig = Rig::new(|_| {});
+    rig.world.borrow_mut().shared_listeners = true;
+    let opening = rig.connect(b"GET /ws?user=ann HTTP/1.1\r\n");
+    let (stays, leaves) = (rig.websocket("user=bob"), rig.websocket("user=cid"));
+    rig.post_to_all(|| ToShard::Drain { window_ms: 1_000 });
+    rig.settle();
+    let waits = rig.connect(&wire::upgrade("user=dan"));
+    rig.pass_ms(900);
+    assert!(rig.take(waits).is_empty() && rig.world.borrow().backlog(0) == 1, "it waits for somebody else");
+    let request = wire::upgrade("user=ann");
+    let rest = request.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
+    rig.send(opening, &request[rest..]);
+    let answer = rig.take(opening);
+    assert_eq!(wire::response(&answer).0, 101);
+    assert!(
+        answer.ends_with(b"_CLOSE_"),
+        "it is asked to leave at once: the others have been, up to its place"
+    );
+    rig.pass_ms(200);
+    assert_eq!(hearers(&rig, &[stays, leaves], "_CLOSE_"), 2);
+    assert_eq!((rig.refusals(Reason::Draining), rig.goaways(Reason::Drain)), (0, 3));
+
+    rig.post_to_all(|| ToShard::CancelDrain);
+    rig.settle();
+    assert_eq!(wire::response(&rig.take(waits)).0, 101);
+    assert_eq!(rig.world.borrow().backlog(0), 0);
+    assert_eq!(rig.goaways(Reason::Drain), 3, "who comes after that stays");
+    rig.stop();
+}
