@@ -91,6 +91,14 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
     Ok(node.run(&signals))
 }
 
+/// Whether the keys that clients' credentials are to be checked with can be used.
+///
+/// # Errors
+/// What is wrong, naming the setting.
+pub fn check_keys(config: &Config) -> Result<(), String> {
+    auth::from_config(&config.auth).map(drop)
+}
+
 /// Runs a node until it is told to stop and has drained.
 ///
 /// # Errors
@@ -348,7 +356,7 @@ impl Node {
 
     fn watch(&mut self, ticks: u64) {
         if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(tokens) = self.secrets.look()
+            && let Some(tokens) = self.secrets.look(&self.common.stats)
         {
             if let Some(peers) = &self.fleet.peers {
                 peers.set_token(peer_token(&tokens).cloned());

@@ -155,8 +155,27 @@ fn secrets_are_masked() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(!ran.out.contains("hush") && !ran.err.contains("hush"), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("token = \"***\"") && ran.out.contains("name = \"ci\""), "{}", ran.out);
-    let ran = run_with(&[("HOLDFAST_INTERNAL_TOKENS", "hush")], &["config", "show"]);
-    assert!(ran.code == 1 && !ran.err.contains("hush"), "{}", ran.err);
+    for variable in ["HOLDFAST_INTERNAL_TOKENS", "HOLDFAST_AUTH_COOKIE_KEYS"] {
+        let ran = run_with(&[(variable, "hush")], &["config", "show"]);
+        assert!(ran.code == 1 && !ran.err.contains("hush"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_found_before_a_node_runs() {
+    let (_folder, set) = file("{\"keys\": [{\"kty\": \"oct\", \"kid\": \"short\", \"k\": \"aHVzaA\"}]}");
+    let text = format!("[auth]\nmode = \"jwt\"\n[auth.jwt]\njwks_file = {set:?}\n");
+    let (_folder, path) = file(&text);
+    for words in [
+        &["config", "check"][..],
+        &["serve", "--clients", "127.0.0.1:0", "--internal", "127.0.0.1:0", "--config"],
+    ] {
+        let ran = run(&[words, &[path.to_str().unwrap()]].concat());
+        assert_eq!(ran.code, 1);
+        let said = "key that can be used: key \"short\": its k is shorter than 32 bytes";
+        assert!(ran.err.contains("auth.jwt.jwks_file: ") && ran.err.contains(said), "{}", ran.err);
+        assert!(!ran.err.contains("aHVzaA"), "{}", ran.err);
+    }
 }
 
 #[test]

@@ -107,6 +107,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tungstenite", &["proto/"]),
     ("flate2", &["proto/", "sim/"]),
     ("jsonwebtoken", &["conn/auth/"]),
+    ("hmac", &["conn/auth/"]),
+    ("sha2", &["conn/auth/"]),
     ("clap", &["commands/"]),
     ("ureq", &["sender/http.rs"]),
     ("indicatif", &["commands/send/"]),

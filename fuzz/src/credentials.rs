@@ -1,14 +1,14 @@
 //! What says who a client is: cookies, query parameters, headers and signed tokens.
 //!
-//! The first byte of the input chooses where the rest stands: a header line of its own, a cookie, the query, or a token's
-//! header and claims (a line each), which are then signed with the right key so that what lies behind the signature is
-//! reached as well.
+//! The first byte of the input chooses where the rest stands: a header line of its own, a cookie, the query, a token's header and
+//! claims (a line each) or a signed cookie's claims, which are then signed with the right key so that what lies behind the
+//! signature is reached as well, or a set of keys.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use holdfast::{
-    config::{Jwt, Secret},
+    config::{Cookie, Jwt, Secret},
     conn::auth::{
-        Authenticator, Handshake, HeaderAuth, JwtAuth, Verdict, cors_origin, device_from_request,
+        Authenticator, CookieAuth, Handshake, HeaderAuth, JwtAuth, Verdict, cors_origin, device_from_request,
         origin_allowed,
     },
     model::Protocol,
@@ -19,7 +19,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// Guards nothing. The tokens of the corpus are signed with it, all for the user "ada".
+/// Guards nothing. The tokens and cookies of the corpus are signed with it, all for the user "ada".
 const SECRET: &str = "a shared secret of some length, for fuzzing";
 const NOW_S: u64 = 2_000_000_000;
 const LEEWAY_S: u64 = 5;
@@ -27,11 +27,13 @@ const LEEWAY_S: u64 = 5;
 /// Reads `data` as credentials.
 pub fn run(data: &[u8]) {
     let Some((place, rest)) = data.split_first() else { return };
-    match place & 3 {
+    match place & 7 {
         0 => check_unsigned(b"/ws", rest),
         1 => check_unsigned(b"/ws", &[b"Cookie: ", rest].concat()),
         2 => check_unsigned(&[b"/ws?", rest].concat(), b"X-Nothing: 1"),
-        _ => check_signed(rest),
+        3 => check_signed(rest),
+        4 => check_signed_cookie(rest),
+        _ => check_key_set(rest),
     }
 }
 
@@ -55,6 +57,13 @@ fn jwt() -> JwtAuth {
     JwtAuth::from_config(&config).expect("good settings")
 }
 
+fn cookie() -> CookieAuth {
+    // Two at a time, as while keys are rotated; the first is of no cookie here.
+    let keys = format!("{}\n{}", "x".repeat(32), SECRET.replace(' ', "-"));
+    let config = Cookie { name: "token".into(), keys: Some(Secret::new(keys)), leeway_s: LEEWAY_S };
+    CookieAuth::from_config(&config).expect("good settings")
+}
+
 fn check_unsigned(target: &[u8], line: &[u8]) {
     let text = request(target, line);
     let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
@@ -62,6 +71,11 @@ fn check_unsigned(target: &[u8], line: &[u8]) {
     let (handshake, jwt) = (handshake(&head), jwt());
     if let Verdict::Accept(identity) = jwt.authenticate(&handshake) {
         assert_eq!(identity.user, "ada", "nobody signed this");
+    }
+    let by_cookie = cookie();
+    if let Verdict::Accept(identity) = by_cookie.authenticate(&handshake) {
+        assert_eq!(identity.user, "ada", "nobody signed this");
+        assert!(by_cookie.uses_cookie(&handshake) && by_cookie.finds_credential(&handshake));
     }
     let by_header = HeaderAuth::new("X-CUSTOMER_ID");
     let _ = by_header.authenticate(&handshake);
@@ -107,4 +121,41 @@ fn check_signed(parts: &[u8]) {
     assert!(claims["exp"].as_f64().is_none_or(|exp| exp > earliest), "it has ended");
     assert_eq!(identity.expires_unix_s.is_some(), claims["exp"].is_number());
     assert!(identity.expires_unix_s.is_none_or(|ends| ends > NOW_S), "it ends at once");
+}
+
+fn check_signed_cookie(claims: &[u8]) {
+    let text = format!("v1.{}", URL_SAFE_NO_PAD.encode(claims));
+    let key = EncodingKey::from_secret(SECRET.replace(' ', "-").as_bytes());
+    // The same code as a token's.
+    let mac = sign(text.as_bytes(), &key, Algorithm::HS256).expect("signed");
+    let text = request(b"/ws", format!("Cookie: token={text}.{mac}").as_bytes());
+    let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
+    let Verdict::Accept(identity) = cookie().authenticate(&handshake(&head)) else { return };
+    assert!(claims.starts_with(b"{"), "only an object is accepted");
+    let Ok(claims) = serde_json::from_slice::<Value>(claims) else { return };
+    assert_eq!(claims["user"], *identity.user);
+    assert_eq!(claims["device"].as_str(), identity.device.as_deref());
+    assert!(
+        claims["exp"].as_f64().is_some_and(|exp| exp > (NOW_S - LEEWAY_S) as f64 - 0.001),
+        "it has ended"
+    );
+    assert!(identity.expires_unix_s.is_some_and(|ends| ends > NOW_S), "it ends at once, or never");
+}
+
+/// The rest is a file with a set, by which a token that nobody signed is judged: every key that the file may have brought is
+/// the fuzzer's own, but it does not know what it would have to sign.
+fn check_key_set(set: &[u8]) {
+    let Ok(set) = std::str::from_utf8(set) else { return };
+    let config = Jwt { jwks: Some(Secret::new(set)), ..Jwt::default() };
+    let Ok(auth) = JwtAuth::from_config(&config) else { return };
+    for alg in ["HS256", "HS512", "RS256", "PS384", "ES256", "ES384", "EdDSA", "none"] {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let header = part(&format!("{{\"alg\":\"{alg}\",\"kid\":\"a\"}}"));
+        let front = format!("{header}.{}", part("{\"sub\":\"ada\"}"));
+        for signature in ["", "AAAA", &part(&"\0".repeat(64))] {
+            let text = request(b"/ws", format!("Authorization: Bearer {front}.{signature}").as_bytes());
+            let (head, _) = parse_head(&text, 16 << 10).expect("a good head").expect("a whole head");
+            assert!(matches!(auth.authenticate(&handshake(&head)), Verdict::Refuse(_)), "nobody signed this");
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! `holdfast config`: the default file, a check, the effective values.
 
 use super::{fail, node_args::NodeArgs, print};
-use crate::config::{ConfigError, Sources, Warning, load, render};
+use crate::{
+    config::{ConfigError, Sources, Warning, load, render},
+    server,
+};
 use std::path::PathBuf;
 
 /// Prints the default configuration, checks a file, or shows what is in effect.
@@ -36,9 +39,14 @@ pub fn main(args: &Args) -> i32 {
         Command::Default => print(&render::default_file()),
         Command::Check { file } => {
             let sources = Sources { file: Some(file.clone()), ..Sources::default() };
-            let said =
-                load(&sources).map(|(_, warnings)| (format!("{} is fine\n", file.display()), warnings));
-            answer(said)
+            let loaded = load(&sources);
+            // Whether a file of keys can be used is known once it is read.
+            if let Ok((config, _)) = &loaded
+                && let Err(error) = server::check_keys(config)
+            {
+                return fail(error);
+            }
+            answer(loaded.map(|(_, warnings)| (format!("{} is fine\n", file.display()), warnings)))
         }
         Command::Show(node) => answer(render::effective(&node.sources())),
     }

@@ -24,6 +24,8 @@ Examples:
   holdfast serve --config /etc/holdfast.toml --log-format json
   holdfast serve --clients 0.0.0.0:7001 --set auth.mode=jwt \\
       --set auth.jwt.secret_file=/run/secrets/jwt
+  holdfast serve --clients 0.0.0.0:7001 --set auth.mode=jwt,cookie \\
+      --set auth.jwt.jwks_file=/run/jwks.json --set auth.cookie.keys_file=/run/secrets/cookie
   HOLDFAST_LIMITS_CONNECTIONS=200000 holdfast serve --shards 4";
 
 pub fn main(args: &Args) -> i32 {

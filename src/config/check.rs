@@ -1,14 +1,13 @@
 //! From values as typed to the checked configuration: everything that involves more than one key, or the machine.
 
 use super::{
-    Auth, AuthMode, Clients, Config, ConfigError, Dedup, Delivery, Distribution, Drain, Internal, Jwt, Kafka,
+    AuthMode, Clients, Config, ConfigError, Dedup, Delivery, Distribution, Drain, Internal, Kafka,
     KafkaBrokers, Lifetime, Limits, Log, Node, Registry, RegistryUrl, Role, Secret, Token, Warning,
     duration::format_ms,
     kind::{DURATION_MS_MAX, quoted},
     load::{Layers, Origin, Sources},
-    peer_token, raw,
+    login, peer_token, raw,
     redis_url::{Kind, Target},
-    words,
 };
 use crate::model::{Lanes, lane::LaneConfig};
 use std::{
@@ -27,7 +26,7 @@ pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>)
         node: checker.node(),
         clients: checker.clients()?,
         internal: checker.internal()?,
-        auth: checker.auth()?,
+        auth: login::check(&mut checker)?,
         lifetime: checker.lifetime()?,
         drain: checker.drain(),
         delivery: Delivery { timeout_ms: checker.layers.raw.delivery.timeout },
@@ -70,18 +69,23 @@ pub fn check_processor(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-struct Checker {
-    layers: Layers,
+pub(super) struct Checker {
+    pub(super) layers: Layers,
     warnings: Vec<Warning>,
 }
 
 impl Checker {
-    fn refuse(&self, key: &str, value: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    pub(super) fn refuse(
+        &self,
+        key: &str,
+        value: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> ConfigError {
         let origin = self.layers.origin(key);
         ConfigError::Value { key: key.into(), value: value.into(), problem: problem.into(), origin }
     }
 
-    fn warn(&mut self, text: String) {
+    pub(super) fn warn(&mut self, text: String) {
         self.warnings.push(Warning(text));
     }
 
@@ -253,7 +257,7 @@ impl Checker {
     }
 
     /// A secret or its file, whichever was set in the higher source.
-    fn secret(
+    pub(super) fn secret(
         &self,
         key: &str,
         given: &Option<Secret>,
@@ -277,87 +281,6 @@ impl Checker {
             let shown = quoted(&path.display().to_string());
             self.refuse(key, shown, format!("expected a readable file that holds the secret: {error}"))
         })
-    }
-
-    fn auth(&mut self) -> Result<Auth, ConfigError> {
-        let auth = self.layers.raw.auth.clone();
-        Ok(Auth {
-            mode: auth.mode,
-            header: auth.header,
-            device_header: auth.device_header,
-            jwt: self.jwt(auth.mode)?,
-        })
-    }
-
-    fn jwt(&mut self, mode: AuthMode) -> Result<Jwt, ConfigError> {
-        let jwt = self.layers.raw.jwt.clone();
-        let secret = self.secret("auth.jwt.secret", &jwt.secret, "auth.jwt.secret_file", &jwt.secret_file)?;
-        let shown = jwt.algorithms.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
-        let refuse = |problem: &str| Err(self.refuse("auth.jwt.algorithms", format!("[{shown}]"), problem));
-        let mut families = jwt.algorithms.iter().filter_map(|one| family(one)).collect::<Vec<_>>();
-        families.dedup();
-        let mut algorithms = jwt.algorithms;
-        match (&secret, &jwt.public_key_file, families.as_slice()) {
-            (None, None, _) if mode == AuthMode::Jwt => {
-                let keys = "auth.jwt.secret, auth.jwt.secret_file or auth.jwt.public_key_file";
-                return Err(self.refuse(
-                    "auth.mode",
-                    "\"jwt\"",
-                    format!("needs a key; expected one of {keys}"),
-                ));
-            }
-            (Some(_), Some(path), _) => {
-                let shown = quoted(&path.display().to_string());
-                let problem = "expected exactly one of a shared secret and a public key";
-                return Err(self.refuse("auth.jwt.public_key_file", shown, problem));
-            }
-            (_, _, [_, _, ..]) => return refuse("expected algorithms of one family: one key suits no two"),
-            (Some(_), None, [] | ["HS"]) | (None, None, _) => {}
-            (Some(_), None, _) => {
-                return refuse("expected HS256, HS384 or HS512: the key is a shared secret");
-            }
-            (None, Some(_), [] | ["HS"]) => {
-                return refuse(
-                    "expected RS, PS, ES or EdDSA algorithms, such as \"RS256\": the key is a public key",
-                );
-            }
-            (None, Some(path), _) => self.public_key(path)?,
-        }
-        if let Some(secret) = &secret {
-            if algorithms.is_empty() {
-                algorithms.push("HS256".into());
-            }
-            if secret.reveal().len() < 32 && mode == AuthMode::Jwt {
-                self.warn(
-                    "auth.jwt.secret is shorter than 32 bytes: RFC 7518 asks for the length of the hash"
-                        .into(),
-                );
-            }
-        }
-        Ok(Jwt {
-            algorithms,
-            secret,
-            public_key_file: jwt.public_key_file,
-            issuer: jwt.issuer,
-            audience: jwt.audience,
-            cookie: jwt.cookie,
-            leeway_s: jwt.leeway / 1_000,
-        })
-    }
-
-    fn public_key(&self, path: &Path) -> Result<(), ConfigError> {
-        let problem = match std::fs::read_to_string(path) {
-            Ok(text) if text.contains("-----BEGIN PUBLIC KEY-----") => return Ok(()),
-            Ok(text) if text.contains("-----BEGIN RSA PUBLIC KEY-----") => return Ok(()),
-            Ok(_) => "it holds no public key".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        let shown = quoted(&path.display().to_string());
-        Err(self.refuse(
-            "auth.jwt.public_key_file",
-            shown,
-            format!("expected a PEM file with a public key: {problem}"),
-        ))
     }
 
     fn lifetime(&self) -> Result<Lifetime, ConfigError> {
@@ -462,7 +385,7 @@ pub fn exposed(config: &Config) -> Option<(&'static str, SocketAddr, &'static st
         return None;
     }
     let open = config.clients.listen.iter().find(|address| !is_loopback(address));
-    if let Some(&address) = open.filter(|_| config.auth.mode == AuthMode::Header) {
+    if let Some(&address) = open.filter(|_| config.auth.modes.contains(&AuthMode::Header)) {
         let problem = "with auth.mode = \"header\" whoever reaches it may say to be any user; expected a loopback \
                        address, another auth.mode, or --insecure";
         return Some(("clients.listen", address, problem));
@@ -480,11 +403,7 @@ fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn family(algorithm: &str) -> Option<&'static str> {
-    words::ALGORITHMS.iter().find(|(name, _)| *name == algorithm).map(|(_, family)| *family)
-}
-
-fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Option<T> {
+pub(super) fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Option<T> {
     let mut seen = Vec::new();
     for one in all {
         if seen.contains(&one) {

@@ -456,4 +456,8 @@ impl<K: Kind> Kind for List<K> {
         };
         format!("a list ({least}at most {}), each {}", self.2, self.0.allowed())
     }
+
+    fn is_secret(&self) -> bool {
+        self.0.is_secret()
+    }
 }

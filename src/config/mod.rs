@@ -12,6 +12,7 @@ pub mod size;
 mod check;
 mod kind;
 mod load;
+mod login;
 mod raw;
 mod secret;
 mod token;
@@ -19,6 +20,7 @@ mod words;
 
 pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
+pub use login::cookie_keys;
 pub use secret::Secret;
 
 use crate::model::Lanes;
@@ -176,14 +178,16 @@ pub enum Role {
 /// `auth.*`
 #[derive(Clone, Debug)]
 pub struct Auth {
-    /// How.
-    pub mode: AuthMode,
+    /// How: of several, the first whose credential is there decides. Never empty.
+    pub modes: Vec<AuthMode>,
     /// The header of `mode = "header"` that names the user.
     pub header: String,
     /// The header that names the device, in every mode where the credential does not.
     pub device_header: String,
     /// Settings of `mode = "jwt"`.
     pub jwt: Jwt,
+    /// Settings of `mode = "cookie"`.
+    pub cookie: Cookie,
 }
 
 /// `auth.mode`
@@ -193,6 +197,8 @@ pub enum AuthMode {
     Header,
     /// A signed token.
     Jwt,
+    /// A signed cookie.
+    Cookie,
 }
 
 /// `auth.jwt.*`
@@ -202,14 +208,27 @@ pub struct Jwt {
     pub algorithms: Vec<String>,
     /// Shared secret of HS algorithms.
     pub secret: Option<Secret>,
-    /// PEM file with the public key of RS, PS, ES and EdDSA.
-    pub public_key_file: Option<PathBuf>,
+    /// Public key of RS, PS, ES and EdDSA, PEM.
+    pub public_key: Option<Secret>,
+    /// A set of keys, JSON (RFC 7517).
+    pub jwks: Option<Secret>,
     /// Required `iss`.
     pub issuer: Option<String>,
     /// Required `aud`.
     pub audience: Option<String>,
     /// Cookie that may carry the token.
     pub cookie: Option<String>,
+    /// Clock skew allowed.
+    pub leeway_s: u64,
+}
+
+/// `auth.cookie.*`
+#[derive(Clone, Debug, Default)]
+pub struct Cookie {
+    /// What it is called.
+    pub name: String,
+    /// The keys, as a file of keys has them: see [`cookie_keys`].
+    pub keys: Option<Secret>,
     /// Clock skew allowed.
     pub leeway_s: u64,
 }

@@ -9,6 +9,7 @@ use super::{
         Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network,
         Or, Percent, Rate, RegistryAddress, Rejected, Size, Text,
     },
+    login::{KEYS_MAX, Modes},
     token::{RawToken, Tokens},
     words,
 };
@@ -185,22 +186,24 @@ keys! {
             "Named tokens, several valid at once, each with a role: send, read, admin or peer.";
     }
     auth: Auth, "auth", "How clients say who they are." {
-        mode: AuthMode = Choice(&[("header", AuthMode::Header), ("jwt", AuthMode::Jwt)]), "header",
-            "\"header\" trusts what the client says, for trying out; \"jwt\" wants a signed token.";
+        mode: Vec<AuthMode> = Modes, "header",
+            "\"header\" trusts what the client says, for trying out; \"jwt\" wants a signed token, \"cookie\" a signed cookie; of two the first whose credential is there decides.";
         header: String = Text(words::HEADER, words::is_header), "X-CUSTOMER_ID",
             "Header that names the user in mode \"header\"; else ?user=.";
         device_header: String = Text(words::HEADER, words::is_header), "X-DEVICE-ID",
             "Header that names the device where the credential does not; else ?device=.";
     }
-    jwt: Jwt, "auth.jwt", "Signed tokens: Bearer header, cookie or ?token=; needs secret, secret_file or public_key_file." {
-        algorithms: Vec<String> = List(Text(words::ALGORITHM, words::is_algorithm), 0, 8), "",
-            "Allowed algorithms, of one family that suits the key; empty: HS256 with a secret.";
+    jwt: Jwt, "auth.jwt", "Signed tokens: Bearer header, cookie or ?token=; needs secret, secret_file, public_key_file or jwks_file." {
+        algorithms: Vec<String> = List(Text(words::ALGORITHM, words::is_algorithm), 0, 12), "",
+            "Allowed algorithms, of one family that suits the key; empty: HS256 with a secret, with a set what its keys are for.";
         secret: Option<Secret> = Or("", Hidden), "",
             "Shared secret of HS256, HS384 and HS512.";
         secret_file: Option<PathBuf> = Or("", File), "",
             "File that holds auth.jwt.secret; read again when it changes.";
         public_key_file: Option<PathBuf> = Or("", File), "",
             "PEM file with the public key of RS, PS, ES and EdDSA; read again when it changes.";
+        jwks_file: Option<PathBuf> = Or("", File), "",
+            "File with a set of keys, a JWKS (RFC 7517), of any families; read again when it changes.";
         issuer: Option<String> = Or("", Text("text", words::is_text)), "",
             "Required \"iss\" of a token; empty: any.";
         audience: Option<String> = Or("", Text("text", words::is_text)), "",
@@ -209,6 +212,16 @@ keys! {
             "Cookie that may carry the token; empty: none.";
         leeway: u64 = Duration(0, 3_600 * SECOND), "5s",
             "Clock skew allowed between the issuer and this node; whole seconds.";
+    }
+    cookie: Cookie, "auth.cookie", "Signed cookies of your own backend (docs/auth.md); needs keys or keys_file." {
+        name: String = Text(words::COOKIE, words::is_header), "holdfast",
+            "Name of the cookie; one that begins with __Host- no other host can set.";
+        keys: Vec<Secret> = List(Hidden, 0, KEYS_MAX), "",
+            "Keys, each of 32 to 256 characters without spaces. All are accepted; backends sign with the first.";
+        keys_file: Option<PathBuf> = Or("", File), "",
+            "File that holds auth.cookie.keys, one a line; read again when it changes.";
+        leeway: u64 = Duration(0, 3_600 * SECOND), "5s",
+            "Clock skew allowed between the backend and this node; whole seconds.";
     }
     lifetime: Lifetime, "lifetime", "How long connections live: they are asked to reconnect, so that load spreads." {
         mean: u64 = Duration(100, DURATION_MS_MAX), "30m",

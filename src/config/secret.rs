@@ -1,5 +1,6 @@
 //! Secrets: never printed, and read again when their file changes.
 
+use super::size::format_bytes;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -12,7 +13,14 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     text: String,
-    source: Option<PathBuf>,
+    source: Option<Box<Source>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Source {
+    path: PathBuf,
+    /// The most that is read of it.
+    bytes_max: u64,
 }
 
 impl Secret {
@@ -26,7 +34,16 @@ impl Secret {
     /// # Errors
     /// When the file cannot be read, is not UTF-8, is empty or is larger than 64 KiB.
     pub fn from_file(path: &Path) -> io::Result<Self> {
-        Ok(Self { text: read(path)?, source: Some(path.to_owned()) })
+        Self::from_file_within(path, FILE_BYTES_MAX)
+    }
+
+    /// The same of a file that may be larger, or must be smaller.
+    ///
+    /// # Errors
+    /// As [`Secret::from_file`], with so many bytes.
+    pub fn from_file_within(path: &Path, bytes_max: u64) -> io::Result<Self> {
+        let source = Source { path: path.to_owned(), bytes_max };
+        Ok(Self { text: read(&source)?, source: Some(Box::new(source)) })
     }
 
     /// The secret itself, for the one place that must have it.
@@ -36,7 +53,7 @@ impl Secret {
 
     /// The file that it came from, if it came from one.
     pub fn source(&self) -> Option<&Path> {
-        self.source.as_deref()
+        self.source.as_ref().map(|source| source.path.as_path())
     }
 
     /// Reads the file again; true when the secret is another one now. On an error the old secret stays.
@@ -44,20 +61,21 @@ impl Secret {
     /// # Errors
     /// As [`Secret::from_file`]. A secret without a file never fails and never changes.
     pub fn reload(&mut self) -> io::Result<bool> {
-        let Some(path) = &self.source else { return Ok(false) };
-        let text = read(path)?;
+        let Some(source) = &self.source else { return Ok(false) };
+        let text = read(source)?;
         let changed = text != self.text;
         self.text = text;
         Ok(changed)
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn read(source: &Source) -> io::Result<String> {
     use io::Read;
+    let Source { path, bytes_max } = source;
     let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("it is larger than 64 KiB"));
+    std::fs::File::open(path)?.take(*bytes_max + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > *bytes_max {
+        return Err(io::Error::other(format!("it is larger than {}", format_bytes(*bytes_max))));
     }
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() {

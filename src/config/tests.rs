@@ -85,6 +85,21 @@ fn the_reference_page_is_what_the_table_says() {
 }
 
 #[test]
+fn the_recipes_of_the_page_on_authentication_are_configurations() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/auth.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let recipes: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert_eq!(recipes.len(), 3);
+    for recipe in recipes {
+        // The files of keys are not here.
+        let (_folder, sources) = file(recipe);
+        let layers = load::read(&sources).unwrap_or_else(|error| panic!("{recipe}\n{error}"));
+        assert_ne!(layers.raw.auth.mode, [AuthMode::Header]);
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_over_the_file_over_the_default() {
     let (_folder, mut sources) =
         file("[limits]\nhead_bytes = \"8KiB\"\nmailbox = 7\ninbound_rate = 5\n[node]\nshards = 9");
@@ -157,7 +172,13 @@ fn values_that_are_not_allowed() {
         "clients.listen=",
         "clients.listen=localhost:1",
         "clients.listen=::1:7001",
-        "auth.mode=cookie",
+        "auth.mode=http",
+        "auth.mode=header,jwt",
+        "auth.mode=jwt,",
+        "auth.mode=cookie,cookie",
+        "auth.cookie.name=a b",
+        "auth.cookie.keys=***",
+        "auth.cookie.keys=short",
         "auth.header=a b",
         "clients.origins=https://a/",
         "log.level=many",
@@ -268,6 +289,61 @@ fn a_token_has_exactly_one_key_that_suits_its_algorithms() {
     assert!(with(&[jwt, &key, "auth.jwt.algorithms=RS256,PS512"]).is_ok());
     let (config, warnings) = with(&[jwt, "auth.jwt.secret=x"]).unwrap();
     assert_eq!((config.auth.jwt.algorithms, warnings.len()), (vec!["HS256".to_owned()], 1));
+}
+
+#[test]
+fn a_set_of_keys_may_have_any_families_and_stands_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let (jwt, set) = ("auth.mode=jwt", format!("auth.jwt.jwks_file={}", path.display()));
+    refused(&[jwt, &set], &["auth.jwt.jwks_file = \"", "RFC 7517", "No such file"]);
+    for bad in ["", "hush", "{\"keys\": []}", "{\"keys\": \"hush\"}", "[]"] {
+        std::fs::write(&path, bad).unwrap();
+        let error = with(&[&set]).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("auth.jwt.jwks_file") && !error.contains("hush"), "{error}");
+    }
+    std::fs::write(&path, format!("{{\"keys\": [{{}}], \"fill\": \"{}\"}}", "x".repeat(100_000))).unwrap();
+    let (config, warnings) = with(&[jwt, &set, "auth.jwt.algorithms=RS256,ES256"]).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.auth.jwt.jwks.unwrap().source(), Some(path.as_path()));
+    assert!(with(&[jwt, &set]).unwrap().0.auth.jwt.algorithms.is_empty());
+    refused(&[jwt, &set, "auth.jwt.secret=x"], &["auth.jwt.jwks_file = \"", "exactly one"]);
+}
+
+#[test]
+fn signed_cookies_have_keys_and_a_name_of_their_own() {
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    let keys = format!("auth.cookie.keys={a},{b}");
+    let cookie = "auth.mode=cookie";
+    refused(&[cookie], &["auth.mode = \"cookie\"", "auth.cookie.keys_file"]);
+    refused(&["auth.mode=jwt, cookie", &keys], &["auth.mode = \"jwt,cookie\"", "auth.jwt.secret"]);
+    let (config, warnings) = with(&[cookie, &keys]).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(cookie_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
+    assert_eq!((config.auth.cookie.name.as_str(), config.auth.cookie.leeway_s), ("holdfast", 5));
+    refused(&[cookie, "auth.cookie.keys=hush"], &["auth.cookie.keys = ***: key number 1", "32 to 256"]);
+    let same = format!("auth.cookie.keys={a},{a}");
+    refused(&[cookie, &same], &["auth.cookie.keys = ***", "key number 2: it is there already"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    std::fs::write(&path, format!("{a}\n\n{b} {b}\n")).unwrap();
+    let file = format!("auth.cookie.keys_file={}", path.display());
+    refused(&[cookie, &file], &["auth.cookie.keys_file = \"", "key in line 3: it has a space"]);
+    refused(&[cookie, &file, &keys], &["only one of auth.cookie.keys and auth.cookie.keys_file"]);
+    std::fs::write(&path, format!("{b}\n")).unwrap();
+    assert_eq!(with(&[cookie, &file]).unwrap().0.auth.cookie.keys.unwrap().source(), Some(path.as_path()));
+    let both = ["auth.mode=cookie,jwt", &keys, "auth.jwt.secret_file=/dev/null"];
+    refused(&both, &["auth.jwt.secret_file"]);
+    let secret = format!("auth.jwt.secret={b}");
+    assert!(with(&["auth.mode=cookie,jwt", &keys, &secret]).is_ok());
+    refused(
+        &["auth.mode=cookie,jwt", &keys, &secret, "auth.jwt.cookie=holdfast"],
+        &["auth.jwt.cookie = \"holdfast\"", "another"],
+    );
+    assert!(with(&["clients.listen=0.0.0.0:7001", cookie, &keys]).is_ok());
+    let sources = Sources { sets: vec![keys], ..Sources::default() };
+    let (shown, _) = render::effective(&sources).unwrap();
+    assert!(shown.contains("keys = [\"***\", \"***\"]") && !shown.contains(&a), "{shown}");
 }
 
 #[test]

@@ -3,31 +3,76 @@
 use crate::{
     config::{Auth, Config, Secret, Token},
     conn::auth::{self, Replaceable},
+    stats::NodeStats,
 };
-use std::{io, path::Path, sync::Arc};
+use std::sync::Arc;
 
-/// Watches the files of the internal port's tokens, of Kafka's password, and of the keys that clients' tokens are checked with.
+/// Watches the files of the internal port's tokens, of Kafka's password, and of the keys that clients' credentials are checked
+/// with.
 pub struct SecretWatch {
     tokens: Vec<Token>,
     kafka: Option<Secret>,
     auth: Auth,
-    public_key: Option<Vec<u8>>,
+    keys: [KeyFile; 4],
     /// None: the authenticator is the caller's own.
     authenticator: Option<Arc<Replaceable>>,
+}
+
+/// A file of keys, and what was last wrong with it: said once, not at every look.
+struct KeyFile {
+    setting: &'static str,
+    secret: fn(&mut Auth) -> Option<&mut Secret>,
+    refused: Option<Secret>,
+    unreadable: Option<String>,
+}
+
+impl KeyFile {
+    fn new(setting: &'static str, secret: fn(&mut Auth) -> Option<&mut Secret>) -> Self {
+        Self { setting, secret, refused: None, unreadable: None }
+    }
+
+    /// What it holds now, where that is neither what is in use nor what was refused before.
+    fn look(&mut self, auth: &mut Auth, stats: &NodeStats) -> Option<Secret> {
+        let mut fresh = (self.secret)(auth)?.clone();
+        match fresh.reload() {
+            Ok(changed) => {
+                self.unreadable = None;
+                if !changed {
+                    self.refused = None;
+                    return None;
+                }
+                (self.refused.as_ref() != Some(&fresh)).then_some(fresh)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.unreadable.as_ref() != Some(&error) {
+                    warn(self.setting, &error);
+                    stats.key_reload(false);
+                    self.unreadable = Some(error);
+                }
+                None
+            }
+        }
+    }
 }
 
 impl SecretWatch {
     /// A watch over what a configuration was read with.
     pub fn new(config: &Config, authenticator: Option<Arc<Replaceable>>) -> Self {
-        let public_key = config.auth.jwt.public_key_file.as_deref().and_then(|path| std::fs::read(path).ok());
         let (tokens, kafka) = (config.internal.tokens.clone(), config.kafka.password.clone());
-        Self { tokens, kafka, auth: config.auth.clone(), public_key, authenticator }
+        let keys = [
+            KeyFile::new("auth.jwt.secret_file", |auth| auth.jwt.secret.as_mut()),
+            KeyFile::new("auth.jwt.public_key_file", |auth| auth.jwt.public_key.as_mut()),
+            KeyFile::new("auth.jwt.jwks_file", |auth| auth.jwt.jwks.as_mut()),
+            KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
+        ];
+        Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator }
     }
 
-    /// Reads the files again. Changed keys are used at once; changed tokens are returned. What cannot be read, or used, leaves
-    /// things as they were and is logged.
-    pub fn look(&mut self) -> Option<Vec<Token>> {
-        self.look_at_keys();
+    /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
+    /// used, leaves things as they were and is logged.
+    pub fn look(&mut self, stats: &NodeStats) -> Option<Vec<Token>> {
+        self.look_at_keys(stats);
         let mut changed = false;
         for token in &mut self.tokens {
             let what = format!("internal.tokens {}", token.name);
@@ -42,29 +87,29 @@ impl SecretWatch {
         reload(password, "kafka.password_file").then_some(&*password)
     }
 
-    fn look_at_keys(&mut self) {
+    /// Each file by itself: one that is bad does not keep back another.
+    fn look_at_keys(&mut self, stats: &NodeStats) {
         let Some(authenticator) = &self.authenticator else { return };
-        let jwt = &mut self.auth.jwt;
-        let mut changed = jwt.secret.as_mut().is_some_and(|secret| reload(secret, "auth.jwt.secret_file"));
-        if let Some(path) = &jwt.public_key_file {
-            match read_key(path) {
-                Ok(key) if self.public_key.as_ref() != Some(&key) => {
-                    self.public_key = Some(key);
-                    changed = true;
+        for file in &mut self.keys {
+            let Some(fresh) = file.look(&mut self.auth, stats) else { continue };
+            let mut auth = self.auth.clone();
+            if let Some(secret) = (file.secret)(&mut auth) {
+                *secret = fresh.clone();
+            }
+            let usable = auth::from_config(&auth);
+            stats.key_reload(usable.is_ok());
+            match usable {
+                Ok(changed) => {
+                    authenticator.replace(changed);
+                    self.auth = auth;
+                    file.refused = None;
+                    tracing::info!(file = file.setting, "the keys for clients' credentials were read again");
                 }
-                Ok(_) => {}
-                Err(error) => warn("auth.jwt.public_key_file", &error),
+                Err(error) => {
+                    tracing::warn!(error, "the changed keys cannot be used; the old ones stay");
+                    file.refused = Some(fresh);
+                }
             }
-        }
-        if !changed {
-            return;
-        }
-        match auth::from_config(&self.auth) {
-            Ok(fresh) => {
-                authenticator.replace(fresh);
-                tracing::info!("the keys for clients' tokens were read again");
-            }
-            Err(error) => tracing::warn!(error, "the changed key cannot be used; the old one stays"),
         }
     }
 }
@@ -78,43 +123,47 @@ fn reload(secret: &mut Secret, what: &str) -> bool {
             changed
         }
         Err(error) => {
-            warn(what, &error);
+            warn(what, &error.to_string());
             false
         }
     }
 }
 
-fn read_key(path: &Path) -> io::Result<Vec<u8>> {
-    let key = std::fs::read(path)?;
-    // A file being replaced in place may be empty for a moment.
-    if key.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(key) }
-}
-
-fn warn(what: &str, error: &io::Error) {
-    tracing::warn!(secret = what, %error, "the file of a secret cannot be read; the old secret stays");
+fn warn(what: &str, error: &str) {
+    tracing::warn!(secret = what, error, "the file of a secret cannot be read; the old secret stays");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Role;
+    use crate::{
+        config::{AuthMode, Role},
+        model::Lanes,
+        stats::BuildInfo,
+    };
+    use std::path::Path;
+
+    fn stats() -> NodeStats {
+        NodeStats::new(1, &Lanes::default(), BuildInfo::current())
+    }
 
     #[test]
     fn a_changed_file_changes_the_token_and_a_lost_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
+        let stats = stats();
         std::fs::write(&path, "one").unwrap();
         let secret = Secret::from_file(&path).unwrap();
         let mut config = Config::default();
         config.internal.tokens = vec![Token { name: "ops".into(), role: Role::Admin, secret }];
         let mut watch = SecretWatch::new(&config, None);
-        assert!(watch.look().is_none());
+        assert!(watch.look(&stats).is_none());
         std::fs::write(&path, "two\n").unwrap();
-        let tokens = watch.look().unwrap();
+        let tokens = watch.look(&stats).unwrap();
         assert_eq!(tokens[0].secret.reveal(), "two");
-        assert!(watch.look().is_none());
+        assert!(watch.look(&stats).is_none());
         std::fs::remove_file(&path).unwrap();
-        assert!(watch.look().is_none());
+        assert!(watch.look(&stats).is_none());
         assert_eq!(watch.tokens[0].secret.reveal(), "two");
     }
 
@@ -132,5 +181,52 @@ mod tests {
         assert!(watch.look_at_kafka().is_none());
         config.kafka.password = Some(Secret::new("given"));
         assert!(SecretWatch::new(&config, None).look_at_kafka().is_none());
+    }
+
+    /// Both ways, with keys of both in files.
+    fn two_ways(folder: &Path) -> Config {
+        std::fs::write(folder.join("jwt"), "a".repeat(32)).unwrap();
+        std::fs::write(folder.join("cookie"), "b".repeat(32)).unwrap();
+        let mut config = Config::default();
+        config.auth.modes = vec![AuthMode::Jwt, AuthMode::Cookie];
+        config.auth.jwt.algorithms = vec!["HS256".into()];
+        config.auth.jwt.secret = Some(Secret::from_file(&folder.join("jwt")).unwrap());
+        config.auth.cookie.keys = Some(Secret::from_file(&folder.join("cookie")).unwrap());
+        config
+    }
+
+    #[test]
+    fn a_bad_file_of_keys_keeps_no_other_back_and_is_complained_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = two_ways(folder.path());
+        let (jwt, cookie) = (folder.path().join("jwt"), folder.path().join("cookie"));
+        let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth).unwrap()));
+        let (mut watch, stats) = (SecretWatch::new(&config, Some(authenticator)), stats());
+        let mut counts = || {
+            watch.look(&stats);
+            watch.look(&stats);
+            let text = stats.prometheus_text();
+            let count = |result: &str| {
+                let series = format!("holdfast_key_reloads_total{{result=\"{result}\"}} ");
+                text.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse::<u64>().unwrap()
+            };
+            (count("ok"), count("refused"))
+        };
+        assert_eq!(counts(), (0, 0));
+        std::fs::write(&cookie, "short").unwrap();
+        assert_eq!(counts(), (0, 1));
+        std::fs::write(&jwt, "c".repeat(32)).unwrap();
+        assert_eq!(counts(), (1, 1));
+        std::fs::write(&cookie, "d".repeat(32)).unwrap();
+        assert_eq!(counts(), (2, 1));
+        std::fs::remove_file(&jwt).unwrap();
+        assert_eq!(counts(), (2, 2));
+        // It is back as it was: nothing to read.
+        std::fs::write(&jwt, "c".repeat(32)).unwrap();
+        assert_eq!(counts(), (2, 2));
+        std::fs::remove_file(&jwt).unwrap();
+        assert_eq!(counts(), (2, 3));
+        assert_eq!(watch.auth.cookie.keys.unwrap().reveal(), "d".repeat(32));
+        assert_eq!(watch.auth.jwt.secret.unwrap().reveal(), "c".repeat(32));
     }
 }

@@ -190,6 +190,8 @@ catalogue! {
     BYTES_PER_CONNECTION = gauge("holdfast_bytes_per_connection", "bytes", &[], "Allocated bytes less the baseline, divided by the open connections; 0 when there are none.");
     /// `holdfast_config_reloads_total`
     CONFIG_RELOADS = counter("holdfast_config_reloads_total", "reloads", &["result"], "Reloads of the configuration: ok, or refused and the old one kept.");
+    /// `holdfast_key_reloads_total`
+    KEY_RELOADS = counter("holdfast_key_reloads_total", "changes", &["result"], "Changes of the files of keys that clients' credentials are checked with: ok, or refused and the old keys kept.");
 }
 
 /// The page `docs/metrics.md`.

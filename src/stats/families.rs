@@ -149,6 +149,7 @@ fn loops(node: &NodeStats) -> Vec<Family> {
 fn around(node: &NodeStats) -> Vec<Family> {
     let memory = Memory::now();
     let (taken, refused) = node.reloads();
+    let (keys_taken, keys_refused) = node.key_reloads();
     let (fleet, peers) = (node.fleet.registry(), node.fleet.peers());
     let registry = REGISTRY_OPERATIONS.iter().zip(&node.registry);
     vec![
@@ -187,6 +188,10 @@ fn around(node: &NodeStats) -> Vec<Family> {
         Family::labelled(
             names::CONFIG_RELOADS,
             [("ok", Value::Whole(taken)), ("refused", Value::Whole(refused))],
+        ),
+        Family::labelled(
+            names::KEY_RELOADS,
+            [("ok", Value::Whole(keys_taken)), ("refused", Value::Whole(keys_refused))],
         ),
     ]
 }

@@ -14,6 +14,7 @@ impl NodeStats {
     pub fn json(&self) -> Value {
         let memory = Memory::now();
         let (reloads_ok, reloads_refused) = self.reloads();
+        let (keys_ok, keys_refused) = self.key_reloads();
         let [node, region] = self.name_and_region();
         json!({
             "node": node,
@@ -49,6 +50,7 @@ impl NodeStats {
             },
             "cpu_seconds": cpu::seconds(),
             "config_reloads": { "ok": reloads_ok, "refused": reloads_refused },
+            "key_reloads": { "ok": keys_ok, "refused": keys_refused },
         })
     }
 }

@@ -89,6 +89,8 @@ pub struct NodeStats {
     baseline_bytes: AtomicU64,
     reloads_ok: AtomicU64,
     reloads_refused: AtomicU64,
+    key_reloads_ok: AtomicU64,
+    key_reloads_refused: AtomicU64,
 }
 
 impl NodeStats {
@@ -111,6 +113,8 @@ impl NodeStats {
             baseline_bytes: AtomicU64::new(0),
             reloads_ok: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
+            key_reloads_ok: AtomicU64::new(0),
+            key_reloads_refused: AtomicU64::new(0),
         }
     }
 
@@ -178,6 +182,12 @@ impl NodeStats {
         counter.fetch_add(1, Relaxed);
     }
 
+    /// A file of clients' keys has changed: taken, or refused and the old keys kept.
+    pub fn key_reload(&self, taken: bool) {
+        let counter = if taken { &self.key_reloads_ok } else { &self.key_reloads_refused };
+        counter.fetch_add(1, Relaxed);
+    }
+
     /// Takes what is allocated now as the memory that is not for connections. Call it when the node is ready.
     pub fn mark_baseline(&self) {
         self.baseline_bytes.store(Memory::now().allocated, Relaxed);
@@ -240,6 +250,10 @@ impl NodeStats {
     /// Reloads of the configuration that were taken, and that were refused.
     pub(super) fn reloads(&self) -> (u64, u64) {
         (self.reloads_ok.load(Relaxed), self.reloads_refused.load(Relaxed))
+    }
+
+    pub(super) fn key_reloads(&self) -> (u64, u64) {
+        (self.key_reloads_ok.load(Relaxed), self.key_reloads_refused.load(Relaxed))
     }
 
     /// The message lanes, highest first, with their names.

@@ -130,6 +130,7 @@ fn busy_node() -> NodeStats {
     node.set_memory_pressure(Pressure::ShedLow);
     node.config_reload(true);
     node.config_reload(false);
+    node.key_reload(true);
     node.mark_baseline();
     node
 }
@@ -214,6 +215,8 @@ fn the_promised_names_carry_the_right_values() {
         ("holdfast_drain_remaining", &[], 9.0),
         ("holdfast_memory_pressure", &[], 1.0),
         ("holdfast_config_reloads_total", &[("result", "refused")], 1.0),
+        ("holdfast_key_reloads_total", &[("result", "ok")], 1.0),
+        ("holdfast_key_reloads_total", &[("result", "refused")], 0.0),
         ("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0),
         ("holdfast_registry_seconds_count", &[("operation", "connect")], 1.0),
         ("holdfast_registry_seconds_count", &[("operation", "other")], 1.0),

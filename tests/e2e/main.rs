@@ -4,6 +4,7 @@
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
 mod activation;
+mod auth;
 mod away;
 mod browser;
 mod bystander;

@@ -5,15 +5,26 @@
 //! there is one, ends the connection as well; a token without it is taken, and the connection lives as long as any other.
 //! `aud` must match `auth.jwt.audience`; a token for someone else is also refused where that is not set (RFC 7519 4.1.3).
 //!
-//! Every algorithm family has its own key of its own type, so that no public key is ever used as a shared secret.
+//! Every key has algorithms that fit its type, so that no public key is ever used as a shared secret. There is one, a shared
+//! secret or a public key, or a set: there a token's `kid` chooses, and a token without one is tried with those that fit.
 
-use super::{Authenticator, Handshake, Identity, Verdict};
-use crate::{config::Jwt, model::Reason, proto::http::Head};
+use super::{
+    Authenticator, Handshake, Identity, Verdict, jwks,
+    times::{NumericDate, Span},
+};
+use crate::{
+    config::{Jwt, Secret},
+    model::Reason,
+    proto::http::Head,
+};
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, TokenData, Validation, decode, decode_header, errors::ErrorKind,
 };
 use serde::Deserialize;
-use std::{borrow::Cow, fmt, path::Path};
+use std::{borrow::Cow, fmt};
+
+/// Most keys that one token is tried with: a bad one must not keep a shard busy.
+const TRIED_MAX: usize = 8;
 
 /// Believes signed tokens.
 pub struct JwtAuth {
@@ -22,9 +33,18 @@ pub struct JwtAuth {
     leeway_s: u64,
 }
 
-/// The key of one family of algorithms, and what else a token of that family must fulfil.
+/// A key, and what it may judge.
+pub(super) struct KeyOf {
+    /// Its name; a token that has one is judged by the keys of that name.
+    pub(super) kid: Option<String>,
+    pub(super) key: DecodingKey,
+    /// Of one family, and at least one.
+    pub(super) algorithms: Vec<Algorithm>,
+}
+
+/// A key, and what else a token must fulfil that it judges.
 struct Key {
-    family: AlgorithmFamily,
+    kid: Option<String>,
     key: DecodingKey,
     validation: Validation,
 }
@@ -59,41 +79,30 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// Seconds since 1970, perhaps with a fraction (RFC 7519 2); anything before 1970 is 1970.
-#[derive(Clone, Copy, Deserialize)]
-struct NumericDate(f64);
-
-impl NumericDate {
-    fn seconds(self) -> u64 {
-        self.0 as u64
-    }
-
-    fn milliseconds(self) -> u64 {
-        (self.0 * 1000.0) as u64
-    }
-}
-
 impl JwtAuth {
-    /// Takes the settings and reads the key file.
+    /// Takes the settings. Keys of a set that cannot be used are logged, each in a line.
     ///
     /// # Errors
-    /// What is wrong, naming the setting: no algorithm or an unknown one, or an algorithm without a fitting key.
+    /// What is wrong, naming the setting: no algorithm or an unknown one, or no key that fits.
     pub fn from_config(config: &Jwt) -> Result<Self, String> {
         let algorithms = algorithms(config)?;
-        let mut keys: Vec<Key> = Vec::new();
-        for algorithm in algorithms {
-            let family = algorithm.family();
-            if let Some(known) = keys.iter_mut().find(|key| key.family == family) {
-                known.validation.algorithms.push(algorithm);
-                continue;
+        let keys = match &config.jwks {
+            Some(set) => {
+                let set = jwks::read(set.reveal(), &algorithms)
+                    .map_err(|error| format!("auth.jwt.jwks_file: {}: {error}", place(set)))?;
+                for skipped in set.skipped {
+                    tracing::warn!("auth.jwt.jwks_file has a key that is not used: {skipped}");
+                }
+                set.keys
             }
-            keys.push(Key {
-                family,
-                key: key_of(family, config)?,
-                validation: validation(algorithm, config),
-            });
-        }
-        Ok(Self { keys, cookie: config.cookie.clone(), leeway_s: config.leeway_s })
+            None => keys_of(&algorithms, config)?,
+        };
+        let keys = keys.into_iter().map(|key| Key {
+            validation: validation(key.algorithms, config),
+            kid: key.kid,
+            key: key.key,
+        });
+        Ok(Self { keys: keys.collect(), cookie: config.cookie.clone(), leeway_s: config.leeway_s })
     }
 
     fn token<'h>(&self, head: &Head<'h>) -> Option<(Cow<'h, str>, Source)> {
@@ -114,32 +123,24 @@ impl JwtAuth {
         if header.crit.is_some() {
             return None;
         }
-        let key = self.keys.iter().find(|key| key.validation.algorithms.contains(&header.alg))?;
-        let TokenData { claims, .. } = decode::<Claims>(token, &key.key, &key.validation).ok()?;
+        // A name that no key has may be that of a key which does not tell its own.
+        let name = header.kid.as_deref();
+        let is_known = name.is_some_and(|name| self.keys.iter().any(|key| key.kid.as_deref() == Some(name)));
+        let may_judge = |key: &&Key| {
+            let is_meant = name.is_none() || key.kid.as_deref() == name.filter(|_| is_known);
+            is_meant && key.validation.algorithms.contains(&header.alg)
+        };
+        let mut keys = self.keys.iter().filter(may_judge).take(TRIED_MAX);
+        let TokenData { claims, .. } =
+            keys.find_map(|key| decode::<Claims>(token, &key.key, &key.validation).ok())?;
         Some(claims)
-    }
-
-    /// Until when a token's connection may live, seconds; or `Err` when it may not live now.
-    ///
-    /// Within the leeway after `exp` it lives until the leeway ends: what was let in must not be sent away at once.
-    fn expiry(&self, claims: &Claims, unix_ms: u64) -> Result<Option<u64>, Reason> {
-        let leeway_ms = self.leeway_s.saturating_mul(1000);
-        if claims.nbf.is_some_and(|nbf| nbf.milliseconds() > unix_ms.saturating_add(leeway_ms)) {
-            return Err(Reason::AuthFailed);
-        }
-        let Some(exp) = claims.exp else { return Ok(None) };
-        let ends_ms = exp.milliseconds().saturating_add(leeway_ms);
-        if unix_ms >= ends_ms {
-            return Err(Reason::AuthFailed);
-        }
-        let late = unix_ms >= exp.seconds().saturating_mul(1000);
-        Ok(Some(if late { ends_ms.div_ceil(1000) } else { exp.seconds() }))
     }
 
     fn judge(&self, handshake: &Handshake<'_>) -> Option<Identity<'static>> {
         let (token, _) = self.token(handshake.head)?;
         let claims = self.claims(&token)?;
-        let expires_unix_s = self.expiry(&claims, handshake.unix_ms).ok()?;
+        let span = Span { not_before: claims.nbf, ends: claims.exp };
+        let expires_unix_s = span.expiry(self.leeway_s, handshake.unix_ms).ok()?;
         Some(Identity {
             user: Cow::Owned(claims.sub),
             device: claims.device.map(Cow::Owned),
@@ -157,12 +158,18 @@ impl Authenticator for JwtAuth {
     fn uses_cookie(&self, handshake: &Handshake<'_>) -> bool {
         matches!(self.token(handshake.head), Some((_, Source::Cookie)))
     }
+
+    fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
+        // A place for a token that holds none is a bad credential rather than none.
+        let head = handshake.head;
+        self.token(head).is_some() || is_meant_for_bearer(head) || head.query_param("token").is_err()
+    }
 }
 
 impl fmt::Debug for JwtAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let families: Vec<_> = self.keys.iter().map(|key| key.family).collect();
-        f.debug_struct("JwtAuth").field("families", &families).finish_non_exhaustive()
+        let algorithms: Vec<_> = self.keys.iter().map(|key| &key.validation.algorithms).collect();
+        f.debug_struct("JwtAuth").field("algorithms", &algorithms).finish_non_exhaustive()
     }
 }
 
@@ -172,8 +179,14 @@ fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
 }
 
+/// Whether any Authorization line is of that scheme, be it well formed or not.
+fn is_meant_for_bearer(head: &Head<'_>) -> bool {
+    let scheme = |line: &[u8]| line.split(|&byte| byte == b' ').next().map(<[u8]>::to_ascii_lowercase);
+    head.header_lines("authorization").any(|line| scheme(line).is_some_and(|scheme| scheme == b"bearer"))
+}
+
 fn algorithms(config: &Jwt) -> Result<Vec<Algorithm>, String> {
-    if config.algorithms.is_empty() {
+    if config.algorithms.is_empty() && config.jwks.is_none() {
         return Err("auth.jwt.algorithms is empty: name at least one, such as \"HS256\"".into());
     }
     let parse = |name: &String| {
@@ -183,11 +196,10 @@ fn algorithms(config: &Jwt) -> Result<Vec<Algorithm>, String> {
     config.algorithms.iter().map(parse).collect()
 }
 
-fn validation(algorithm: Algorithm, config: &Jwt) -> Validation {
-    let mut validation = Validation::new(algorithm);
+fn validation(algorithms: Vec<Algorithm>, config: &Jwt) -> Validation {
     // Times are compared with the handshake's clock, here, not with the system's, there.
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
+    let mut validation =
+        Validation { algorithms, validate_exp: false, validate_nbf: false, ..Validation::default() };
     let mut required = vec!["sub"];
     if let Some(issuer) = &config.issuer {
         validation.set_issuer(&[issuer]);
@@ -199,6 +211,22 @@ fn validation(algorithm: Algorithm, config: &Jwt) -> Validation {
     }
     validation.set_required_spec_claims(&required);
     validation
+}
+
+/// Without a set: one key for each family that the algorithms are of.
+fn keys_of(algorithms: &[Algorithm], config: &Jwt) -> Result<Vec<KeyOf>, String> {
+    let mut keys: Vec<KeyOf> = Vec::new();
+    for &algorithm in algorithms {
+        let of_family = |key: &&mut KeyOf| key.key.family() == algorithm.family();
+        match keys.iter_mut().find(of_family) {
+            Some(known) => known.algorithms.push(algorithm),
+            None => {
+                let key = key_of(algorithm.family(), config)?;
+                keys.push(KeyOf { kid: None, key, algorithms: vec![algorithm] });
+            }
+        }
+    }
+    Ok(keys)
 }
 
 fn key_of(family: AlgorithmFamily, config: &Jwt) -> Result<DecodingKey, String> {
@@ -214,23 +242,28 @@ fn key_of(family: AlgorithmFamily, config: &Jwt) -> Result<DecodingKey, String> 
         }
         return Ok(DecodingKey::from_secret(secret.as_bytes()));
     }
-    let path = config.public_key_file.as_deref();
-    let path = path.ok_or("auth.jwt.public_key_file is not set: RS, PS, ES and EdDSA need it")?;
-    public_key(family, path).map_err(|error| format!("auth.jwt.public_key_file: {}: {error}", path.display()))
+    let pem = config.public_key.as_ref();
+    let pem = pem.ok_or("auth.jwt.public_key_file is not set: RS, PS, ES and EdDSA need it")?;
+    public_key(family, pem.reveal().as_bytes())
+        .map_err(|error| format!("auth.jwt.public_key_file: {}: {error}", place(pem)))
 }
 
-fn public_key(family: AlgorithmFamily, path: &Path) -> Result<DecodingKey, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+fn public_key(family: AlgorithmFamily, pem: &[u8]) -> Result<DecodingKey, String> {
     let key = match family {
-        AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(&pem),
-        AlgorithmFamily::Ec => DecodingKey::from_ec_pem(&pem),
-        AlgorithmFamily::Ed => DecodingKey::from_ed_pem(&pem),
+        AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
+        AlgorithmFamily::Ec => DecodingKey::from_ec_pem(pem),
+        AlgorithmFamily::Ed => DecodingKey::from_ed_pem(pem),
         AlgorithmFamily::Hmac => return Err("HS algorithms take auth.jwt.secret".into()),
     };
     key.map_err(|error| match error.kind() {
         ErrorKind::InvalidKeyFormat => format!("no PEM public key for {family:?} algorithms"),
         _ => error.to_string(),
     })
+}
+
+/// Where a key came from.
+fn place(key: &Secret) -> String {
+    key.source().map_or_else(|| "as given".into(), |path| path.display().to_string())
 }
 
 #[cfg(test)]

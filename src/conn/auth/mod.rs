@@ -4,13 +4,18 @@
 //! whether a name is well formed (the caller does: [`crate::model::identifier::check`]), never reads a clock (the
 //! handshake brings the time) and never writes to the client.
 
+mod combined;
+mod cookie;
 mod header;
+mod jwks;
 mod jwt;
 mod origin;
 mod replaceable;
 #[cfg(test)]
 mod test_keys;
+mod times;
 
+pub use cookie::CookieAuth;
 pub use header::HeaderAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
@@ -21,6 +26,7 @@ use crate::{
     model::{Protocol, Reason},
     proto::http::Head,
 };
+use combined::Combined;
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 /// What an authenticator sees of a handshake.
@@ -70,17 +76,36 @@ pub trait Authenticator: Send + Sync + 'static {
     fn uses_cookie(&self, _handshake: &Handshake<'_>) -> bool {
         false
     }
+
+    /// Whether the request brings a credential that this one would judge, be it good or bad. Of several ways side by side the
+    /// first that finds one decides.
+    fn finds_credential(&self, _handshake: &Handshake<'_>) -> bool {
+        true
+    }
 }
 
-/// The authenticator that a configuration asks for. Reads the key file, if there is one.
+/// The authenticator that a configuration asks for. Keys that a set has in vain are logged, each in a line.
 ///
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
-    match auth.mode {
-        AuthMode::Header => Ok(Arc::new(HeaderAuth::new(auth.header.clone()))),
-        AuthMode::Jwt => Ok(Arc::new(JwtAuth::from_config(&auth.jwt)?)),
+    let mut ways = auth.modes.iter().map(|&mode| way(mode, auth)).collect::<Result<Vec<_>, _>>()?;
+    match (ways.pop(), ways.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            ways.push(last);
+            Ok(Arc::new(Combined::new(ways)))
+        }
+        (None, _) => Err("auth.mode is empty".into()),
     }
+}
+
+fn way(mode: AuthMode, auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
+    Ok(match mode {
+        AuthMode::Header => Arc::new(HeaderAuth::new(auth.header.clone())),
+        AuthMode::Jwt => Arc::new(JwtAuth::from_config(&auth.jwt)?),
+        AuthMode::Cookie => Arc::new(CookieAuth::from_config(&auth.cookie)?),
+    })
 }
 
 /// The device that a request names: in a header, else in `?device=`.
@@ -115,7 +140,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::{testing::*, *};
-    use crate::config::Jwt;
+    use crate::config::{Cookie, Jwt};
 
     #[test]
     fn the_device_is_named_by_header_before_query() {
@@ -141,16 +166,23 @@ mod tests {
     #[test]
     fn a_configuration_becomes_its_authenticator() {
         let mut auth = Auth {
-            mode: AuthMode::Header,
+            modes: vec![AuthMode::Header],
             header: "X-CUSTOMER_ID".into(),
             device_header: "X-DEVICE-ID".into(),
             jwt: Jwt::default(),
+            cookie: Cookie::default(),
         };
         let text = request("/ws?user=42", &[]);
         let head = head(&text);
         let verdict = from_config(&auth).unwrap().authenticate(&handshake(&head, 0));
         assert!(matches!(verdict, Verdict::Accept(identity) if identity.user == "42"));
-        auth.mode = AuthMode::Jwt;
-        assert!(from_config(&auth).is_err_and(|error| error.contains("auth.jwt.algorithms")));
+        for (modes, setting) in [
+            (vec![AuthMode::Jwt], "auth.jwt.algorithms"),
+            (vec![AuthMode::Cookie], "auth.cookie.keys"),
+            (vec![], "auth.mode"),
+        ] {
+            auth.modes = modes;
+            assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
+        }
     }
 }

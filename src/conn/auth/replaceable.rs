@@ -27,4 +27,8 @@ impl Authenticator for Replaceable {
     fn uses_cookie(&self, handshake: &Handshake<'_>) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).uses_cookie(handshake)
     }
+
+    fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).finds_credential(handshake)
+    }
 }

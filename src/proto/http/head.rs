@@ -218,11 +218,15 @@ impl<'b> Head<'b> {
 
     /// The first cookie called `name` on any Cookie line (RFC 6265 5.4), without quotes around it.
     pub fn cookie(&self, name: &str) -> Option<&'b str> {
+        self.cookies(name).next()
+    }
+
+    /// All cookies called `name`, in the order in which they came. One that is not UTF-8 is passed over, and hides no other.
+    pub fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'b str> + 'a {
         self.header_lines("cookie")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| key.trim_ascii() == name)
+            .flat_map(|line| line.split(|&byte| byte == b';'))
+            .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
+            .filter(move |(key, _)| key.trim_ascii() == name)
             .map(|(_, value)| unquote(value.trim_ascii()))
     }
 }

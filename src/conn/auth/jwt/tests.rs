@@ -6,7 +6,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::io::Write;
 
 const SECRET: &str = "a shared secret of some length, for tests";
 /// A day in 2033: the system's clock has no say.
@@ -23,10 +22,7 @@ fn settings(algorithms: &[&str]) -> Jwt {
 }
 
 fn with_public_key(algorithms: &[&str], pem: &str) -> Result<JwtAuth, String> {
-    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(pem.as_bytes()).expect("written");
-    let config = Jwt { public_key_file: Some(file.path().into()), ..settings(algorithms) };
-    JwtAuth::from_config(&config)
+    JwtAuth::from_config(&Jwt { public_key: Some(Secret::new(pem)), ..settings(algorithms) })
 }
 
 fn hs256() -> JwtAuth {
@@ -286,15 +282,35 @@ fn settings_that_cannot_work_are_refused_by_name() {
     );
     let pem = Some(Secret::new(RSA_PUBLIC));
     assert!(refused(Jwt { secret: pem, ..settings(&["HS256"]) }).contains("auth.jwt.public_key_file"));
-    let nowhere = Some("/nonexistent/key.pem".into());
-    assert!(
-        refused(Jwt { public_key_file: nowhere, ..settings(&["RS256"]) }).contains("/nonexistent/key.pem")
-    );
     for (algorithm, pem) in
         [("RS256", P256_PUBLIC), ("ES256", RSA_PUBLIC), ("EdDSA", RSA_PUBLIC), ("RS256", "x")]
     {
         let error = with_public_key(&[algorithm], pem).expect_err("refused");
         assert!(error.contains("auth.jwt.public_key_file"), "{error}");
+    }
+}
+
+#[test]
+fn huge_and_deep_claims_are_read_or_refused_and_no_more() {
+    let huge = json!({"sub": "u", "roles": vec!["x".repeat(100); 80], "exp": NOW_S + 60});
+    assert!(judge(&hs256(), &sign_hs256(&huge)).is_ok());
+    for depth in [100, 2_000] {
+        let claims = format!("{{\"sub\":\"u\",\"deep\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let front = [r#"{"alg":"HS256"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(front.as_bytes(), &key, Algorithm::HS256).unwrap();
+        let _ = judge(&hs256(), &format!("{front}.{signature}"));
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_by_an_hour_needs_a_leeway_of_an_hour() {
+    let auth = |leeway_s| JwtAuth::from_config(&Jwt { leeway_s, ..settings(&["HS256"]) }).unwrap();
+    let ahead = sign_hs256(&json!({"sub": "u", "nbf": NOW_S + 3_600, "exp": NOW_S + 7_200}));
+    let behind = sign_hs256(&json!({"sub": "u", "nbf": NOW_S - 7_200, "exp": NOW_S - 3_599}));
+    for token in [ahead, behind] {
+        assert!(judge(&auth(60), &token).is_err());
+        assert!(judge(&auth(3_600), &token).is_ok());
     }
 }
 
