@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -217,7 +218,8 @@ fn the_balancer_of_the_compose_file_is_one() {
 fn secrets() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["make-secrets", "token"] {
-        fs::copy(repository("deploy/compose").join(name), folder.path().join(name)).unwrap();
+        // A copy could still be open for writing in a process that another test is about to start: "text file busy".
+        symlink(repository("deploy/compose").join(name), folder.path().join(name)).unwrap();
     }
     done(&mut Command::new(folder.path().join("make-secrets")));
     folder
