@@ -32,7 +32,7 @@ pub struct Question {
     pub spare: u32,
     /// Zones over which nodes are spread; the loss of one must fit when there are several.
     pub zones: u32,
-    /// The share of all connections that one node's loss may take; [`LOST_LITTLE`] may be lost in any case.
+    /// The share of all connections that one node's loss may take; 50,000 connections may be lost in any case.
     pub lost_most: f64,
     /// Within this they are all back, seconds.
     pub within_s: f64,
