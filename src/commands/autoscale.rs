@@ -1,15 +1,20 @@
 //! `holdfast autoscale`: how many nodes the fleet should have.
 
-use super::{DONE, FAILED, USAGE, client::NodeAddress, fail, print};
+use super::{
+    DONE, FAILED, USAGE,
+    client::FleetAddress,
+    fail, print,
+    rule::{Rule, duration},
+};
 use crate::{
     clock::Clock,
-    config::{Secret, duration::parse_ms},
+    config::Secret,
     ops::{
         amount,
         autoscale::{
             decide::{Autoscaler, Decision, Looks},
             lag::LagPolicy,
-            policy::{Patience, Policy},
+            policy::Policy,
             registry::Registry,
             seen::Seen,
             serve::{self, Board},
@@ -41,6 +46,8 @@ pub struct Args {
     #[command(flatten)]
     rule: Rule,
     #[command(flatten)]
+    bounds: Bounds,
+    #[command(flatten)]
     queue: Queue,
     /// Look once; the default
     #[arg(long, conflicts_with_all = ["every", "serve"])]
@@ -59,18 +66,8 @@ pub struct Args {
 /// Where the fleet is seen.
 #[derive(clap::Args)]
 struct Source {
-    /// Internal address of a node; it says who the others are. May be repeated [env: HOLDFAST_INTERNAL_LISTEN] [default: 127.0.0.1:7008]
-    #[arg(long, value_name = "HOST:PORT")]
-    internal: Vec<String>,
-    /// Ask the given nodes only, not the others that they know
-    #[arg(long)]
-    only: bool,
-    /// Token of role read; better in a file or the environment, as `ps` shows flags [env: HOLDFAST_INTERNAL_TOKEN]
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
-    /// File that holds the token [env: HOLDFAST_INTERNAL_TOKEN_FILE]
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    nodes: FleetAddress,
     /// Read the nodes' leases in Redis instead, as in registry.url; no node is asked
     #[arg(long, value_name = "URL", conflicts_with_all = ["internal", "only", "token", "token_file"])]
     registry: Option<String>,
@@ -82,42 +79,18 @@ struct Source {
     registry_ca_file: Option<PathBuf>,
 }
 
-/// The rule.
+/// How many nodes there may be.
 #[derive(clap::Args)]
-struct Rule {
+struct Bounds {
     /// Connections that a node may hold [default: what the nodes say, on average]
     #[arg(long, value_name = "N", value_parser = amount::parse_some)]
     capacity: Option<u64>,
-    /// Share of it that is aimed at
-    #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = amount::parse_share)]
-    target: f64,
-    /// How far above the target, as a share of it, nothing is done
-    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = amount::parse_share)]
-    band: f64,
-    /// How far below the target, as a share of it, nothing is done: so far a growing fleet may be ahead
-    #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = amount::parse_share)]
-    slack: f64,
-    /// Power with which nodes are added above the band; 1 is in proportion
-    #[arg(long, value_name = "POWER", default_value_t = 1.5)]
-    exponent: f64,
-    /// Nodes whose loss must fit
-    #[arg(long, value_name = "NODES", default_value_t = 1)]
-    spare: u32,
-    /// Share to which such a loss may fill the others
-    #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = amount::parse_share)]
-    ceiling: f64,
     /// Never fewer nodes
     #[arg(long, value_name = "NODES", default_value_t = 2)]
     least: u32,
     /// Never more nodes
     #[arg(long, value_name = "NODES", default_value_t = 1_000)]
     most: u32,
-    /// Fewer must be enough for so long before the first node goes; with --every
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
-    patience: Duration,
-    /// Between one node's going and the next's; with --every
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
-    pause: Duration,
 }
 
 /// Processors of the queue.
@@ -153,7 +126,7 @@ docs/autoscale.md has the rule, and how Kubernetes and KEDA read it.";
 const EVERY: Duration = Duration::from_secs(15);
 
 pub fn main(args: &Args) -> i32 {
-    let policy = args.rule.policy();
+    let policy = args.policy();
     if let Err(why) = policy.check() {
         eprintln!("holdfast: {why}");
         return USAGE;
@@ -163,11 +136,8 @@ pub fn main(args: &Args) -> i32 {
         Err(why) => return fail(why),
     };
     let every = args.every.or(args.serve.map(|_| EVERY));
-    let patience = every.map(|_| Patience {
-        before_s: args.rule.patience.as_secs_f64(),
-        between_s: args.rule.pause.as_secs_f64(),
-    });
-    let capacity = args.rule.capacity.map(|capacity| capacity as f64);
+    let patience = every.map(|_| args.rule.patience());
+    let capacity = args.bounds.capacity.map(|capacity| capacity as f64);
     let scaler = Autoscaler::new(policy, capacity, patience, args.queue.policy());
     let board = match args.serve.map(exporter).transpose() {
         Ok(board) => board,
@@ -192,19 +162,19 @@ fn exporter(address: SocketAddr) -> Result<Arc<Board>, String> {
 
 /// What looks, and at what.
 enum Eyes<'a> {
-    Nodes { fleet: Box<Fleet>, token: Option<String>, source: &'a Source },
+    Nodes { fleet: Box<Fleet>, token: Option<String>, nodes: &'a FleetAddress },
     Leases(Registry),
 }
 
 impl Eyes<'_> {
     fn look(&mut self) -> Result<Seen, String> {
         match self {
-            Eyes::Nodes { fleet, token, source } => {
+            Eyes::Nodes { fleet, token, nodes } => {
                 // A token's file may have changed. One that cannot be read leaves the old token in force.
-                if let Ok(now) = source.read_token()
+                if let Ok(now) = nodes.token()
                     && now != *token
                 {
-                    **fleet = source.fleet(now.clone());
+                    **fleet = nodes.fleet(now.clone());
                     *token = now;
                 }
                 Ok(Seen::of_view(&fleet.read()))
@@ -284,20 +254,8 @@ impl Source {
         if let Some(url) = &self.registry {
             return self.open_registry(url).map(Eyes::Leases);
         }
-        let token = self.read_token()?;
-        Ok(Eyes::Nodes { fleet: Box::new(self.fleet(token.clone())), token, source: self })
-    }
-
-    fn read_token(&self) -> Result<Option<String>, String> {
-        NodeAddress::token_of(self.token.as_deref(), self.token_file.as_deref())
-    }
-
-    fn fleet(&self, token: Option<String>) -> Fleet {
-        let addresses = match self.internal.is_empty() {
-            true => vec![NodeAddress::default_address()],
-            false => self.internal.clone(),
-        };
-        Fleet::new(addresses, token).discover(!self.only)
+        let token = self.nodes.token()?;
+        Ok(Eyes::Nodes { fleet: Box::new(self.nodes.fleet(token.clone())), token, nodes: &self.nodes })
     }
 
     fn open_registry(&self, url: &str) -> Result<Registry, String> {
@@ -315,19 +273,9 @@ impl Source {
     }
 }
 
-impl Rule {
+impl Args {
     fn policy(&self) -> Policy {
-        Policy {
-            target: self.target,
-            band: self.band,
-            slack: self.slack,
-            exponent: self.exponent,
-            spare: self.spare,
-            ceiling: self.ceiling,
-            least: self.least,
-            most: self.most,
-            ..Policy::default()
-        }
+        Policy { least: self.bounds.least, most: self.bounds.most, ..self.rule.policy() }
     }
 }
 
@@ -343,17 +291,10 @@ impl Queue {
     }
 }
 
-/// A duration with its unit, above nothing.
-fn duration(text: &str) -> Result<Duration, String> {
-    match parse_ms(text) {
-        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
-        _ => Err(format!("`{text}` is no duration above nothing: write it with its unit, like 15s or 10m")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::autoscale::policy::Patience;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -365,10 +306,8 @@ mod tests {
     #[test]
     fn without_flags_the_rule_is_the_usual_one() {
         let line = Line::parse_from(["autoscale"]);
-        assert_eq!(line.args.rule.policy(), Policy::default());
+        assert_eq!(line.args.policy(), Policy::default());
         assert_eq!(line.args.queue.policy(), None);
-        let patience = Patience::default();
-        assert_eq!(line.args.rule.patience.as_secs_f64(), patience.before_s);
-        assert_eq!(line.args.rule.pause.as_secs_f64(), patience.between_s);
+        assert_eq!(line.args.rule.patience(), Patience::default());
     }
 }

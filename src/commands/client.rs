@@ -1,6 +1,6 @@
-//! Where the node is that a command talks to, who asks, and how answers are laid out.
+//! Where the node or the fleet is that a command talks to, who asks, and how answers are laid out.
 
-use crate::sender::http::Client;
+use crate::{ops::fleet::Fleet, sender::http::Client};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -68,6 +68,42 @@ impl NodeAddress {
             Some(path) => from_file(Path::new(&path)),
             None => Ok(None),
         }
+    }
+}
+
+/// Where a fleet is, and who asks.
+#[derive(clap::Args, Debug)]
+pub struct FleetAddress {
+    /// Internal address of a node; repeat it for several that do not share a registry [env: HOLDFAST_INTERNAL_LISTEN] [default: 127.0.0.1:7008]
+    #[arg(long, value_name = "HOST:PORT")]
+    internal: Vec<String>,
+    /// Ask only the addresses given, not the other nodes that they know
+    #[arg(long)]
+    only: bool,
+    /// Token of role read; better in a file or the environment, as `ps` shows flags [env: HOLDFAST_INTERNAL_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// File that holds the token [env: HOLDFAST_INTERNAL_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+}
+
+impl FleetAddress {
+    /// See [`NodeAddress::token_of`].
+    ///
+    /// # Errors
+    /// When the token's file cannot be read.
+    pub fn token(&self) -> Result<Option<String>, String> {
+        NodeAddress::token_of(self.token.as_deref(), self.token_file.as_deref())
+    }
+
+    /// The fleet, to be read with this token.
+    pub fn fleet(&self, token: Option<String>) -> Fleet {
+        let addresses = match self.internal.is_empty() {
+            true => vec![NodeAddress::default_address()],
+            false => self.internal.clone(),
+        };
+        Fleet::new(addresses, token).discover(!self.only)
     }
 }
 

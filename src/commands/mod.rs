@@ -12,6 +12,7 @@ mod lanes;
 mod loadtest;
 mod node_args;
 mod process;
+mod rule;
 mod send;
 mod serve;
 mod simulate;

@@ -1,11 +1,11 @@
 //! `holdfast simulate`: what would become of a fleet, and of the herd, if.
 
-use super::{DONE, USAGE, fail, print};
+use super::{DONE, USAGE, fail, print, rule::Rule};
 use crate::{
     config::{Distribution, duration::parse_ms},
     ops::{
         amount,
-        autoscale::policy::{Patience, Policy},
+        autoscale::policy::Policy,
         simulate::{Balancing, Drain, Law, Lost, Measured, Outcome, Rules, Scenario, Settings, page, text},
     },
 };
@@ -25,7 +25,7 @@ pub struct Args {
     /// How many connections, e.g. 250k, 10M; of a day at its busiest hour
     #[arg(long, value_name = "N", default_value = "10M", value_parser = amount::parse)]
     connections: u64,
-    /// How many nodes [default: as many as are six tenths full]
+    /// How many nodes [default: as many as are --target full, in any scenario]
     #[arg(long, value_name = "N")]
     nodes: Option<u32>,
     /// How long it is looked at [default: what the scenario needs]
@@ -44,7 +44,7 @@ pub struct Args {
     #[command(flatten, next_help_heading = "What happens")]
     event: EventArgs,
     #[command(flatten, next_help_heading = "Autoscaler (day)")]
-    scaler: ScalerArgs,
+    rule: Rule,
     /// Print everything as JSON, curves included
     #[arg(long, help_heading = "Report")]
     json: bool,
@@ -147,35 +147,6 @@ struct EventArgs {
     /// day: what a node costs an hour
     #[arg(long, value_name = "PRICE", default_value_t = 0.0)]
     price: f64,
-}
-
-/// As `holdfast autoscale` has them.
-#[derive(clap::Args)]
-struct ScalerArgs {
-    /// The share of a node's capacity that is aimed at; without --nodes, all scenarios
-    #[arg(long, value_name = "SHARE", default_value = "0.6", value_parser = amount::parse_share)]
-    target: f64,
-    /// How far above the target, as a share of it, nothing is done
-    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = amount::parse_share)]
-    band: f64,
-    /// How far below the target, as a share of it, nothing is done
-    #[arg(long, value_name = "SHARE", default_value = "0.25", value_parser = amount::parse_share)]
-    slack: f64,
-    /// The further above the target, the more nodes: the power of the distance
-    #[arg(long, value_name = "POWER", default_value_t = 1.5)]
-    exponent: f64,
-    /// Nodes whose loss the others must bear
-    #[arg(long, value_name = "NODES", default_value_t = 1)]
-    spare: u32,
-    /// The share of the capacity up to which such a loss may fill them
-    #[arg(long, value_name = "SHARE", default_value = "0.9", value_parser = amount::parse_share)]
-    ceiling: f64,
-    /// Fewer must be enough for so long before the first node goes
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
-    patience: u64,
-    /// Between one node's going and the next's
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = time)]
-    pause: u64,
 }
 
 const EXAMPLES: &str = "\
@@ -283,17 +254,7 @@ fn settings(args: &Args) -> Settings {
         Scenario::Day => 86_400_000,
         Scenario::Herd => longest(1_000, 1),
     });
-    let policy = Policy {
-        capacity: rules.capacity as f64,
-        target: args.scaler.target,
-        band: args.scaler.band,
-        slack: args.scaler.slack,
-        exponent: args.scaler.exponent,
-        spare: args.scaler.spare,
-        ceiling: args.scaler.ceiling,
-        least: Policy::default().least,
-        most: u32::MAX,
-    };
+    let policy = Policy { capacity: rules.capacity as f64, most: u32::MAX, ..args.rule.policy() };
     Settings {
         scenario,
         distribution,
@@ -308,10 +269,7 @@ fn settings(args: &Args) -> Settings {
         blip_ms: args.event.outage,
         added: args.event.added.unwrap_or(tenth),
         policy,
-        patience: Patience {
-            before_s: args.scaler.patience as f64 / 1e3,
-            between_s: args.scaler.pause as f64 / 1e3,
-        },
+        patience: args.rule.patience(),
         trough: args.event.trough,
         price: args.event.price,
         measured: None,
@@ -321,7 +279,7 @@ fn settings(args: &Args) -> Settings {
 
 fn rules(args: &Args, scenario: Scenario, distribution: Distribution) -> Rules {
     let NodeArgs { mean, capacity, .. } = args.node;
-    let aimed = args.connections as f64 / (args.scaler.target * capacity as f64);
+    let aimed = args.connections as f64 / (args.rule.target * capacity as f64);
     let admission = args.node.admission.map(|rate| rate as f64);
     Rules {
         step_ms: args.step.unwrap_or(match (scenario, mean) {

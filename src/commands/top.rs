@@ -2,7 +2,7 @@
 
 use super::{
     DONE, FAILED, USAGE,
-    client::{NodeAddress, table},
+    client::{FleetAddress, table},
     fail, print,
 };
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
 };
 use std::{
     io::IsTerminal,
-    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     thread::sleep,
     time::Duration,
@@ -26,18 +25,8 @@ use std::{
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Internal address of a node; repeat it for several that do not share a registry [env: HOLDFAST_INTERNAL_LISTEN] [default: 127.0.0.1:7008]
-    #[arg(long, value_name = "HOST:PORT")]
-    internal: Vec<String>,
-    /// Ask only the addresses given, not the other nodes of their fleet
-    #[arg(long)]
-    only: bool,
-    /// Token of the internal port; better in a file or the environment, as `ps` shows flags [env: HOLDFAST_INTERNAL_TOKEN]
-    #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
-    /// File that holds the token [env: HOLDFAST_INTERNAL_TOKEN_FILE]
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    nodes: FleetAddress,
     /// How long to wait between two looks, 100ms to 1h
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     every: Duration,
@@ -67,15 +56,11 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 pub fn main(args: &Args) -> i32 {
-    let token = match NodeAddress::token_of(args.token.as_deref(), args.token_file.as_deref()) {
+    let token = match args.nodes.token() {
         Ok(token) => token,
         Err(why) => return fail(why),
     };
-    let mut addresses = args.internal.clone();
-    if addresses.is_empty() {
-        addresses.push(NodeAddress::default_address());
-    }
-    let fleet = Fleet::new(addresses, token).discover(!args.only);
+    let fleet = args.nodes.fleet(token);
     match args.once || args.json {
         true => once(args, fleet),
         false => live(args, fleet),
