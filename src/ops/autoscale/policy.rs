@@ -366,12 +366,14 @@ impl fmt::Display for Why {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use holdfast_plots::words::{count, several};
-        let connections = several(self.load.connections.max(0.0).round() as u64, "connection");
+        let open = self.load.connections.max(0.0).round() as u64;
+        let connections = several(open, "connection");
         match self.load.nodes {
             0 => write!(f, "{connections} and no node that serves")?,
             nodes => {
                 let nodes = several(u64::from(nodes), "node");
-                write!(f, "{connections} are {:.0} % of what {nodes} may hold", self.utilization * 100.0)?;
+                let are = if open == 1 { "is" } else { "are" };
+                write!(f, "{connections} {are} {:.0} % of what {nodes} may hold", self.utilization * 100.0)?;
             }
         }
         match self.load.draining {
