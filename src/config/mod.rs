@@ -258,6 +258,26 @@ pub enum Distribution {
     Zuul,
 }
 
+impl Distribution {
+    /// The shortest and the longest life, of any unit, for `lifetime.mean` and `lifetime.max`. The exponential law has a floor
+    /// of a twentieth of the mean: a client that has just come is not asked to leave again.
+    pub fn bounds(self, mean: f64, max: f64) -> (f64, f64) {
+        match self {
+            Self::Exponential => (mean / 20.0, max),
+            Self::Uniform => ((2.0 * mean - max).max(0.0), max),
+            Self::Zuul => (mean - mean / 10.0, mean),
+        }
+    }
+}
+
+/// Descriptors that a node keeps for everything that is not a client: listeners, polls, the internal port, files.
+pub const OTHER_DESCRIPTORS: u64 = 256;
+
+/// What so many descriptors leave for clients; one place in any case.
+pub fn descriptors_for_clients(descriptors: u64) -> u64 {
+    descriptors.saturating_sub(OTHER_DESCRIPTORS).max(1)
+}
+
 /// `drain.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {

@@ -12,34 +12,29 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct LifetimeLaw {
     distribution: Distribution,
-    mean_ms: f64,
-    max_ms: f64,
+    least_ms: f64,
+    most_ms: f64,
     exponential: CutExponential,
 }
-
-/// The least life by the exponential law, as a share of the mean: a client that has just come is not asked to leave again.
-const FLOOR: f64 = 1.0 / 20.0;
 
 impl LifetimeLaw {
     /// The law of a checked configuration.
     pub fn new(config: &Lifetime) -> Self {
         let (mean_ms, max_ms) = (config.mean_ms as f64, config.max_ms as f64);
-        let exponential = CutExponential::with_mean(mean_ms, mean_ms * FLOOR, max_ms);
-        Self { distribution: config.distribution, mean_ms, max_ms, exponential }
+        let (least_ms, most_ms) = config.distribution.bounds(mean_ms, max_ms);
+        let exponential = CutExponential::with_mean(mean_ms, least_ms, most_ms);
+        Self { distribution: config.distribution, least_ms, most_ms, exponential }
     }
 
     /// Draws one lifetime, ms; never longer than `lifetime.max`.
     pub fn draw_ms(&self, random: &mut Random) -> u64 {
-        let Self { mean_ms: mean, max_ms: max, .. } = *self;
+        let Self { least_ms: least, most_ms: most, .. } = *self;
         let drawn = match self.distribution {
             Distribution::Exponential => self.exponential.quantile(random.unit()),
-            Distribution::Uniform => {
-                let min = (2.0 * mean - max).max(0.0);
-                min + random.unit() * (max - min)
-            }
-            Distribution::Zuul => mean - random.unit() * mean / 10.0,
+            Distribution::Uniform => least + random.unit() * (most - least),
+            Distribution::Zuul => most - random.unit() * (most - least),
         };
-        drawn.min(max).max(1.0) as u64
+        drawn.min(most).max(1.0) as u64
     }
 }
 

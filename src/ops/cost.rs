@@ -2,6 +2,8 @@
 //!
 //! Owns the figures that sizing, the doctor and the simulation calculate with. Never measures.
 
+pub use crate::config::OTHER_DESCRIPTORS;
+
 /// The node's own memory for an idle connection that is registered in Redis, bytes: identity, lifetime, timer and index. The
 /// slope of the nodes' resident memory from 100,000 connections to a million, `make million` (docs/reports/README.md); with the
 /// registry in memory 103 to 105 (benches/README.md).
@@ -69,5 +71,16 @@ pub const PING_EVERY_S: f64 = 50.0;
 /// Connections from one address to one address and port: source ports from 1024 on, with one to spare.
 pub const SOURCE_PORTS: u64 = 64_511;
 
-/// Descriptors that a node keeps for everything that is not a client: `limits.connections` is cut to the limit less these.
-pub const OTHER_DESCRIPTORS: u64 = 256;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_said_to_be_a_default_is_one() {
+        let config = Config::default();
+        assert_eq!(config.limits.buffer_bytes as u64, BUFFER_BYTES);
+        assert_eq!(f64::from(config.limits.memory_percent) / 100.0, MEMORY_SHARE);
+        assert_eq!(config.clients.ping_ms as f64 / 1e3, PING_EVERY_S);
+    }
+}

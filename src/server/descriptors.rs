@@ -1,12 +1,11 @@
 //! How many connections the process's descriptors allow.
 
-/// Descriptors kept for everything that is not a client: listeners, polls, the internal port, files.
-const OTHER_DESCRIPTORS: u64 = 256;
+use crate::config::{OTHER_DESCRIPTORS, descriptors_for_clients};
 
 /// Raises the descriptor limit to the hard limit, and cuts `wanted` connections to what that allows.
 pub fn raise_and_cap(wanted: usize) -> usize {
     let (limit, allowed) = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => (limit, limit.saturating_sub(OTHER_DESCRIPTORS).max(1)),
+        Ok(limit) => (limit, descriptors_for_clients(limit)),
         Err(error) => {
             tracing::warn!(%error, "cannot read the descriptor limit; limits.connections is not cut to it");
             return wanted;

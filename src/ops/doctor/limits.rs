@@ -1,9 +1,12 @@
 //! Limits that are numbers of connections: how each comes about, and what lifts it.
 
 use super::{Level, Limit, Question};
-use crate::ops::{
-    cost::{CONNECTION_BYTES_IN_USE, NODE_BYTES, OTHER_DESCRIPTORS, SOURCE_PORTS, TRACKED_BYTES},
-    host::{Fact, Group, Version},
+use crate::{
+    config::descriptors_for_clients,
+    ops::{
+        cost::{CONNECTION_BYTES_IN_USE, NODE_BYTES, OTHER_DESCRIPTORS, SOURCE_PORTS, TRACKED_BYTES},
+        host::{Fact, Group, Version},
+    },
 };
 use holdfast_plots::words::{bytes, count, several};
 
@@ -89,7 +92,7 @@ fn of_process_ceiling(question: &Question<'_>) -> Fact<Known> {
     Ok(Known {
         key: "nr_open",
         title: "ceiling of a process' descriptors".into(),
-        allows: Some(for_clients(max)),
+        allows: Some(descriptors_for_clients(max)),
         because: format!(
             "fs.nr_open is {}, less {OTHER_DESCRIPTORS} that a node keeps for itself",
             count(max)
@@ -104,7 +107,7 @@ fn of_descriptors(question: &Question<'_>) -> Fact<Known> {
         u64::MAX => (None, "the hard limit is unlimited".into()),
         _ => {
             let less = format!("less {OTHER_DESCRIPTORS} that a node keeps for itself");
-            (Some(for_clients(limit)), format!("the hard limit is {}, {less}", count(limit)))
+            (Some(descriptors_for_clients(limit)), format!("the hard limit is {}, {less}", count(limit)))
         }
     };
     let (title, because) = match question.process {
@@ -115,11 +118,6 @@ fn of_descriptors(question: &Question<'_>) -> Fact<Known> {
         ),
     };
     Ok(Known { key: "descriptors", title, allows, because, lift: Lift::Descriptors })
-}
-
-/// What descriptors leave for clients: the node's own arithmetic, which keeps one place in any case.
-fn for_clients(descriptors: u64) -> u64 {
-    descriptors.saturating_sub(OTHER_DESCRIPTORS).max(1)
 }
 
 fn of_files(question: &Question<'_>) -> Fact<Known> {
@@ -145,7 +143,7 @@ fn of_watches(question: &Question<'_>) -> Fact<Known> {
     Ok(Known {
         key: "epoll_watches",
         title: "sockets that a user may poll".into(),
-        allows: Some(for_clients(max)),
+        allows: Some(descriptors_for_clients(max)),
         because: format!("fs.epoll.max_user_watches is {}, less {OTHER_DESCRIPTORS}", count(max)),
         lift: Lift::Setting("fs.epoll.max_user_watches", OTHER_DESCRIPTORS),
     })

@@ -30,14 +30,12 @@ const POINTS: u32 = 20_000;
 impl Law {
     /// The law of a node with these settings (`lifetime.distribution`, `lifetime.mean`, `lifetime.max`).
     pub fn of(distribution: Distribution, mean_ms: f64, max_ms: f64) -> Self {
+        let (least_ms, most_ms) = distribution.bounds(mean_ms, max_ms);
         match distribution {
             Distribution::Exponential => {
-                Law::Exponential(CutExponential::with_mean(mean_ms, mean_ms / 20.0, max_ms))
+                Law::Exponential(CutExponential::with_mean(mean_ms, least_ms, most_ms))
             }
-            Distribution::Uniform => {
-                Law::Uniform { least_ms: (2.0 * mean_ms - max_ms).max(0.0), most_ms: max_ms }
-            }
-            Distribution::Zuul => Law::Uniform { least_ms: 0.9 * mean_ms, most_ms: mean_ms },
+            Distribution::Uniform | Distribution::Zuul => Law::Uniform { least_ms, most_ms },
         }
     }
 
