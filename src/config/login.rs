@@ -102,7 +102,14 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         let problem = "a signed cookie has this name; expected another for the cookie that carries a token";
         return Err(checker.refuse("auth.jwt.cookie", quoted(&cookie.name), problem));
     }
-    Ok(Auth { modes: auth.mode, header: auth.header, device_header: auth.device_header, jwt, cookie })
+    Ok(Auth {
+        modes: auth.mode,
+        header: auth.header,
+        device_header: auth.device_header,
+        first_frame_ms: auth.first_frame.then_some(auth.first_frame_timeout),
+        jwt,
+        cookie,
+    })
 }
 
 fn cookie(checker: &Checker, modes: &[AuthMode]) -> Result<Cookie, ConfigError> {

@@ -61,7 +61,8 @@ mod tests {
         };
         let cookie = Cookie { name: "session".into(), keys: Some(Secret::new(KEY)), leeway_s: 0 };
         let (header, device_header) = ("X-CUSTOMER_ID".into(), "X-DEVICE-ID".into());
-        from_config(&Auth { modes: modes.to_vec(), header, device_header, jwt, cookie }).unwrap()
+        let modes = modes.to_vec();
+        from_config(&Auth { modes, header, device_header, first_frame_ms: None, jwt, cookie }).unwrap()
     }
 
     #[test]
@@ -104,7 +105,7 @@ mod tests {
             let auth = auth(modes);
             let found = match auth.authenticate(&handshake) {
                 Verdict::Accept(identity) => Some(identity.user.into_owned()),
-                Verdict::Refuse(_) => None,
+                Verdict::Refuse(_) | Verdict::Deferred => None,
             };
             assert_eq!(found.as_deref(), *user, "{modes:?} {text}");
             assert_eq!(auth.uses_cookie(&handshake), *rides_on_cookie, "{modes:?} {text}");

@@ -106,6 +106,11 @@ pub trait Authenticator: Send + Sync + 'static {
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
+    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
+        return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
+                    expected \"jwt\", alone or beside another"
+            .into());
+    }
     let mut ways = auth.modes.iter().map(|&mode| way(mode, auth)).collect::<Result<Vec<_>, _>>()?;
     match (ways.pop(), ways.is_empty()) {
         (Some(only), true) => Ok(only),
@@ -114,6 +119,14 @@ pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
             Ok(Arc::new(Combined::new(ways)))
         }
         (None, _) => Err("auth.mode is empty".into()),
+    }
+}
+
+/// Whether it knows what to do with `Authorization: Bearer`.
+fn judges_tokens(mode: AuthMode) -> bool {
+    match mode {
+        AuthMode::Jwt => true,
+        AuthMode::Header | AuthMode::Cookie => false,
     }
 }
 
@@ -186,6 +199,7 @@ mod tests {
             modes: vec![AuthMode::Header],
             header: "X-CUSTOMER_ID".into(),
             device_header: "X-DEVICE-ID".into(),
+            first_frame_ms: None,
             jwt: Jwt::default(),
             cookie: Cookie::default(),
         };
@@ -201,5 +215,7 @@ mod tests {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
+        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        assert!(from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")), "who would judge it?");
     }
 }
