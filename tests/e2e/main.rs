@@ -18,6 +18,7 @@ mod crowd;
 mod devices;
 mod doctor;
 mod drain;
+mod first_frame;
 mod floods;
 mod frames;
 mod handshake;
