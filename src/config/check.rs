@@ -349,7 +349,7 @@ impl Checker {
         }
         if let Some(name) = raw.lane.keys().find(|name| !order.contains(name)) {
             let problem = format!("unknown lane; expected one of lanes.order: {}", order.join(", "));
-            let mut keys = raw::LANE_KEYS.iter().map(|(key, _)| format!("lanes.{name}.{key}"));
+            let mut keys = raw::LANE_KEYS.iter().map(|(key, ..)| format!("lanes.{name}.{key}"));
             let key = keys.find(|key| self.layers.origins.contains_key(key)).unwrap_or_default();
             return Err(self.refuse(&key, "…", problem));
         }
