@@ -98,6 +98,16 @@ pub fn default_topics(lane: &str) -> String {
     format!(r"^([a-z0-9-]+\.)?push\.{lane}$")
 }
 
+/// The values of [`LANE_KEYS`] for a lane, as TOML.
+pub fn show_lane(raw: &Raw, lane: &str) -> [String; 3] {
+    let typed = raw.lane.get(lane).cloned().unwrap_or_default();
+    [
+        LANE_POLICY.show(&typed.policy.unwrap_or_default()),
+        LANE_TTL.show(&typed.ttl.flatten()),
+        LANE_TOPICS.show(&typed.topics.unwrap_or_else(|| default_topics(lane))),
+    ]
+}
+
 macro_rules! keys {
     ($($section:ident: $type:ident, $name:literal, $about:literal {
         $($key:ident: $value:ty = $kind:expr, $default:literal, $change:ident, $why:literal;)*

@@ -7,7 +7,10 @@ use super::{
     duration::format_ms,
     kind::{Kind, quoted},
     load::{self, Layers},
-    raw::{Change, LANE_KEYS, LANE_POLICY, LANE_TOPICS, LANE_TTL, Raw, SECTIONS, Section, default_topics},
+    raw::{
+        Change, LANE_KEYS, LANE_POLICY, LANE_TOPICS, LANE_TTL, Raw, SECTIONS, Section, default_topics,
+        show_lane,
+    },
 };
 use std::fmt::Write;
 
@@ -138,7 +141,8 @@ fn row(out: &mut String, name: &str, default: &str, allowed: &str, (change, why)
         Change::Hot => "changes",
         Change::Cold => "restart",
     };
-    let _ = writeln!(out, "| `{name}` | `{}` | {} | {change} | {} |", cell(default), cell(allowed), cell(why));
+    let _ =
+        writeln!(out, "| `{name}` | `{}` | {} | {change} | {} |", cell(default), cell(allowed), cell(why));
 }
 
 fn short<'a>(section: &Section, name: &'a str) -> &'a str {
@@ -153,17 +157,11 @@ fn note(layers: &Layers, name: &str) -> String {
 }
 
 fn lane_keys(raw: &Raw, lane: &str, why: bool) -> String {
-    let typed = raw.lane.get(lane).cloned().unwrap_or_default();
-    let values = [
-        LANE_POLICY.show(&typed.policy.unwrap_or_default()),
-        LANE_TTL.show(&typed.ttl.flatten()),
-        LANE_TOPICS.show(&typed.topics.unwrap_or_else(|| default_topics(lane))),
-    ];
     let line = |((key, _, reason), value): (&(&str, Change, &str), &String)| match why {
         true => format!("# {reason}\n{key} = {value}\n"),
         false => format!("{key} = {value}\n"),
     };
-    LANE_KEYS.iter().zip(&values).map(line).collect()
+    LANE_KEYS.iter().zip(&show_lane(raw, lane)).map(line).collect()
 }
 
 /// The value that an automatic one came to, where it is the same at every start.
