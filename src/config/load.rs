@@ -85,6 +85,13 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Value { origin, .. } => origin.clone(),
+            _ => Origin::Default,
+        }
+    }
+
     /// The mistakes one by one, each fit for a line.
     pub fn each(&self) -> &[Self] {
         match self {
@@ -93,8 +100,9 @@ impl ConfigError {
         }
     }
 
-    /// All of them as one error.
+    /// All of them as one error, in the order of their places.
     pub(super) fn together(mut mistakes: Vec<Self>) -> Self {
+        mistakes.sort_by_key(Self::origin);
         match mistakes.pop() {
             Some(only) if mistakes.is_empty() => only,
             last => Self::Several(mistakes.into_iter().chain(last).collect()),

@@ -24,6 +24,9 @@ mod words;
 pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
 pub use login::cookie_keys;
+pub use raw::Change;
+#[cfg(test)]
+pub(crate) use reload::testing as reload_testing;
 pub use reload::{Difference, Reloaded};
 pub use secret::Secret;
 

@@ -176,3 +176,84 @@ fn keep_cold(running: &Layers, read: Layers) -> Layers {
     }
     kept
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    /// One of them is a value of each key, and another than the default.
+    const VALUES: [&str; 24] = [
+        "true",
+        "false",
+        "7",
+        "2",
+        "11m",
+        "7s",
+        "100ms",
+        "35m",
+        "40m",
+        "20m",
+        "70KiB",
+        "300KiB",
+        "50%",
+        "3/2s",
+        "off",
+        "10.9.8.0/24",
+        "127.0.0.2:7",
+        "https://a.example",
+        "accept",
+        "uniform",
+        "json",
+        "cookie",
+        "HS512",
+        "x-other-header",
+    ];
+    /// More of them, for keys that ask for what no other does.
+    const MORE: [&str; 7] = [
+        "debug",
+        "redis://127.0.0.1:9",
+        "ci:send:a-token",
+        "b:9092",
+        "a=b",
+        "urgent,high,normal,low",
+        "another-key-of-cookies-with-more-than-32-bytes",
+    ];
+
+    /// For each key of the table: a running configuration, and what reading it again comes to once that key has another value.
+    /// Files that keys name are made in `folder`.
+    pub(crate) fn each_key_changed(folder: &Path) -> Vec<(&'static str, Change, Config, Reloaded)> {
+        let secret = folder.join("secret");
+        std::fs::write(&secret, "a-secret-that-is-long-enough-for-all-that-ask").unwrap();
+        let set = folder.join("set.json");
+        std::fs::write(&set, "{\"keys\": [{}]}").unwrap();
+        let public = folder.join("public.pem");
+        std::fs::write(&public, "-----BEGIN PUBLIC KEY-----\n").unwrap();
+        let files = [&secret, &set, &public].map(|path| path.display().to_string());
+        let environment = [("HOLDFAST_AUTH_COOKIE_KEYS", "a-key-of-cookies-with-more-than-32-bytes"), ("HOLDFAST_AUTH_JWT_ALGORITHMS", "")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut found = Vec::new();
+        for key in raw::keys() {
+            let values = VALUES.iter().chain(&MORE).map(|value| (*value).to_owned()).chain(files.clone());
+            let sources = |more: Option<String>| {
+                let mut env = environment.to_vec();
+                // A public key alone says not what it is for.
+                if key.name == "auth.jwt.public_key_file" {
+                    env[1].1 = "RS256".into();
+                }
+                Sources { env, sets: more.into_iter().collect(), ..Sources::default() }
+            };
+            let (before, _) = load(&sources(None)).unwrap();
+            let changed = values.into_iter().find_map(|value| {
+                let mut again = before.clone();
+                again.sources = sources(Some(format!("{}={value}", key.name)));
+                let reloaded = again.reload().ok()?;
+                (!reloaded.changed.is_empty() || !reloaded.waiting.is_empty()).then_some(reloaded)
+            });
+            let changed =
+                changed.unwrap_or_else(|| panic!("no value of VALUES or MORE is one of {}", key.name));
+            found.push((key.name, key.change, before, changed));
+        }
+        found
+    }
+}

@@ -11,7 +11,11 @@ const WRONG_OF_FOUR: usize = 1;
 
 /// The error of an unknown key.
 pub fn error(name: &str, input: &Input, origin: Origin) -> ConfigError {
-    let meant = meant(name, names());
+    if raw::SECTIONS.iter().any(|section| section.name == name) {
+        let problem = format!("expected a section with keys of its own, [{name}]");
+        return ConfigError::Value { key: name.into(), value: "…".into(), problem, origin };
+    }
+    let meant = meant(name, names()).or_else(|| elsewhere(name));
     // A misspelt key may be that of a secret.
     let secret = ["tok", "sec", "pass", "key"].iter().any(|word| name.contains(word));
     let secret = secret || meant.and_then(raw::find).is_some_and(|found| found.is_secret());
@@ -35,6 +39,13 @@ pub fn variable(variable: &str) -> String {
 
 fn names() -> impl Iterator<Item = &'static str> {
     raw::SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| key.name).chain([section.name]))
+}
+
+/// The only key of another section that is called so.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    let own = name.rsplit('.').next()?;
+    let mut named = raw::keys().map(|key| key.name).filter(|key| key.rsplit('.').next() == Some(own));
+    named.next().filter(|_| named.next().is_none())
 }
 
 fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
