@@ -106,7 +106,8 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         modes: auth.mode,
         header: auth.header,
         device_header: auth.device_header,
-        first_frame_ms: auth.first_frame.then_some(auth.first_frame_timeout),
+        first_frame: auth.first_frame,
+        first_frame_timeout_ms: auth.first_frame_timeout,
         jwt,
         cookie,
     })
@@ -198,7 +199,8 @@ fn check_algorithms(checker: &Checker, algorithms: &[String], key: Option<&str>)
         (Some(_), _) => return Ok(()),
     };
     let shown = algorithms.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
-    Err(checker.refuse("auth.jwt.algorithms", format!("[{shown}]"), problem))
+    let key = key.unwrap_or_default();
+    Err(checker.refuse_with("auth.jwt.algorithms", key, format!("[{shown}]"), problem))
 }
 
 fn public_key(checker: &Checker, path: &Path) -> Result<Secret, ConfigError> {

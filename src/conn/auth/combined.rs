@@ -62,7 +62,7 @@ mod tests {
         let cookie = Cookie { name: "session".into(), keys: Some(Secret::new(KEY)), leeway_s: 0 };
         let (header, device_header) = ("X-CUSTOMER_ID".into(), "X-DEVICE-ID".into());
         let modes = modes.to_vec();
-        from_config(&Auth { modes, header, device_header, first_frame_ms: None, jwt, cookie }).unwrap()
+        from_config(&Auth { modes, header, device_header, first_frame: false, first_frame_timeout_ms: 8_000, jwt, cookie }).unwrap()
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub trait Authenticator: Send + Sync + 'static {
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
-    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
+    if auth.first_frame && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
         return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
                     expected \"jwt\", alone or beside another"
             .into());
@@ -199,7 +199,8 @@ mod tests {
             modes: vec![AuthMode::Header],
             header: "X-CUSTOMER_ID".into(),
             device_header: "X-DEVICE-ID".into(),
-            first_frame_ms: None,
+            first_frame: false,
+            first_frame_timeout_ms: 8_000,
             jwt: Jwt::default(),
             cookie: Cookie::default(),
         };
@@ -215,7 +216,7 @@ mod tests {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
-        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        (auth.modes, auth.first_frame) = (vec![AuthMode::Header], true);
         assert!(
             from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")),
             "who would judge it?"
