@@ -319,7 +319,7 @@ fn signed_cookies_have_keys_and_a_name_of_their_own() {
     refused(&["auth.mode=jwt, cookie", &keys], &["auth.mode = \"jwt,cookie\"", "auth.jwt.secret"]);
     let (config, warnings) = with(&[cookie, &keys]).unwrap();
     assert_eq!(warnings, []);
-    assert_eq!(cookie_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
+    assert_eq!(signing_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
     assert_eq!((config.auth.cookie.name.as_str(), config.auth.cookie.leeway_s), ("holdfast", 5));
     refused(&[cookie, "auth.cookie.keys=hush"], &["auth.cookie.keys = ***: key number 1", "32 to 256"]);
     let same = format!("auth.cookie.keys={a},{a}");
