@@ -105,7 +105,14 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         return Err(checker.refuse("auth.jwt.cookie", quoted(&cookie.name), problem));
     }
     let tickets = tickets(checker)?;
-    Ok(Auth { modes: auth.mode, header: auth.header, device_header: auth.device_header, jwt, cookie, tickets })
+    Ok(Auth {
+        modes: auth.mode,
+        header: auth.header,
+        device_header: auth.device_header,
+        jwt,
+        cookie,
+        tickets,
+    })
 }
 
 fn cookie(checker: &Checker, modes: &[AuthMode]) -> Result<Cookie, ConfigError> {

@@ -176,7 +176,8 @@ impl Connection {
             return self.refuse(context, Reason::BadOrigin, None);
         }
         let any = || tools.settings.origins.is_none() && authenticator.is_brought_by_page(handshake);
-        let origin = auth::cors_origin(head, tools.settings.origins.as_deref()).or_else(|| any().then_some("*"));
+        let origin =
+            auth::cors_origin(head, tools.settings.origins.as_deref()).or_else(|| any().then_some("*"));
         if let Some(reason) = overload(tools, context.now.micros) {
             return self.refuse(context, reason, Some((wanted, origin)));
         }

@@ -35,7 +35,7 @@ struct Asked {
 
 /// A duration: a number of seconds, or text such as `30s`.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "ttl: a number of seconds, or text such as 30s")]
 enum Span {
     Seconds(u64),
     Text(String),
@@ -65,6 +65,10 @@ pub async fn make(
         }
         _ => refusal,
     })?;
+    // An array of the members' values would also be read.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(bad_body("the body must be a JSON object such as {\"user\": \"ann\"}"));
+    }
     let asked: Asked = serde_json::from_slice(&body).map_err(|fault| bad_body(fault.to_string()))?;
     check_name(&asked.user, "user")?;
     asked.device.as_deref().map_or(Ok(()), |device| check_name(device, "device"))?;

@@ -100,7 +100,8 @@ impl SecretWatch {
     /// Each file by itself: one that is bad does not keep back another.
     fn look_at_keys(&mut self, stats: &NodeStats) {
         for file in &mut self.keys {
-            let is_used = if file.is_of_tickets { self.tickets.is_some() } else { self.authenticator.is_some() };
+            let is_used =
+                if file.is_of_tickets { self.tickets.is_some() } else { self.authenticator.is_some() };
             if !is_used {
                 continue;
             }

@@ -188,10 +188,7 @@ mod tests {
 
     #[test]
     fn a_configuration_becomes_its_authenticator() {
-        let mut auth = Auth {
-            modes: vec![AuthMode::Header],
-            ..Config::default().auth
-        };
+        let mut auth = Auth { modes: vec![AuthMode::Header], ..Config::default().auth };
         let text = request("/ws?user=42", &[]);
         let head = head(&text);
         let verdict = from_config(&auth).unwrap().authenticate(&handshake(&head, 0));

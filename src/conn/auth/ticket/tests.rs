@@ -109,9 +109,7 @@ fn looking_at_a_ticket_does_not_use_it_up() {
 #[test]
 fn clocks_that_differ_make_no_ticket_live_longer() {
     let tickets = tickets();
-    let make = |ttl_ms, unix_ms| {
-        tickets.make(&Order { ttl_ms, ..order("ada", "1") }, unix_ms).unwrap().text
-    };
+    let make = |ttl_ms, unix_ms| tickets.make(&Order { ttl_ms, ..order("ada", "1") }, unix_ms).unwrap().text;
     let rows = [
         (None, 0, true),
         (None, 29_999, true),
