@@ -64,7 +64,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// What is logged, and how.
     pub log: Log,
-    /// What it was read from, so that it can be read again.
+    /// What it was read from, so that it can be read again. What a program has changed in it since is lost by a reload that
+    /// changes anything.
     pub sources: Sources,
     /// What was read there.
     typed: Typed,

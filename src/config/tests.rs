@@ -385,8 +385,8 @@ fn a_secret_comes_from_the_higher_source_of_the_two() {
     sources.env = vec![("HOLDFAST_INTERNAL_TOKEN_FILE".into(), "/nowhere".into())];
     assert_eq!(load(&sources).unwrap().0.internal.tokens[0].secret.reveal(), "higher");
     refused(&["internal.token_file=/nowhere"], &["internal.token_file = \"/nowhere\"", "readable"]);
-    refused(&["internal.tokens=a:send:x,a:read:y"], &["internal.tokens = \"a\"", "once"]);
-    refused(&["internal.tokens=a:send:x,b:read:x"], &["internal.tokens = ***", "different"]);
+    refused(&["internal.tokens=a:send:x,a:read:y"], &["internal.tokens[1].name = \"a\"", "once"]);
+    refused(&["internal.tokens=a:send:x,b:read:x"], &["internal.tokens[1].token = ***", "different"]);
 }
 
 #[test]

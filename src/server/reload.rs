@@ -102,10 +102,10 @@ impl Node {
             None => self.look_at_secrets(),
         }
         for Difference { key, old, new } in &found.changed {
-            tracing::info!(key, old, new, "changed");
+            tracing::info!(%key, %old, %new, "changed");
         }
         for Difference { key, old, new } in &found.waiting {
-            tracing::warn!(key, old, new, "needs a restart");
+            tracing::warn!(%key, %old, %new, "needs a restart");
         }
         match (found.changed.len(), found.waiting.len()) {
             (0, 0) => tracing::info!("the configuration was read again: nothing has changed"),
