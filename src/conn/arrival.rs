@@ -3,7 +3,9 @@
 //! Owns what is true of every connection that is let in, whenever and however its identity came.
 
 use super::{
-    Connection, Context, Phase, Settings, Step, Tools, auth, flag,
+    Connection, Context, Phase, Settings, Step, Tools,
+    auth::{self, Handshake},
+    flag,
     handshake::{Request, Wanted},
 };
 use crate::{
@@ -29,23 +31,25 @@ const TOKEN_SPREAD_S_MAX: u64 = 300;
 const RECORD_GRACE_MS: u64 = 30_000;
 
 impl Connection {
-    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open.
+    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. `judged` is the
+    /// handshake that was judged at once: a credential that counts once is used up by that.
     pub(super) fn arrive(
         &mut self,
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
+        judged: Option<&Handshake<'_>>,
     ) -> Step {
         let Ok(wishes) = Wishes::read(request.head, identity, &context.tools.settings) else {
-            return self.refuse(context, Reason::BadIdentity, None);
+            return self.refuse(context, Reason::BadIdentity, Some(request));
         };
         if context.tools.shared.blocks.is_blocked(&identity.user, context.now.unix_ms) {
-            return self.refuse(context, Reason::Blocked, None);
+            return self.refuse(context, Reason::Blocked, Some(request));
         }
         if !self.enter_address(context, request.peer) {
             return self.refuse(context, Reason::AddressLimit, Some(request));
         }
-        self.accept(context, identity, &wishes, request)
+        self.accept(context, identity, &wishes, request, judged)
     }
 
     /// Registers, then answers: it can be found before the client knows that it is connected.
@@ -55,11 +59,18 @@ impl Connection {
         identity: &Identity<'_>,
         wishes: &Wishes<'_>,
         request: &Request<'_>,
+        judged: Option<&Handshake<'_>>,
     ) -> Step {
         let shared = context.tools.shared.clone();
         if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, Reason::Full, Some(request));
+        }
+        // Before it is registered: who comes with a credential that was used must put nobody out of a place.
+        let used = judged.map_or(Ok(()), |handshake| context.tools.authenticator.use_up(handshake));
+        if let Err(reason) = used {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            return self.refuse(context, reason, Some(request));
         }
         let ends_ms = self.draw_lifetime(context, identity);
         let arrival = Arrival {
@@ -96,9 +107,10 @@ impl Connection {
             Wanted::Websocket(upgrade) => self.switch_protocols(context.tools, upgrade),
             Wanted::EventStream => {
                 self.set(flag::SSE, true);
-                let Tools { out, random, settings, .. } = &mut *context.tools;
+                let origin = request.cors_origin(context);
+                let Tools { out, random, .. } = &mut *context.tools;
                 let retry_ms = random.between(SSE_RETRY_MS, 2 * SSE_RETRY_MS) as u32;
-                sse::write_head(out, retry_ms, request.cors_origin(settings));
+                sse::write_head(out, retry_ms, origin);
             }
         }
         Step::Stay

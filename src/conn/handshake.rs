@@ -4,7 +4,7 @@
 //! Owns the order of the checks: cheap before dear, and nothing is remembered of a client that is refused.
 
 use super::{
-    Connection, Context, Phase, Settings, Step, Tools,
+    Connection, Context, Phase, Step, Tools,
     auth::{self, Handshake, Verdict},
 };
 use crate::{
@@ -78,8 +78,11 @@ impl<'b> Request<'b> {
     }
 
     /// The Origin that the answer to a page names.
-    pub(super) fn cors_origin(&self, settings: &Settings) -> Option<&'b str> {
-        auth::cors_origin(self.head, settings.origins.as_deref())
+    pub(super) fn cors_origin(&self, context: &Context<'_>) -> Option<&'b str> {
+        let tools = &context.tools;
+        let origins = tools.settings.origins.as_deref();
+        let any = || origins.is_none() && tools.authenticator.is_brought_by_page(&self.handshake(context));
+        auth::cors_origin(self.head, origins).or_else(|| any().then_some("*"))
     }
 }
 
@@ -201,7 +204,7 @@ impl Connection {
             return self.await_token(context, request, upgrade, timeout_ms);
         }
         match authenticator.authenticate(&handshake) {
-            Verdict::Accept(identity) => self.arrive(context, &identity, request),
+            Verdict::Accept(identity) => self.arrive(context, &identity, request, Some(&handshake)),
             Verdict::Refuse(reason) => self.refuse(context, reason, Some(request)),
             Verdict::Deferred => self.await_verdict(context, request),
         }
@@ -219,12 +222,13 @@ impl Connection {
             return self.close(context, reason);
         }
         let row = reason.consequence();
-        let Tools { out, random, settings, .. } = &mut *context.tools;
-        match (row.status, request) {
+        let stream = request.filter(|request| matches!(request.wanted, Wanted::EventStream));
+        let stream = stream.map(|request| request.cors_origin(context));
+        let Tools { out, random, .. } = &mut *context.tools;
+        match (row.status, stream) {
             // An EventSource that meets any status but 200 gives up for good.
-            (503, Some(request @ Request { wanted: Wanted::EventStream, .. })) => {
-                let retry_ms = random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32;
-                sse::write_refusal(out, retry_ms, request.cors_origin(settings));
+            (503, Some(origin)) => {
+                sse::write_refusal(out, random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32, origin);
             }
             (503, _) => {
                 let retry_after = random.between(1, RETRY_AFTER_S_MAX).to_string();
@@ -235,6 +239,10 @@ impl Connection {
                 http::write_response(out, 426, &headers, true);
             }
             (405, _) => http::write_response(out, 405, &[("Allow", "GET")], true),
+            // A page that fetches its stream reads why it gets none: it may need another credential.
+            (status, Some(origin)) => {
+                http::write_response(out, status, &http::cors_headers(origin), true);
+            }
             (status, _) => http::write_response(out, status, &[], true),
         }
         Step::Gone(reason)
@@ -308,13 +316,8 @@ fn answer_preflight(context: &mut Context<'_>, head: &Head<'_>) -> Step {
     match auth::cors_origin(head, settings.origins.as_deref()) {
         Some(origin) => {
             let asked = head.header("access-control-request-headers").unwrap_or("");
-            let mut headers = vec![
-                ("Access-Control-Allow-Origin", origin),
-                ("Access-Control-Allow-Credentials", "true"),
-                ("Access-Control-Allow-Methods", "GET"),
-                ("Access-Control-Max-Age", "600"),
-                ("Vary", "Origin"),
-            ];
+            let mut headers = http::cors_headers(Some(origin));
+            headers.extend([("Access-Control-Allow-Methods", "GET"), ("Access-Control-Max-Age", "600")]);
             if !asked.is_empty() {
                 headers.push(("Access-Control-Allow-Headers", asked));
             }
