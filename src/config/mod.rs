@@ -23,7 +23,7 @@ mod words;
 
 pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
-pub use login::cookie_keys;
+pub use login::{TICKET_TTL_MS_MAX, signing_keys};
 pub use raw::Change;
 #[cfg(test)]
 pub(crate) use reload::testing as reload_testing;
@@ -197,6 +197,8 @@ pub struct Auth {
     pub jwt: Jwt,
     /// Settings of `mode = "cookie"`.
     pub cookie: Cookie,
+    /// Settings of tickets, which count in every mode.
+    pub tickets: Tickets,
 }
 
 /// `auth.mode`
@@ -236,10 +238,21 @@ pub struct Jwt {
 pub struct Cookie {
     /// What it is called.
     pub name: String,
-    /// The keys, as a file of keys has them: see [`cookie_keys`].
+    /// The keys, as a file of keys has them: see [`signing_keys`].
     pub keys: Option<Secret>,
     /// Clock skew allowed.
     pub leeway_s: u64,
+}
+
+/// `auth.tickets.*`
+#[derive(Clone, Debug)]
+pub struct Tickets {
+    /// The keys, as a file of keys has them (see [`signing_keys`]); None: one is drawn where the node is alone.
+    pub keys: Option<Secret>,
+    /// Life of a ticket for which none was asked.
+    pub ttl_ms: u64,
+    /// Used tickets that a node remembers.
+    pub used: usize,
 }
 
 /// `lifetime.*`

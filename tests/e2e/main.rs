@@ -31,6 +31,7 @@ mod limits;
 mod load;
 mod loadtest;
 mod scenarios;
+mod secrets;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;
@@ -38,6 +39,7 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
+mod pages;
 mod proxy;
 mod push;
 mod python;
@@ -45,4 +47,5 @@ mod reload;
 mod slow;
 mod soak;
 mod sse;
+mod tickets;
 mod zuul;
