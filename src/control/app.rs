@@ -1,6 +1,8 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
-use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
+use super::{
+    Control, gate::Gate, openapi::Document, reply::Refusal, reply::write_json_string, request::check_name,
+};
 use crate::{
     bridge::Delivered,
     model::{Body, Collapse, Identifier, Message},
@@ -20,6 +22,8 @@ pub struct App {
     pub gate: Gate,
     /// The header that names the user on Zuul's endpoint.
     pub identity: HeaderName,
+    /// What the port says of itself.
+    pub openapi: Document,
     /// What [`write_node`] writes of this node.
     node_json: Vec<u8>,
     /// Tells ids drawn by this run from those of all others.
@@ -47,7 +51,8 @@ impl App {
     pub fn new(control: Control, gate: Gate, identity: HeaderName, run: u64) -> Self {
         let mut node_json = Vec::new();
         write_node(&control.config.node.id, &control.config.node.region, &mut node_json);
-        Self { control, gate, identity, node_json, run, drawn: AtomicU64::new(0) }
+        let openapi = Document::new(&control.config);
+        Self { control, gate, identity, openapi, node_json, run, drawn: AtomicU64::new(0) }
     }
 
     /// Makes a message.

@@ -13,6 +13,7 @@ mod gate;
 mod lanes;
 mod messages;
 mod node;
+mod openapi;
 mod push;
 mod reply;
 mod request;

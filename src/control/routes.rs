@@ -6,7 +6,7 @@ use super::{
     connection::Watch,
     deliver,
     gate::Headers,
-    lanes, messages, node, push,
+    lanes, messages, node, openapi, push,
     reply::{Refusal, Reply},
     users,
 };
@@ -33,6 +33,7 @@ enum Endpoint<'a> {
     Lane { lane: &'a str, action: &'a str },
     Stats,
     Deliver,
+    Openapi,
 }
 
 impl<'a> Endpoint<'a> {
@@ -66,6 +67,7 @@ impl<'a> Endpoint<'a> {
             }
             [Some("stats"), None, ..] => Endpoint::Stats,
             [Some("deliver"), None, ..] => Endpoint::Deliver,
+            [Some("openapi.json"), None, ..] => Endpoint::Openapi,
             _ => return None,
         })
     }
@@ -73,7 +75,7 @@ impl<'a> Endpoint<'a> {
     /// The methods that it takes.
     fn allow(self) -> &'static str {
         match self {
-            Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics => "GET, HEAD",
+            Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics | Endpoint::Openapi => "GET, HEAD",
             Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Lanes | Endpoint::Stats => "GET, HEAD",
             Endpoint::ZuulPush => "GET, POST",
             Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast | Endpoint::Deliver => "POST",
@@ -119,6 +121,7 @@ pub async fn handle(
         Endpoint::Lane { lane, action } => lanes::tell(app, lane, action, &parts),
         Endpoint::Stats => node::statistics(app, &parts),
         Endpoint::Metrics => node::metrics(app, &parts),
+        Endpoint::Openapi => openapi::openapi(app, &parts),
         Endpoint::Livez => Ok(node::livez()),
         Endpoint::Readyz => Ok(node::readyz(app)),
     };
@@ -137,7 +140,8 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         app.gate.check_origin(&headers, parts.uri.authority().map(|authority| authority.as_str()))?;
     }
     let endpoint = endpoint.ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path; see docs/senders.md")
+        let message = "there is nothing at this path; GET /v1/openapi.json says what there is";
+        Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
     })?;
     if !endpoint.takes(&parts.method) {
         let allow = endpoint.allow();
@@ -146,6 +150,14 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         return Err(Refusal { allow: Some(allow), ..refusal });
     }
     Ok(endpoint)
+}
+
+/// The name of the endpoint at a path, and the methods that it takes.
+#[cfg(test)]
+pub fn described(path: &str) -> Option<(String, &'static str)> {
+    let endpoint = Endpoint::of(path)?;
+    let name = format!("{endpoint:?}");
+    Some((name.split(' ').next().unwrap_or_default().to_owned(), endpoint.allow()))
 }
 
 #[cfg(test)]
@@ -177,6 +189,7 @@ mod tests {
             ("/v1/events", None),
             ("/v1/deliver", Some(Endpoint::Deliver)),
             ("/v1/deliver/x", None),
+            ("/v1/openapi.json", Some(Endpoint::Openapi)),
             ("/v1/lanes", Some(Endpoint::Lanes)),
             ("/v1/lanes/low/pause", Some(Endpoint::Lane { lane: "low", action: "pause" })),
             ("/v1/lanes/low/hurry", None),
