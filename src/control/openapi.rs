@@ -13,7 +13,10 @@ use super::{
     reply::{Refusal, Reply, json_bytes, status_only},
     request::Query,
 };
-use crate::config::Config;
+use crate::{
+    bridge::format::{FORMAT, FORMAT_OLDEST},
+    config::Config,
+};
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Response, StatusCode,
@@ -28,7 +31,10 @@ const VERSION: &str = "\"version\": \"0.0.0\"";
 const LANES: &str = "\"enum\": [\"high\", \"normal\", \"low\"]";
 const IDENTITY: &str = "\"name\": \"X-CUSTOMER_ID\"";
 
-/// The description as one node gives it: with its release, its lanes and its identity header.
+const FORMATS: &str = "\"enum\": [\"1\"]";
+
+/// The description as one node gives it: with its release, its lanes, its identity header and the frames
+/// that it reads.
 pub struct Document {
     body: Bytes,
     etag: HeaderValue,
@@ -38,8 +44,10 @@ impl Document {
     /// That of a node with this configuration.
     pub fn new(config: &Config) -> Self {
         let lanes: Vec<&str> = config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
+        let formats: Vec<String> = (FORMAT_OLDEST..=FORMAT).map(|format| format.to_string()).collect();
         let text = SOURCE
             .replace(VERSION, &format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION")))
+            .replace(FORMATS, &format!("\"enum\": {}", serde_json::json!(formats)))
             .replace(LANES, &format!("\"enum\": {}", serde_json::json!(lanes)))
             .replace(IDENTITY, &format!("\"name\": {}", serde_json::json!(config.internal.identity_header)));
         let hash = foldhash::fast::FixedState::default().hash_one(&text);

@@ -146,7 +146,7 @@ fn a_node_describes_itself() {
     let document: Value = serde_json::from_slice(&Document::new(&config).body).unwrap();
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(document["components"]["parameters"]["identity"]["name"], "X-Account");
-    for place in [super::VERSION, super::LANES, super::IDENTITY] {
+    for place in [super::VERSION, super::LANES, super::IDENTITY, super::FORMATS] {
         assert_eq!(SOURCE.matches(place).count(), 1, "{place}");
     }
     assert_ne!(Document::new(&config).etag, Document::new(&Config::default()).etag);
