@@ -64,7 +64,8 @@ impl Document {
 /// 400 for a query.
 pub fn openapi(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     Query::parse(parts.uri.query(), &[])?;
-    let Document { body, etag } = &app.openapi;
+    let document = app.openapi();
+    let Document { body, etag } = &*document;
     let mut response = match parts.headers.get(IF_NONE_MATCH) {
         Some(known) if known == etag => status_only(StatusCode::NOT_MODIFIED, HeaderMap::new()),
         _ => json_bytes(StatusCode::OK, body.clone(), HeaderMap::new()),
