@@ -1,7 +1,8 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
 use super::{
-    Control, gate::Gate, openapi::Document, reply::Refusal, reply::write_json_string, request::check_name,
+    Control, audit::Refused, gate::Gate, openapi::Document, reply::Refusal, reply::write_json_string,
+    request::check_name,
 };
 use crate::{
     bridge::Delivered,
@@ -30,6 +31,8 @@ pub struct App {
     /// Tells ids drawn by this run from those of all others.
     run: u64,
     drawn: AtomicU64,
+    /// Lines of the audit log about refusals.
+    pub refused: Refused,
 }
 
 /// What may be replaced while requests are served.
@@ -75,7 +78,15 @@ impl App {
     pub fn new(control: Control, gate: Gate, live: Live, run: u64) -> Self {
         let mut node_json = Vec::new();
         write_node(&live.config.node.id, &live.config.node.region, &mut node_json);
-        Self { control, gate, live: RwLock::new(live), node_json, run, drawn: AtomicU64::new(0) }
+        Self {
+            control,
+            gate,
+            live: RwLock::new(live),
+            node_json,
+            run,
+            drawn: AtomicU64::new(0),
+            refused: Refused::default(),
+        }
     }
 
     /// The configuration as it is now: to be asked for once in a request, which then sees one and the same.

@@ -51,7 +51,7 @@ pub fn tell(app: &App, lane: &str, action: &str, parts: &Parts) -> Result<Respon
         action => app.control.brakes.pause(lane, action == "pause", unix_ms),
     }
     let before = query.value("before").unwrap_or_default();
-    tracing::info!(target: "audit", token = caller.name(), action, lane = &*name, before, "audit");
+    tracing::info!(target: "audit", token = caller.name(), action, lane = &*name, before, outcome = "done", "audit");
     Ok(json(StatusCode::ACCEPTED, &state(app, lane)))
 }
 

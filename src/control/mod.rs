@@ -5,6 +5,7 @@
 //! [`CONNECTIONS_MAX`], heads and bodies in size and time, messages in flight for each request.
 
 mod app;
+mod audit;
 mod broadcast;
 mod connection;
 mod deliver;

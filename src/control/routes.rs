@@ -2,7 +2,7 @@
 
 use super::{
     app::App,
-    broadcast,
+    audit, broadcast,
     connection::Watch,
     deliver,
     gate::Headers,
@@ -125,7 +125,10 @@ pub async fn handle(
         Endpoint::Livez => Ok(node::livez()),
         Endpoint::Readyz => Ok(node::readyz(app)),
     };
-    answered.unwrap_or_else(Refusal::into_response)
+    answered.unwrap_or_else(|refusal| {
+        audit::refused(app, &parts, &refusal);
+        refusal.into_response()
+    })
 }
 
 /// Finds the endpoint, and checks what comes before the token: that no browser was talked into the request (health checks
