@@ -31,7 +31,12 @@ enabled = false
 include-operation-id = "sendMessages"
 checks.negative_data_rejection.enabled = false
 
-# A schema cannot say that the block is at most 30d.
+# A schema cannot say that a time is not to come.
+[[operations]]
+include-operation-id = "skipLane"
+checks.positive_data_acceptance.enabled = false
+
+# Nor that the block is at most 30d.
 [[operations]]
 include-operation-id = "disconnectUser"
 checks.positive_data_acceptance.enabled = false
