@@ -32,6 +32,7 @@ mod limits;
 mod load;
 mod loadtest;
 mod scenarios;
+mod secrets;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;
@@ -39,10 +40,13 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
+mod pages;
 mod proxy;
 mod push;
 mod python;
+mod reload;
 mod slow;
 mod soak;
 mod sse;
+mod tickets;
 mod zuul;
