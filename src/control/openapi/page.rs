@@ -211,7 +211,9 @@ fn role(operation: &Json) -> String {
     let security = operation.at("security").items();
     match security.first().and_then(|way| way.fields().first()) {
         None => "no token".into(),
-        Some((_, roles)) => roles.items().iter().map(|role| format!("`{}`", role.as_text())).collect(),
+        Some((_, roles)) => {
+            roles.items().iter().map(|role| format!("`{}`", role.as_text())).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

@@ -22,7 +22,7 @@ address, admin, sender = sys.argv[1:]
 ELSEWHERE = {
     ("pushToUser", "503"), ("broadcast", "503"), ("listDevices", "503"), ("stopBroadcast", "503"), ("disconnectUser", "503"),
     ("disconnectDevice", "503"), ("zuulIsConnected", "503"), ("zuulPush", "503"), ("pauseLane", "409"), ("resumeLane", "409"),
-    ("skipLane", "409"),
+    ("skipLane", "409"), ("makeTicket", "409"), ("signIn", "503"), ("watch", "503"),
 }
 
 
@@ -225,6 +225,27 @@ answers = [json.loads(line) for line in ask("sendMessages", 200, query={}, body=
 assert [answer.get("error") for answer in answers] == ["bad_line", "unknown_lane", None], answers
 etag = request("GET", "/v1/openapi.json", {})[1]["etag"]
 ask("getOpenapi", 304, more={"If-None-Match": etag})
+
+ask("makeTicket", 400, body=b"{}")
+ask("makeTicket", 413, body=b"{" + b" " * 9_000)
+
+# The events, of which the first come at once.
+if "watch" in operations:
+    connection = http.client.HTTPConnection(address, timeout=20)
+    connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {admin}"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("content-type")) == (200, "text/event-stream"), answer.status
+    wanted = {"stats": "Stats", "drain": "Drain"}
+    while wanted:
+        line = answer.readline().decode()
+        assert line, "the stream has ended"
+        if line.startswith("event: "):
+            schema = wanted.pop(line.removeprefix("event: ").strip(), None)
+            data = answer.readline().decode()
+            assert data.startswith("data: "), data
+            if schema:
+                validate(json.loads(data.removeprefix("data: ")), {"$ref": f"#/components/schemas/{schema}"}, schema)
+    connection.close()
 
 # A broadcast that is under way, and its end.
 slow = threading.Thread(target=ask, args=("broadcast", 200, None, {"id": "slow", "spread": "10s", "timeout": "1s"}, b"x"))
