@@ -108,9 +108,9 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let drawn = (config.registry.url == RegistryUrl::Memory).then(|| Secret::new("k".repeat(32)));
-        let tickets = Arc::new(Tickets::new(&config.auth.tickets, drawn, stats.clone()).unwrap());
+        let tickets = Tickets::new(&config.auth.tickets, drawn, stats.clone()).unwrap();
         let control = Control {
-            tickets,
+            tickets: Box::new(move |order, unix_ms| tickets.make(order, unix_ms)),
             brakes: Arc::new(Brakes::new(&config.lanes)),
             config: Arc::new(config),
             router,
@@ -222,10 +222,8 @@ fn run_shard(mut receiver: Receiver<ToShard>, bell: &Bell, script: &Mutex<Script
                     script.closed.push((key.index, reason));
                 }
                 ToShard::Stop => return,
-                ToShard::Identified { .. }
-                | ToShard::Drain { .. }
-                | ToShard::CancelDrain
-                | ToShard::Beat => {}
+                ToShard::Identified { .. } | ToShard::Drain { .. } | ToShard::CancelDrain | ToShard::Beat => {
+                }
             }
         }
     }
