@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Auth, Config, Secret, Token},
-    conn::auth::{self, Replaceable, Tickets},
+    conn::auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
     stats::NodeStats,
 };
 use std::sync::Arc;
@@ -79,6 +79,29 @@ impl SecretWatch {
         self.tickets = Some(tickets);
     }
 
+    /// Whether it has clients' credentials checked.
+    pub fn judges(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// Watches what another configuration was read with, by which clients are judged from now on. Kafka's password needs a
+    /// restart to come from elsewhere.
+    pub fn follow(
+        &mut self,
+        config: &Config,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        tickets: TicketRules,
+    ) {
+        if let Some(all) = &self.tickets {
+            all.set_rules(tickets);
+        }
+        if let (Some(replaceable), Some(fresh)) = (&self.authenticator, authenticator) {
+            replaceable.replace(fresh);
+        }
+        let fresh = Self::new(config, self.authenticator.take());
+        *self = Self { kafka: self.kafka.take(), tickets: self.tickets.take(), ..fresh };
+    }
+
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
     /// used, leaves things as they were and is logged.
     pub fn look(&mut self, stats: &NodeStats) -> Option<Vec<Token>> {
@@ -111,7 +134,9 @@ impl SecretWatch {
                 *secret = fresh.clone();
             }
             let taken = match (&self.authenticator, &self.tickets) {
-                (_, Some(tickets)) if file.is_of_tickets => tickets.replace_keys(&fresh),
+                (_, Some(tickets)) if file.is_of_tickets => {
+                    TicketRules::new(&auth.tickets).map(|rules| tickets.set_rules(rules))
+                }
                 (Some(authenticator), _) => {
                     auth::from_config(&auth).map(|changed| authenticator.replace(changed))
                 }

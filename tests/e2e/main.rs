@@ -43,6 +43,7 @@ mod pages;
 mod proxy;
 mod push;
 mod python;
+mod reload;
 mod slow;
 mod soak;
 mod sse;
