@@ -31,14 +31,14 @@ const TOKEN_SPREAD_S_MAX: u64 = 300;
 const RECORD_GRACE_MS: u64 = 30_000;
 
 impl Connection {
-    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. `judged` is the
-    /// handshake that was judged at once: a credential that counts once is used up by that.
+    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. Where a
+    /// token came by frame, `by_token` is the handshake that has it: a credential that counts once is used up by that.
     pub(super) fn arrive(
         &mut self,
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
-        judged: Option<&Handshake<'_>>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         let Ok(wishes) = Wishes::read(request.head, identity, &context.tools.settings) else {
             return self.refuse(context, Reason::BadIdentity, Some(request));
@@ -49,7 +49,7 @@ impl Connection {
         if !self.enter_address(context, request.peer) {
             return self.refuse(context, Reason::AddressLimit, Some(request));
         }
-        self.accept(context, identity, &wishes, request, judged)
+        self.accept(context, identity, &wishes, request, by_token)
     }
 
     /// Registers, then answers: it can be found before the client knows that it is connected.
@@ -59,7 +59,7 @@ impl Connection {
         identity: &Identity<'_>,
         wishes: &Wishes<'_>,
         request: &Request<'_>,
-        judged: Option<&Handshake<'_>>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         let shared = context.tools.shared.clone();
         if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
@@ -67,8 +67,8 @@ impl Connection {
             return self.refuse(context, Reason::Full, Some(request));
         }
         // Before it is registered: who comes with a credential that was used must put nobody out of a place.
-        let used = judged.map_or(Ok(()), |handshake| context.tools.authenticator.use_up(handshake));
-        if let Err(reason) = used {
+        let whole = request.handshake(context);
+        if let Err(reason) = context.tools.authenticator.use_up(by_token.unwrap_or(&whole)) {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, reason, Some(request));
         }
@@ -86,7 +86,11 @@ impl Connection {
                 self.record = registered.record;
                 let displaced = registered.displaced.map(|handle| (handle, Reason::Displaced));
                 let evicted = registered.evicted.map(|handle| (handle, Reason::UserLimit));
-                context.tools.displaced.extend(displaced.into_iter().chain(evicted));
+                // Whoever was blocked since the look at that was not found by the one who looked for them to close them.
+                let is_blocked = shared.blocks.is_blocked(&identity.user, context.now.unix_ms);
+                let blocked = is_blocked.then_some((context.handle, Reason::Blocked));
+                let gone = displaced.into_iter().chain(evicted).chain(blocked);
+                context.tools.displaced.extend(gone);
             }
             Err(refused) => {
                 shared.open.fetch_sub(1, Ordering::Relaxed);

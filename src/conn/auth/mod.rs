@@ -23,7 +23,7 @@ pub use header::HeaderAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
-pub use ticket::{Order, Ticket, TicketRules, Tickets};
+pub use ticket::{TicketRules, Tickets};
 
 pub use crate::model::{Identity, Judgement};
 
@@ -110,8 +110,8 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 
     /// Everything else lets the handshake in: uses up a credential that counts once. It is called after
-    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Of a
-    /// verdict that comes later whoever gives it has seen to that.
+    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Where
+    /// the first frame brought a token and the verdict came later, the token is not there any more.
     ///
     /// # Errors
     /// Why it is refused after all: another one was quicker.
