@@ -4,14 +4,13 @@ import { $, make, setText, show } from "./dom.js";
 
 /** What each right is for, in words. */
 const RIGHTS = { send: "push", read: "look", admin: "disconnect, drain, or brake the queue" };
-const GIVEN = { all: ["send", "read", "admin"], admin: ["send", "read", "admin"], send: ["send"], read: ["read"], peer: [] };
 
-let session = { required: false, signed_in: false, name: null, role: null };
+let session = { may: [], required: true, signed_in: false, name: null, role: null };
 const disabled = [];
 
 /** Takes what GET /v1/session said, and enables what it allows. */
 export function setSession(said) {
-  session = said;
+  session = { ...said, may: Array.isArray(said.may) ? said.may : [] };
   const named = session.required && session.signed_in;
   show($("session"), named);
   setText($("session-name"), session.name ?? "");
@@ -20,7 +19,7 @@ export function setSession(said) {
 }
 
 export function may(right) {
-  return !session.required || (GIVEN[session.role] ?? []).includes(right);
+  return session.may.includes(right);
 }
 
 /** Keeps these elements, and what is in them later, disabled where the role lacks a right; a sentence says why. */

@@ -40,13 +40,13 @@ export function part(name) {
 const WAIT_MS = [500, 15_000];
 
 /**
- * Listens to GET /v1/events. `heard(kind, object)` gets each event; `changed(live, waitMs)` the state of the stream; `turnedAway()`
- * is asked, after a loss, whether to go on. It comes back by itself after a random time whose bound doubles with each failure.
+ * Listens to GET /v1/events. `heard(kind, object)` gets each event; `changed(live, waitMs, fault)` the state of the stream; `turnedAway()`
+ * is asked, after a loss, what is wrong: `"away"` ends it, `"silent"` and `"answers"` are handed to `changed`. It comes back by itself after a random time whose bound doubles with each failure.
  */
 export function listen(heard, changed, turnedAway) {
   let [source, timer, failures, stopped] = [null, 0, 0, false];
   const open = () => {
-    source = new EventSource("/v1/events");
+    source = new EventSource("v1/events");
     for (const kind of ["stats", "drain"]) {
       source.addEventListener(kind, ({ data }) => {
         failures = 0;
@@ -65,9 +65,11 @@ export function listen(heard, changed, turnedAway) {
     source = null;
     const bound = Math.min(WAIT_MS[1], WAIT_MS[0] * 2 ** failures++);
     const wait = bound / 2 + (Math.random() * bound) / 2;
-    changed(false, wait);
-    if (await turnedAway()) stopped = true;
-    if (!stopped) timer = setTimeout(open, wait);
+    changed(false, wait, "silent");
+    const fault = await turnedAway();
+    if (stopped || fault === "away") return;
+    changed(false, wait, fault);
+    timer = setTimeout(open, wait);
   };
   open();
   return () => {

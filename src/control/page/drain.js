@@ -60,7 +60,7 @@ async function cancel() {
 
 async function tell(method, words) {
   try {
-    const { body } = await ask(method, "/v1/drain");
+    const { body } = await ask(method, "v1/drain");
     drawDrain(body, connections);
     result("drain-result", words);
   } catch (fault) {

@@ -24,17 +24,17 @@ export function drawLifetimes(lifetimes, connections) {
   };
   const due = read(lifetimes?.goaways_due);
   const ages = read(lifetimes?.ages);
-  drawOne("due", due, connections / (mean || 1));
-  drawOne("ages", ages, connections / (mean || 1));
+  drawOne("due", due, mean > 0 ? connections / mean : 0, "column herd");
+  drawOne("ages", ages, mean > 0 ? connections / mean : 0, "column crowd");
   sayDue(due, lifetimes ?? {}, connections);
   sayAges(ages, lifetimes ?? {}, connections, herds(due).length > 0);
 }
 
-function drawOne(id, list, atRest) {
+function drawOne(id, list, atRest, marked) {
   const highest = list.reduce((most, { times: value }) => Math.max(most, value ?? 0), 0);
   const top = Math.min(MOST, Math.max(LEAST, highest * 1.05));
   columns($(`${id}-plot`), list.map(({ times: value, herd }) => {
-    return { height: (value ?? 0) / top, className: herd ? "column herd" : "column" };
+    return { height: (value ?? 0) / top, className: herd ? marked : "column" };
   }), atRest > 0 ? 1 / top : null);
   const rest = $(`${id}-rest`);
   setText(rest, atRest > 0 ? `at rest: ${rate(atRest)}/s` : "");

@@ -2,7 +2,7 @@
 //
 // Pure: time comes in as milliseconds of a clock that never goes back.
 
-import { between, number } from "./rates.js";
+import { between, number, sameRun } from "./rates.js";
 
 /** How much of the past is drawn. */
 export const SPAN_MS = 600_000;
@@ -10,6 +10,13 @@ export const SPAN_MS = 600_000;
 const WHOLE_MS = 62_000;
 /** Rows further apart than this have a gap between them: nobody knows what was there. */
 const GAP_MS = 3_500;
+
+/** Between two answers, by the node's clock where it says it: the network's whims are no rates. A leap of that clock is not believed. */
+function secondsOf(earlier, later) {
+  const here = (later.at - earlier.at) / 1000;
+  const there = (number(later.stats.unix_ms) - number(earlier.stats.unix_ms)) / 1000;
+  return there > 0 && Math.abs(there - here) < 2 ? there : here;
+}
 
 export class History {
   /** `{at, connections, opened, closed, refused}`; the rates are null where there is none. */
@@ -19,8 +26,8 @@ export class History {
   /** Takes an answer. True when the node has started again since the one before. */
   add(at, stats) {
     const last = this.#whole.at(-1);
-    const rates = last ? between(last.stats, stats, (at - last.at) / 1000) : null;
-    const again = last !== undefined && rates === null && at - last.at > 400;
+    const rates = last ? between(last.stats, stats, secondsOf(last, { at, stats })) : null;
+    const again = last !== undefined && !sameRun(last.stats, stats);
     if (again) this.#whole = [];
     const near = last !== undefined && at - last.at <= GAP_MS;
     if (last && !near) this.rows.push({ at: last.at + 1, connections: null, opened: null, closed: null, refused: null });
@@ -48,7 +55,7 @@ export class History {
   /** Rates of the last so many ms; null before there are two answers. */
   rates(ms) {
     const pair = this.pair(ms);
-    return pair && between(pair[0].stats, pair[1].stats, (pair[1].at - pair[0].at) / 1000);
+    return pair && between(pair[0].stats, pair[1].stats, secondsOf(...pair));
   }
 }
 

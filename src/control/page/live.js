@@ -3,6 +3,7 @@
 import { $, keyed, make, name, row, rows, setAttribute, setText, show } from "./dom.js";
 import { byMinute, spanOf } from "./history.js";
 import { ceiling, columns, curve, gauge, mirror } from "./plot.js";
+import { inOrder } from "./queue.js";
 import { added, came, entries, number, quantile, sum, unevenness } from "./rates.js";
 import { ADVICE, LOST, OUTCOMES, PRESSURE, REASONS, bytes, count, percent, plain, rate, several, span, time } from "./words.js";
 
@@ -11,9 +12,9 @@ const SHORT_MS = 10_000;
 /** From here on a figure asks to be looked at. */
 const [NEARLY_FULL, LATE_MS, SLOW_MS, UNEVEN] = [0.8, 100, 1000, 1.5];
 /** From so many connections on, bytes per connection mean something. */
-const ENOUGH = 2000;
+const ENOUGH = 5000;
 
-const lanesOf = (stats) => entries(stats.messages).map(([lane]) => lane);
+const lanesOf = (stats) => inOrder(Object.keys(stats.messages ?? {}));
 const total = (stats) => number(stats.connections?.total);
 const plural = { websocket: "WebSocket", sse: "SSE" };
 
@@ -63,16 +64,18 @@ function drawPast(stats, history, now, rates) {
   const most = highest(["connections"]);
   curve($("open-plot"), past, "connections", range, ceiling(most));
   setText($("open-max"), `most ${count(most)}`);
+  setText($("open-scale"), count(ceiling(most)));
   const lifetime = number(stats.lifetimes?.mean_s);
   const atRest = lifetime > 0 ? total(stats) / lifetime : null;
   const flow = highest(["opened", "closed", "refused"]);
   mirror($("flow-plot"), past, range, ceiling(flow), atRest > 0 ? atRest : null);
+  for (const id of ["flow-scale", "flow-scale-below"]) setText($(id), `${rate(ceiling(flow))}/s`);
   for (const key of ["opened", "closed", "refused"]) setText($(key), rate(past.at(-1)?.[key]));
   setText($("axis-from"), `${span(range.span / 1000)} ago`);
   if (lifetime > 0) {
     const rest = `At rest ${rate(atRest)} a second come, and as many go: connections divided by the mean lifetime, ${span(lifetime)}.`;
     const above = rates && rates.opened > 3 * atRest && rates.opened > 5;
-    setText($("flow-words"), above ? `${rest} Now ${rate(rates.opened)} come.` : rest);
+    setText($("flow-words"), above ? `${rest} Now ${rate(rates.opened)} come, on average of the last 10 s.` : rest);
   }
   // A reader of the screen is not told of every second.
   if (past.length % 10 === 1) {
@@ -150,7 +153,7 @@ function drawLatencies(stats, history, chosenMs) {
   const pair = chosenMs > 0 ? history.pair(chosenMs) : null;
   const known = chosenMs === 0 || pair !== null;
   const lines = [
-    ...entries(stats.latency_ms?.delivery).map(([lane]) => [`delivery, ${lane}`, (of) => of?.latency_ms?.delivery?.[lane]]),
+    ...lanesOf(stats).map((lane) => [`delivery, ${lane}`, (of) => of?.latency_ms?.delivery?.[lane]]),
     ["handshake", (of) => of?.latency_ms?.handshake],
     ["loop lag", (of) => of?.latency_ms?.loop_lag],
   ];

@@ -41,7 +41,7 @@ function drawAll() {
   draw(stats, past, now, chosenMs());
   drawLifetimes(stats.lifetimes, number(stats.connections?.total));
   queue.drawQueue(stats, past.rates(SHORT_MS));
-  user.setLanes(Object.keys(stats.messages ?? {}));
+  user.setLanes(queue.inOrder(Object.keys(stats.messages ?? {})));
   drain.drawDrain(status ?? stats.drain, number(stats.connections?.total));
   drawReading();
 }
@@ -97,9 +97,7 @@ function heard(kind, said) {
   } else {
     const before = stats;
     stats = said;
-    // One drain's status with more than what is in the figures; they agree on the phase, or the figures are newer.
-    if (status && status.phase !== said.drain?.phase) status = null;
-    else if (status) status.remaining = said.drain?.remaining ?? status.remaining;
+    if (status) status.remaining = said.drain?.remaining ?? status.remaining;
     if (past.add(performance.now(), said) && before) {
       const version = before.version === said.version ? "" : ` with version ${said.version} instead of ${before.version}`;
       setText($("notice"), `The node has started again${version}: its counts begin at zero.`);
@@ -109,38 +107,49 @@ function heard(kind, said) {
   drawSoon();
 }
 
-function changed(live, waitMs) {
+const FAULTS = { silent: "No word from the node", answers: "The node answers, but has no events for this page" };
+
+function changed(live, waitMs, fault) {
   setAttribute($("stream"), "data-live", live ? "yes" : "no");
   setAttribute($("figures"), "data-stale", live ? "no" : "yes");
-  const again = waitMs < 1000 ? "in a moment" : `in ${span(waitMs / 1000)}`;
-  setText($("stream-word"), live ? "live" : `No word from the node: asking again ${again}`);
-  if (!live && stats) setAttribute($("state"), "data-state", "unknown");
+  const again = waitMs < 1500 ? "in a moment" : `in ${span(waitMs / 1000)}`;
+  setText($("stream-word"), live ? "live" : `${FAULTS[fault]}: asking again ${again}`);
+  if (!live) setAttribute($("state"), "data-state", "unknown");
 }
 
-/** Whether somebody must sign in first; then the form is there. */
+/** What keeps the page from its events: `"away"` when nobody who may look is signed in, `"answers"` or `"silent"` of the node. */
 async function turnedAway() {
   let session;
   try {
-    ({ body: session } = await ask("GET", "/v1/session"));
+    ({ body: session } = await ask("GET", "v1/session"));
   } catch {
-    return false;
+    return "silent";
   }
-  const away = session.required && !(session.signed_in && ["all", "admin", "read"].includes(session.role));
   setSession(session);
-  show($("signin"), away);
-  if (!away) return false;
-  show($("figures"), false);
-  setText($("stream-word"), "not signed in");
-  if (session.signed_in) result("signin-result", `A token of role ${session.role} may not look: use one of role read or admin.`, true);
-  stop = null;
-  return true;
+  const away = !may("read");
+  const pushes = away && may("send");
+  show($("signin"), away && !pushes);
+  if (!away) {
+    $("figures").removeAttribute("data-only");
+    return "answers";
+  }
+  // Who may push but not look gets the form for that.
+  if (pushes) setAttribute($("figures"), "data-only", "push");
+  setAttribute($("figures"), "data-stale", "no");
+  show($("figures"), pushes);
+  user.setLanes([]);
+  setText($("notice"), pushes ? "A token of role send may push, and not look." : "");
+  setText($("stream-word"), pushes ? "" : "not signed in");
+  stats = null;
+  return "away";
 }
 
 async function begin() {
-  if (await turnedAway()) {
+  if ((await turnedAway()) === "away") {
     $("token").focus();
     return;
   }
+  queue.askLanes();
   stop = listen(heard, changed, turnedAway);
 }
 
@@ -149,7 +158,7 @@ async function signIn(event) {
   const token = $("token").value.trim();
   $("token").value = "";
   try {
-    await ask("POST", "/v1/session", { token });
+    await ask("POST", "v1/session", { token });
     result("signin-result", "");
     await begin();
     if (may("read")) $("main").focus();
@@ -162,7 +171,7 @@ async function signIn(event) {
 
 async function signOut() {
   stop?.();
-  await ask("DELETE", "/v1/session").catch(() => {});
+  await ask("DELETE", "v1/session").catch(() => {});
   location.reload();
 }
 

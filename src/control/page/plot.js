@@ -55,7 +55,8 @@ export function mirror(svg, rows, range, most, atRest) {
   setAttribute(part(svg, "in", () => line("area in")), "d", path(rows, "opened", range, up, middle));
   setAttribute(part(svg, "out", () => line("area gone")), "d", path(rows, "closed", range, down, middle));
   setAttribute(part(svg, "no", () => line("edge refused")), "d", path(rows, "refused", range, up));
-  const seen = atRest !== null && atRest <= most;
+  // Nearer to the middle than this, the dashes would only thicken it.
+  const seen = atRest !== null && atRest <= most && atRest > most / 12;
   const [above, below] = [fixed(up(atRest ?? 0)), fixed(down(atRest ?? 0))];
   const dashes = seen ? `M0,${above}H${WIDTH}M0,${below}H${WIDTH}` : "";
   setAttribute(part(svg, "rest", () => line("rest")), "d", dashes);

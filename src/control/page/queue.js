@@ -9,7 +9,21 @@ import { count, rate, several } from "./words.js";
 const BEFORE = [["0", "all that there is now"], ["1m", "older than 1 minute"], ["10m", "older than 10 minutes"], ["1h", "older than 1 hour"], ["1d", "older than 1 day"]];
 
 let denied = () => {};
-/** What GET /v1/lanes told of skips. */
+/** What GET /v1/lanes says, the highest lane first: their order, and what is left out of them. */
+let told = [];
+
+/** Asks for the lanes. Without an answer they are in the order of their names. */
+export async function askLanes() {
+  const { body } = await ask("GET", "v1/lanes").catch(() => ({ body: null }));
+  if (Array.isArray(body?.lanes)) told = body.lanes;
+}
+
+/** Names of lanes, the highest first. */
+export function inOrder(names) {
+  const place = (lane) => told.findIndex((known) => known.lane === lane);
+  return names.toSorted((one, other) => place(one) - place(other));
+}
+
 export function setUp() {
   denied = guard("admin", $("lanes-denied"), () => $("lanes").querySelectorAll("button"));
 }
@@ -20,13 +34,16 @@ export function drawQueue(stats, rates) {
   // Partitions of an outside Kafka may all be other nodes'.
   const none = !kafka.up && number(kafka.partitions) === 0 && !kafka.embedded;
   setText($("queue-words"), words(kafka, none));
-  const order = Object.keys(stats.messages ?? {});
-  const lanes = entries(kafka.lanes).sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
-  show($("lanes-part"), !none && lanes.length > 0);
+  const lanes = inOrder(Object.keys(kafka.lanes ?? {})).map((lane) => [lane, kafka.lanes[lane] ?? {}]);
+  // Where there is a registry, a node without a queue brakes those of others.
+  const shared = entries(stats.latency_ms?.registry).some(([, times]) => number(times?.count) > 0);
+  show($("lanes-part"), lanes.length > 0 && (!none || shared));
   const before = $("lanes").childElementCount;
   keyed($("lanes"), lanes, ([lane]) => lane, ([lane]) => makeLane(lane), (line, [lane, state]) => {
     const cells = line.children;
     setText(cells[1].firstChild, state.paused ? "Paused" : "Reading");
+    const skips = number(told.find((known) => known.lane === lane)?.skip_before_ms);
+    setText(cells[1].lastChild, skips > 0 ? `without what is from before ${new Date(skips).toISOString().slice(0, 19).replace("T", " ")} UTC` : "");
     setAttribute(cells[1], "data-look", state.paused ? "yes" : "no");
     setText(cells[2], count(state.lag));
     setText(cells[3], rate(rates?.records[lane]));
@@ -51,7 +68,7 @@ function words(kafka, none) {
 function makeLane(lane) {
   const line = row(["", "", "n", "n", "n", ""]);
   line.children[0].append(name(lane));
-  line.children[1].append(make("span"));
+  line.children[1].append(make("b"), make("small"));
   const toggle = make("button", "small");
   const skip = make("button", "small", "Skip …");
   toggle.type = skip.type = "button";
@@ -77,8 +94,9 @@ const DONE = { pause: "is paused", resume: "is read again", skip: "leaves out wh
 
 async function tell(lane, action, query = "") {
   try {
-    await ask("POST", `/v1/lanes/${part(lane)}/${action}${query}`);
+    await ask("POST", `v1/lanes/${part(lane)}/${action}${query}`);
     result("lanes-result", `Lane ${lane} ${DONE[action]}.`);
+    await askLanes();
   } catch (fault) {
     result("lanes-result", fault.message, true);
   }

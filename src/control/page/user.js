@@ -31,7 +31,8 @@ export function setUp() {
 /** Lanes come with the first figures. */
 export function setLanes(lanes) {
   const select = $("push-lane");
-  if (select.options.length > 0) return;
+  if (select.options.length > lanes.length) return;
+  select.replaceChildren();
   const first = Object.assign(make("option", "", "the default"), { value: "" });
   select.append(first, ...lanes.map((lane) => Object.assign(make("option", "", lane), { value: lane })));
 }
@@ -41,7 +42,7 @@ const addressable = (user) => user !== "." && user !== "..";
 async function lookUp(user) {
   if (!addressable(user)) return result("find-result", UNADDRESSABLE, true);
   try {
-    const { status, body } = await ask("GET", `/v1/users/${part(user)}/devices`, { fine: [404] });
+    const { status, body } = await ask("GET", `v1/users/${part(user)}/devices`, { fine: [404] });
     shown = user;
     const devices = status === 404 ? [] : body.devices;
     drawDevices(devices);
@@ -107,7 +108,7 @@ async function push() {
   result("push-result", "Sending …");
   const began = performance.now();
   try {
-    const path = `/v1/users/${part(user)}/push${query.size > 0 ? `?${query}` : ""}`;
+    const path = `v1/users/${part(user)}/push${query.size > 0 ? `?${query}` : ""}`;
     const { body } = await ask("POST", path, { body: $("push-body").value, type, fine: [404] });
     const took = Math.max(1, Math.round(performance.now() - began));
     const outcomes = Array.isArray(body?.outcomes) ? body.outcomes : [];
@@ -138,7 +139,7 @@ const GOODBYE = "It gets a goaway and, after lifetime.grace, close code 4003, wh
 async function disconnectDevice(device) {
   const user = shown;
   const sure = await confirm("Disconnect a device?", [["Device ", name(device), " of user ", name(user), "."], GOODBYE], "Disconnect the device");
-  if (sure) await disconnect(user, `/v1/users/${part(user)}/devices/${part(device)}`, addressable(device));
+  if (sure) await disconnect(user, `v1/users/${part(user)}/devices/${part(device)}`, addressable(device));
 }
 
 async function disconnectUser() {
@@ -146,7 +147,7 @@ async function disconnectUser() {
   const lines = [["Every device of user ", name(user), ", on all nodes."], GOODBYE, "A block keeps the user out: handshakes get 401 meanwhile."];
   const block = await confirm("Disconnect the user?", lines, "Disconnect the user", { label: "Keep the user out", options: BLOCKS });
   if (block === null) return;
-  await disconnect(user, `/v1/users/${part(user)}${block && `?block=${block}`}`, true);
+  await disconnect(user, `v1/users/${part(user)}${block && `?block=${block}`}`, true);
 }
 
 async function disconnect(user, path, possible) {
