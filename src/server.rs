@@ -242,6 +242,7 @@ impl Node {
             clock: common.clock,
             collapse_seed,
             peers: fleet.peers.clone(),
+            clients: addresses.clone(),
         };
         let control = control::spawn(internal, parts)?;
         common.stats.mark_baseline();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{ProxyProtocol, duration},
-    directory::{Arrival, Refused},
+    directory::{Arrival, RECORD_GRACE_MS, Refused},
     kit::{time::Tick, token_bucket::TokenBucket},
     model::{Protocol, Reason, identifier},
     proto::{
@@ -34,8 +34,6 @@ const SSE_RETRY_MS: u64 = 5_000;
 const TOKEN_SPREAD_SHARE: u64 = 10;
 /// … but at most over so many seconds before it ends.
 const TOKEN_SPREAD_S_MAX: u64 = 300;
-/// A record outlives its connection's bounded life by this, s.
-const RECORD_GRACE_MS: u64 = 30_000;
 
 /// How a stretch of request bytes was read.
 enum Reading {

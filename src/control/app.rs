@@ -1,6 +1,9 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
-use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
+use super::{
+    Control, events::Feed, gate::Gate, lifetimes::Surveyor, reply::Refusal, reply::write_json_string,
+    request::check_name,
+};
 use crate::{
     bridge::Delivered,
     model::{Body, Collapse, Identifier, Message},
@@ -9,7 +12,10 @@ use hyper::header::HeaderName;
 use std::{
     hash::BuildHasher,
     io::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// See the module.
@@ -20,6 +26,10 @@ pub struct App {
     pub gate: Gate,
     /// The header that names the user on Zuul's endpoint.
     pub identity: HeaderName,
+    /// Those who watch the node's numbers.
+    pub feed: Arc<Feed>,
+    /// Who counts the connections by their lifetimes.
+    pub surveyor: Surveyor,
     /// What [`write_node`] writes of this node.
     node_json: Vec<u8>,
     /// Tells ids drawn by this run from those of all others.
@@ -47,7 +57,8 @@ impl App {
     pub fn new(control: Control, gate: Gate, identity: HeaderName, run: u64) -> Self {
         let mut node_json = Vec::new();
         write_node(&control.config.node.id, &control.config.node.region, &mut node_json);
-        Self { control, gate, identity, node_json, run, drawn: AtomicU64::new(0) }
+        let (feed, surveyor) = Default::default();
+        Self { control, gate, identity, feed, surveyor, node_json, run, drawn: AtomicU64::new(0) }
     }
 
     /// Makes a message.

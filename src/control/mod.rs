@@ -8,15 +8,21 @@ mod app;
 mod broadcast;
 mod connection;
 mod deliver;
+mod demo;
+mod events;
 mod fleet;
 mod gate;
 mod lanes;
+mod lifetimes;
 mod messages;
 mod node;
+mod page;
 mod push;
 mod reply;
 mod request;
 mod routes;
+mod session;
+mod sessions;
 mod timestamp;
 mod users;
 
@@ -84,6 +90,8 @@ pub struct Control {
     pub collapse_seed: foldhash::fast::RandomState,
     /// The way to other nodes; None: this one is alone.
     pub peers: Option<Arc<Peers>>,
+    /// Where clients connect, with the real ports.
+    pub clients: Vec<SocketAddr>,
 }
 
 /// The running internal port.
@@ -97,6 +105,7 @@ impl ControlThread {
     /// Takes other tokens from now on.
     pub fn replace_tokens(&self, tokens: Vec<Token>) {
         self.app.gate.replace_tokens(tokens);
+        self.app.feed.look();
     }
 
     /// Takes no more connections, lets open requests finish for up to a second, and waits for the thread.
@@ -175,6 +184,7 @@ struct Open {
 impl Port {
     async fn run(mut self, listener: tokio::net::TcpListener, mut stopped: oneshot::Receiver<()>) {
         let waker = tokio::spawn(wake_shards(self.app.clone()));
+        let feed = tokio::spawn(self.app.feed.clone().run(self.app.clone()));
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -193,6 +203,8 @@ impl Port {
             }
         }
         drop(listener);
+        self.app.feed.close();
+        feed.abort();
         self.finish().await;
         waker.abort();
     }

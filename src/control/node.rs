@@ -1,13 +1,17 @@
 //! The node itself: is it alive, is it ready, what does it count, is it leaving.
 
 use super::{
+    Control,
     app::App,
     gate::{Headers, Right},
     reply::{Refusal, Reply, json, text},
     request::Query,
 };
 use crate::{
-    bridge::{drain::DrainOrigin, registry::Health},
+    bridge::{
+        drain::{DrainOrigin, DrainStatus},
+        registry::Health,
+    },
     config::KafkaBrokers,
     stats,
 };
@@ -54,9 +58,19 @@ pub fn metrics(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
 ///
 /// # Errors
 /// 400, 401 and 403.
-pub fn statistics(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
+pub async fn statistics(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     check(app, parts, Right::Read)?;
-    Ok(json(StatusCode::OK, &app.control.stats.json()))
+    Ok(json(StatusCode::OK, &numbers(app).await))
+}
+
+/// What the node counts, with the lifetimes of its connections.
+pub async fn numbers(app: &App) -> serde_json::Value {
+    let Control { router, config, clock, stats, .. } = &app.control;
+    let survey = app.surveyor.survey(router, &config.lifetime, *clock).await;
+    let mut numbers = stats.json();
+    numbers["unix_ms"] = clock.now().unix_ms.into();
+    numbers["lifetimes"] = survey.json(&config.lifetime);
+    numbers
 }
 
 /// `GET /v1/nodes`
@@ -86,6 +100,7 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         drain.cancel()
     };
     if changed {
+        app.feed.look();
         let action = if begin { "drain" } else { "cancel_drain" };
         tracing::info!(target: "audit", token = caller.name(), action, "audit");
     } else if !begin {
@@ -102,18 +117,21 @@ fn check(app: &App, parts: &Parts, right: Right) -> Result<super::gate::Caller, 
 }
 
 fn drain_status(app: &App, status: StatusCode) -> Response<Reply> {
-    let drain = app.control.drain.status();
+    json(status, &drain_json(&app.control.drain.status()))
+}
+
+/// A drain as `GET /v1/drain` and the event `drain` show it.
+pub fn drain_json(drain: &DrainStatus) -> serde_json::Value {
     let origin = drain.origin.map(|origin| match origin {
         DrainOrigin::Api => "api",
         DrainOrigin::Signal => "signal",
     });
-    let body = value!({
+    value!({
         "phase": drain.phase.label(),
         "origin": origin,
         "connections": drain.connections,
         "remaining": drain.remaining,
         "elapsed_ms": drain.elapsed_ms,
         "deadline_ms": drain.deadline_ms,
-    });
-    json(status, &body)
+    })
 }

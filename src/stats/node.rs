@@ -91,6 +91,8 @@ pub struct NodeStats {
     reloads_refused: AtomicU64,
     key_reloads_ok: AtomicU64,
     key_reloads_refused: AtomicU64,
+    page_watchers: AtomicU64,
+    page_sessions: AtomicU64,
 }
 
 impl NodeStats {
@@ -115,6 +117,8 @@ impl NodeStats {
             reloads_refused: AtomicU64::new(0),
             key_reloads_ok: AtomicU64::new(0),
             key_reloads_refused: AtomicU64::new(0),
+            page_watchers: AtomicU64::new(0),
+            page_sessions: AtomicU64::new(0),
         }
     }
 
@@ -188,6 +192,16 @@ impl NodeStats {
         counter.fetch_add(1, Relaxed);
     }
 
+    /// Those who watch the node's numbers as they change.
+    pub fn set_page_watchers(&self, watchers: u64) {
+        self.page_watchers.store(watchers, Relaxed);
+    }
+
+    /// Sessions of the admin page.
+    pub fn set_page_sessions(&self, sessions: u64) {
+        self.page_sessions.store(sessions, Relaxed);
+    }
+
     /// Takes what is allocated now as the memory that is not for connections. Call it when the node is ready.
     pub fn mark_baseline(&self) {
         self.baseline_bytes.store(Memory::now().allocated, Relaxed);
@@ -254,6 +268,11 @@ impl NodeStats {
 
     pub(super) fn key_reloads(&self) -> (u64, u64) {
         (self.key_reloads_ok.load(Relaxed), self.key_reloads_refused.load(Relaxed))
+    }
+
+    /// Those who watch the node's numbers, and sessions of the admin page.
+    pub(super) fn page(&self) -> (u64, u64) {
+        (self.page_watchers.load(Relaxed), self.page_sessions.load(Relaxed))
     }
 
     /// The message lanes, highest first, with their names.
