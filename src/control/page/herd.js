@@ -11,7 +11,8 @@ const LEAST = 2;
 /** What stands above this many times is cut: one bucket must not make all others flat. */
 const MOST = 12;
 
-const between = ({ from, to }) => `between ${span(from)} and ${to === Infinity ? "later" : span(to)}`;
+const ahead = ({ from, to }) => (from === 0 ? `within ${span(to)}` : `between ${span(from)} and ${span(to)} from now`);
+const ago = ({ from, to }) => (from === 0 ? `within the last ${span(to)}` : `between ${span(from)} and ${span(to)} ago`);
 const times = (value) => `${value < 10 ? value.toFixed(1) : count(value)} times`;
 
 /** Two histograms, from `lifetimes` of GET /v1/stats. */
@@ -69,7 +70,7 @@ function sayDue(list, { goaways_due_later: later, leaving, mean_s: mean }, conne
   if (!largest) {
     return say("due", false, ["No herd: no bar stands far above the dashed line, which no law of lifetimes exceeds at rest.", ...rest].join(" "));
   }
-  const words = `A herd: ${count(largest.count)} connections are asked to leave ${between(largest)} from now, up to ${times(largest.times)} what leaves at rest, and each comes back as a handshake.`;
+  const words = `A herd: ${count(largest.count)} connections are asked to leave ${ahead(largest)}, up to ${times(largest.times)} what leaves at rest, and each comes back as a handshake.`;
   const why = number(mean) > 0 ? " Lifetimes that differ little, or tokens that end together, look like this." : "";
   return say("due", true, [words + why, ...rest].join(" "));
 }
@@ -79,7 +80,7 @@ function sayAges(list, { ages_above: above }, connections, herdAhead) {
   if (connections === 0) return say("ages", false, "Nobody is here.");
   const rest = number(above) > 0 ? ` ${count(above)} are older.` : "";
   if (!largest) return say("ages", false, `They came evenly, as they do at rest.${rest}`);
-  const words = `${count(largest.count)} came together, ${between(largest)} ago: a start, a deploy or a lost network, perhaps.`;
+  const words = `${count(largest.count)} came together, ${ago(largest)}: a start, a deploy or a lost network, perhaps.`;
   const then = herdAhead ? " Compare: they will leave together as well." : " That does no harm: they will not leave together.";
   return say("ages", false, words + then + rest);
 }

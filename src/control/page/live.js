@@ -233,16 +233,20 @@ function drawShards(stats) {
 }
 
 function drawRegistry(stats) {
+  const { shared, up, unsettled, healing, nodes } = stats.registry ?? {};
   const operations = entries(stats.latency_ms?.registry).filter(([, times]) => number(times?.count) > 0);
   show($("registry-part"), operations.length > 0);
   rows($("registry-rows"), operations, ([operation]) => operation, ["", "n", "n", "n"], ([operation, times]) => [
     plain(operation), time(times.p50), time(times.p99), count(times.count),
   ]);
-  if (operations.length === 0) {
-    setText($("registry-words"), "The registry is in memory: nothing is asked over a network, and the node is alone.");
-    return;
-  }
-  const fault = /^registry: /.test(stats.ready?.reason ?? "") ? stats.ready.reason : null;
-  setText($("registry-words"), fault ? `It does not answer as it should. ${fault}` : "It answers.");
-  mark($("registry-words"), fault !== null);
+  const reason = String(stats.ready?.reason ?? "");
+  const wrong = up === false || reason.startsWith("registry: ");
+  mark($("registry-words"), wrong);
+  if (!shared) return setText($("registry-words"), "In memory: this node is alone, and knows its own connections only.");
+  const words = [wrong ? "It cannot be asked, or refuses: what is known is used meanwhile." : "It answers."];
+  if (reason.startsWith("registry: ")) words.push(`${reason}.`);
+  words.push(`${several(nodes, "node lives", "nodes live")}, this one included.`);
+  if (number(unsettled) > 0) words.push(`${several(unsettled, "connection has", "connections have")} a record that is not yet what it should be.`);
+  if (healing) words.push("After a loss, connections are registered again.");
+  setText($("registry-words"), words.join(" "));
 }

@@ -31,13 +31,11 @@ export function setUp() {
 /** Lanes in their order, from the queue's state and its rates. */
 export function drawQueue(stats, rates) {
   const kafka = stats.kafka ?? {};
-  // Partitions of an outside Kafka may all be other nodes'.
-  const none = !kafka.up && number(kafka.partitions) === 0 && !kafka.embedded;
+  const none = !kafka.read_here;
   setText($("queue-words"), words(kafka, none));
   const lanes = inOrder(Object.keys(kafka.lanes ?? {})).map((lane) => [lane, kafka.lanes[lane] ?? {}]);
-  // Where there is a registry, a node without a queue brakes those of others.
-  const shared = entries(stats.latency_ms?.registry).some(([, times]) => number(times?.count) > 0);
-  show($("lanes-part"), lanes.length > 0 && (!none || shared));
+  // In a fleet, a node without a queue brakes those of others.
+  show($("lanes-part"), lanes.length > 0 && (!none || stats.registry?.shared === true));
   const before = $("lanes").childElementCount;
   keyed($("lanes"), lanes, ([lane]) => lane, ([lane]) => makeLane(lane), (line, [lane, state]) => {
     const cells = line.children;
@@ -59,7 +57,7 @@ export function drawQueue(stats, rates) {
 }
 
 function words(kafka, none) {
-  if (none) return "This node reads no queue (kafka.brokers is “none”, or no broker answers). Messages come by HTTP only.";
+  if (none) return "This node reads no queue (kafka.brokers is “none”, or kafka.process is off). Messages come by HTTP only.";
   const where = kafka.embedded ? `The broker inside this process, at ${kafka.embedded}: in memory, for trying out.` : "An outside Kafka.";
   const up = kafka.up ? "It answers" : "It does not answer";
   return `${where} ${up}; this node holds ${several(kafka.partitions, "partition")}. A pause or a skip holds for the whole fleet.`;
