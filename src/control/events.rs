@@ -219,3 +219,33 @@ impl Drop for EventStream {
         self.watch.on_answered();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_nothing_is_dropped_and_who_takes_it_late_is_not() {
+        let mut inner = Inner::default();
+        let mut join = || {
+            let (events, receiver) = mpsc::channel(WAITING_MAX);
+            inner.watchers.push(Watcher { caller: Caller::default(), events, missed: 0 });
+            receiver
+        };
+        let (stuck, mut late) = (join(), join());
+        let number = Bytes::from_static(b"1");
+        for second in 1..=WAITING_MAX as u32 + MISSED_MAX {
+            inner.tell(&number);
+            if second % MISSED_MAX == 0 {
+                assert_eq!(late.try_recv().unwrap(), number);
+            }
+        }
+        assert_eq!(inner.watchers.len(), 2);
+        inner.tell(&number);
+        assert_eq!(inner.watchers.len(), 1);
+        assert!(!late.is_closed() && stuck.is_closed());
+        drop(late);
+        inner.tell(&number);
+        assert!(inner.watchers.is_empty());
+    }
+}

@@ -12,7 +12,8 @@ use crate::{
         drain::{DrainOrigin, DrainStatus},
         registry::Health,
     },
-    config::KafkaBrokers,
+    clock::Clock,
+    config::{KafkaBrokers, RegistryUrl},
     stats,
 };
 use hyper::{Method, Response, StatusCode, http::request::Parts};
@@ -25,10 +26,13 @@ pub fn livez() -> Response<Reply> {
 
 /// `GET /readyz`: whether a balancer should send clients here.
 pub fn readyz(app: &App) -> Response<Reply> {
-    let ready = |ready: bool, reason: &str| {
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(status, &value!({ "ready": ready, "reason": reason }))
-    };
+    let readiness = readiness(app);
+    let is_ready = readiness["ready"] == true;
+    json(if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness)
+}
+
+fn readiness(app: &App) -> serde_json::Value {
+    let ready = |ready: bool, reason: &str| value!({ "ready": ready, "reason": reason });
     if app.control.drain.is_draining() {
         return ready(false, "draining");
     }
@@ -68,8 +72,16 @@ pub async fn numbers(app: &App) -> serde_json::Value {
     let Control { router, config, clock, stats, .. } = &app.control;
     let survey = app.surveyor.survey(router, &config.lifetime, *clock).await;
     let mut numbers = stats.json();
-    numbers["unix_ms"] = clock.now().unix_ms.into();
+    let now = clock.now();
+    numbers["unix_ms"] = now.unix_ms.into();
+    numbers["uptime_s"] = (now.millis().saturating_sub(Clock::FIRST_MS) / 1_000).into();
     numbers["lifetimes"] = survey.json(&config.lifetime);
+    numbers["ready"] = readiness(app);
+    numbers["registry"]["kind"] = match config.registry.url {
+        RegistryUrl::Memory => "memory",
+        RegistryUrl::Redis(_) => "redis",
+    }
+    .into();
     numbers
 }
 
