@@ -18,6 +18,7 @@ use crate::{
 };
 use hyper::{Method, Response, StatusCode, http::request::Parts};
 use serde_json::json as value;
+use std::borrow::Cow;
 
 /// `GET /livez`: the control thread answers.
 pub fn livez() -> Response<Reply> {
@@ -26,26 +27,31 @@ pub fn livez() -> Response<Reply> {
 
 /// `GET /readyz`: whether a balancer should send clients here.
 pub fn readyz(app: &App) -> Response<Reply> {
-    let readiness = readiness(app);
-    let is_ready = readiness["ready"] == true;
-    json(if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &readiness)
+    let (ready, reason) = readiness(app);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &value!({ "ready": ready, "reason": reason }))
 }
 
-fn readiness(app: &App) -> serde_json::Value {
-    let ready = |ready: bool, reason: &str| value!({ "ready": ready, "reason": reason });
+/// Whether it should, and why not, or which part is away all the same.
+fn readiness(app: &App) -> (bool, Cow<'static, str>) {
     if app.control.drain.is_draining() {
-        return ready(false, "draining");
+        return (false, "draining".into());
     }
-    let (config, kafka) = (&app.control.config.kafka, &app.control.stats.kafka);
-    let has_queue = config.process && config.brokers != KafkaBrokers::None;
+    let (kafka, has_queue) = (&app.control.stats.kafka, has_queue(app));
     match app.control.router.registry().health() {
-        Health::Starting => ready(false, "the registry has not answered yet"),
-        _ if has_queue && !kafka.has_answered() => ready(false, "Kafka has not answered yet"),
-        Health::Ready if has_queue && !kafka.is_up() => ready(true, "kafka: it does not answer"),
-        Health::Ready => ready(true, "ok"),
+        Health::Starting => (false, "the registry has not answered yet".into()),
+        _ if has_queue && !kafka.has_answered() => (false, "Kafka has not answered yet".into()),
+        Health::Ready if has_queue && !kafka.is_up() => (true, "kafka: it does not answer".into()),
+        Health::Ready => (true, "ok".into()),
         // The node serves what it knows: to take it out of the balancer would help nobody.
-        Health::Degraded(fault) => ready(true, &format!("registry: {fault}")),
+        Health::Degraded(fault) => (true, format!("registry: {fault}").into()),
     }
+}
+
+/// Whether the node reads the queue.
+fn has_queue(app: &App) -> bool {
+    let kafka = &app.control.config.kafka;
+    kafka.process && kafka.brokers != KafkaBrokers::None
 }
 
 /// `GET /metrics`
@@ -67,7 +73,7 @@ pub async fn statistics(app: &App, parts: &Parts) -> Result<Response<Reply>, Ref
     Ok(json(StatusCode::OK, &numbers(app).await))
 }
 
-/// What the node counts, with the lifetimes of its connections.
+/// What the node counts, with the lifetimes of its connections and how its parts are.
 pub async fn numbers(app: &App) -> serde_json::Value {
     let Control { router, config, clock, stats, .. } = &app.control;
     let survey = app.surveyor.survey(router, &config.lifetime, *clock).await;
@@ -76,12 +82,17 @@ pub async fn numbers(app: &App) -> serde_json::Value {
     numbers["unix_ms"] = now.unix_ms.into();
     numbers["uptime_s"] = (now.millis().saturating_sub(Clock::FIRST_MS) / 1_000).into();
     numbers["lifetimes"] = survey.json(&config.lifetime);
-    numbers["ready"] = readiness(app);
-    numbers["registry"]["kind"] = match config.registry.url {
-        RegistryUrl::Memory => "memory",
-        RegistryUrl::Redis(_) => "redis",
-    }
-    .into();
+    let (ready, reason) = readiness(app);
+    numbers["ready"] = value!({ "ready": ready, "reason": reason });
+    numbers["kafka"]["read_here"] = has_queue(app).into();
+    let registry = stats.fleet.registry();
+    numbers["registry"] = value!({
+        "shared": config.registry.url != RegistryUrl::Memory,
+        "up": registry.up,
+        "unsettled": registry.unsettled,
+        "healing": registry.healing,
+        "nodes": registry.nodes,
+    });
     numbers
 }
 

@@ -16,7 +16,6 @@ impl NodeStats {
         let (reloads_ok, reloads_refused) = self.reloads();
         let (keys_ok, keys_refused) = self.key_reloads();
         let [node, region] = self.name_and_region();
-        let registry = self.fleet.registry();
         json!({
             "node": node,
             "region": region,
@@ -40,12 +39,6 @@ impl NodeStats {
             "kafka_lag": self.lanes().map(|(lane, name)| (name.to_owned(), self.kafka_lag(lane).into()))
                 .collect::<Map<_, _>>(),
             "kafka": queue(self),
-            "registry": {
-                "up": registry.up,
-                "nodes": registry.nodes,
-                "unsettled": registry.unsettled,
-                "healing": registry.healing,
-            },
             "drain": { "phase": self.drain_phase().label(), "remaining": self.drain_remaining() },
             "memory": {
                 "resident": memory.resident,
