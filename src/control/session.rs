@@ -43,7 +43,6 @@ pub fn session(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         _ => state(app, &headers),
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    app.control.stats.set_page_sessions(app.gate.sessions() as u64);
     Ok(response)
 }
 

@@ -230,7 +230,10 @@ fn numbers_come_each_second_and_a_drain_at_once() {
         ("stats", &node.ask(&["GET /v1/stats"], "").json()["node"])
     );
     assert_eq!(numbers["ready"], json!({ "ready": true, "reason": "ok" }));
-    assert_eq!((&numbers["registry"]["shared"], &numbers["kafka"]["read_here"]), (&json!(false), &json!(false)));
+    assert_eq!(
+        (&numbers["registry"]["shared"], &numbers["kafka"]["read_here"]),
+        (&json!(false), &json!(false))
+    );
     assert!(numbers["uptime_s"].as_u64().unwrap() < 60);
     // The harness's connections live for half an hour, of which grace and the record's own are the last 34 s.
     let lifetimes = &numbers["lifetimes"];
@@ -243,7 +246,7 @@ fn numbers_come_each_second_and_a_drain_at_once() {
     let mut other = watch(&node, &[]);
     assert_eq!(event(&mut other).unwrap().0, "drain");
     assert_eq!(event(&mut other).unwrap().1["unix_ms"], numbers["unix_ms"]);
-    assert!(node.ask(&["GET /metrics"], "").text().contains("holdfast_page_watchers 2"));
+    eventually(|| node.ask(&["GET /metrics"], "").text().contains("holdfast_page_watchers 2"));
     assert_eq!(node.status(&["POST /v1/drain"], ""), 202);
     for client in [&mut client, &mut other] {
         let mut drains = std::iter::from_fn(|| event(client)).filter(|(name, _)| name == "drain");
