@@ -8,13 +8,16 @@ use super::{
     reply::{Refusal, Reply, json},
     request::Query,
 };
-use crate::config::AuthMode;
+use crate::{
+    config::AuthMode,
+    model::{Reason, reason::Advice},
+};
 use hyper::{
     Response, StatusCode,
     header::{CACHE_CONTROL, HeaderValue},
     http::request::Parts,
 };
-use serde_json::json as value;
+use serde_json::{Value, json as value};
 use std::{fmt::Write, net::SocketAddr};
 
 /// The client ports as `connect-src` of a Content-Security-Policy takes them, each after a space.
@@ -45,7 +48,11 @@ pub fn sources(app: &App, host: Option<&str>) -> Result<String, Refusal> {
 pub fn places(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     let headers = Headers::of(&parts.headers, &app.identity);
     if app.gate.caller(&headers).is_none() {
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", "sign in on the admin page first"));
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "sign in on the admin page first",
+        ));
     }
     Query::parse(parts.uri.query(), &[])?;
     let host = host_name(headers.host())?;
@@ -58,12 +65,31 @@ pub fn places(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         "sockets": sockets.collect::<Vec<_>>(),
         // Else a ticket says who the client is.
         "by_query": config.auth.modes.contains(&AuthMode::Header),
+        "closes": closes(),
         "origin": origin,
         "origin_allowed": origins.is_none_or(|origins| origins.contains(&origin)),
     });
     let mut response = json(StatusCode::OK, &body);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Every code with which a connection is closed, what is said with it, and what the client is to do then.
+fn closes() -> Vec<Value> {
+    let mut closes: Vec<Value> = Vec::new();
+    for reason in Reason::ALL {
+        let row = reason.consequence();
+        let advice = match row.advice {
+            Advice::Never => "never",
+            Advice::BackOff => "back_off",
+            Advice::Now => "now",
+        };
+        let close = value!({ "code": row.code, "text": row.text, "advice": advice });
+        if !closes.contains(&close) {
+            closes.push(close);
+        }
+    }
+    closes
 }
 
 /// Where a browser that knows this port by a name finds a client port.

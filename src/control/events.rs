@@ -12,10 +12,7 @@ use super::{
     reply::{Refusal, Reply, text},
     request::Query,
 };
-use crate::{
-    bridge::drain::{DrainPhase, DrainStatus},
-    stats::NodeStats,
-};
+use crate::bridge::drain::{DrainPhase, DrainStatus};
 use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
@@ -83,11 +80,16 @@ impl Feed {
         inner.watchers.clear();
     }
 
+    /// How many watch.
+    pub fn watchers(&self) -> usize {
+        self.lock().watchers.iter().filter(|watcher| !watcher.events.is_closed()).count()
+    }
+
     /// Makes the events until the feed is closed.
     pub async fn run(self: Arc<Self>, app: Arc<App>) {
         let mut next = Instant::now();
         loop {
-            self.leave_out(&app.gate, &app.control.stats);
+            self.leave_out(&app.gate);
             if self.lock().watchers.is_empty() {
                 self.changed.notified().await;
                 continue;
@@ -129,10 +131,9 @@ impl Feed {
     }
 
     /// Lets go who has left, and who would not be let in again.
-    fn leave_out(&self, gate: &Gate, stats: &NodeStats) {
+    fn leave_out(&self, gate: &Gate) {
         let mut inner = self.lock();
         inner.watchers.retain(|watcher| !watcher.events.is_closed() && gate.still_knows(&watcher.caller));
-        stats.set_page_watchers(inner.watchers.len() as u64);
     }
 
     fn tell_numbers(&self, event: Bytes, until: Instant) {
@@ -217,5 +218,35 @@ impl EventStream {
 impl Drop for EventStream {
     fn drop(&mut self) {
         self.watch.on_answered();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_nothing_is_dropped_and_who_takes_it_late_is_not() {
+        let mut inner = Inner::default();
+        let mut join = || {
+            let (events, receiver) = mpsc::channel(WAITING_MAX);
+            inner.watchers.push(Watcher { caller: Caller::default(), events, missed: 0 });
+            receiver
+        };
+        let (stuck, mut late) = (join(), join());
+        let number = Bytes::from_static(b"1");
+        for second in 1..=WAITING_MAX as u32 + MISSED_MAX {
+            inner.tell(&number);
+            if second % MISSED_MAX == 0 {
+                assert_eq!(late.try_recv().unwrap(), number);
+            }
+        }
+        assert_eq!(inner.watchers.len(), 2);
+        inner.tell(&number);
+        assert_eq!(inner.watchers.len(), 1);
+        assert!(!late.is_closed() && stuck.is_closed());
+        drop(late);
+        inner.tell(&number);
+        assert!(inner.watchers.is_empty());
     }
 }

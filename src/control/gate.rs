@@ -312,7 +312,7 @@ impl Gate {
 
     /// Sessions that are open.
     pub fn sessions(&self) -> usize {
-        self.read().sessions.len()
+        self.read().sessions.count(Instant::now())
     }
 
     fn by_cookie(&self, headers: &Headers<'_>) -> Option<Caller> {

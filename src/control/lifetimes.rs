@@ -8,7 +8,7 @@
 use crate::{
     bridge::Router,
     clock::Clock,
-    config::Lifetime,
+    config::{Distribution, Lifetime},
     directory::{Began, RECORD_GRACE_MS},
 };
 use serde_json::{Value, json};
@@ -83,6 +83,11 @@ impl Survey {
         json!({
             "mean_s": seconds(lifetime.mean_ms),
             "max_s": seconds(lifetime.max_ms),
+            "distribution": match lifetime.distribution {
+                Distribution::Exponential => "exponential",
+                Distribution::Uniform => "uniform",
+                Distribution::Zuul => "zuul",
+            },
             "bucket_s": seconds(self.bucket_ms),
             "goaways_due": self.due.as_slice(),
             "goaways_due_later": self.due_later,
@@ -137,4 +142,64 @@ async fn walk(router: &Router, mut survey: Survey, clock: Clock) -> (Survey, Dur
         tokio::task::yield_now().await;
     }
     (survey, worked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{Arrival, Directory};
+    use crate::kit::slab::Key;
+    use crate::model::{Handle, Protocol};
+    use proptest::prelude::*;
+
+    const LIFETIME: Lifetime = Lifetime {
+        mean_ms: 60_000,
+        max_ms: 180_000,
+        distribution: Distribution::Exponential,
+        grace_ms: 4_000,
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_connection_is_counted_once_in_each_histogram(
+            lives in prop::collection::vec((0..400_000u64, 1..180_000u64), 0..40),
+        ) {
+            let directory = Directory::new(0);
+            let now_ms = 400_000;
+            for (index, (began_ms, life_ms)) in lives.iter().enumerate() {
+                let key = Key { index: index as u32, generation: 1 };
+                directory.register(&Arrival {
+                    user: &format!("user-{index}"),
+                    device: None,
+                    handle: Handle { shard: 0, key },
+                    protocol: Protocol::Sse,
+                    began_ms: *began_ms,
+                    ends_ms: began_ms + life_ms + LIFETIME.grace_ms + RECORD_GRACE_MS,
+                }).unwrap();
+            }
+            let mut survey = Survey::new(&LIFETIME);
+            let mut from = Some(0);
+            while let Some(place) = from {
+                from = directory.walk_times(place, 7, |began, ends_ms| survey.count(began, ends_ms, now_ms));
+            }
+            // Two means are sixty buckets of two seconds.
+            let within = |times: &dyn Fn(&(u64, u64)) -> Option<u64>, bucket: u64| {
+                lives.iter().filter(|life| times(life).is_some_and(|ms| ms / 2_000 == bucket)).count() as u64
+            };
+            // A record tells the end in whole seconds.
+            let due = |&(began_ms, life_ms): &(u64, u64)| {
+                let due_ms = (began_ms + life_ms) / 1_000 * 1_000;
+                (due_ms + 1_000 > now_ms).then(|| due_ms.saturating_sub(now_ms))
+            };
+            let age = |&(began_ms, _): &(u64, u64)| Some(now_ms - began_ms);
+            for bucket in 0..BUCKETS as u64 {
+                prop_assert_eq!(survey.due[bucket as usize], within(&due, bucket));
+                prop_assert_eq!(survey.ages[bucket as usize], within(&age, bucket));
+            }
+            let all = lives.len() as u64;
+            prop_assert_eq!(survey.due.iter().sum::<u64>() + survey.due_later + survey.leaving, all);
+            prop_assert_eq!(survey.ages.iter().sum::<u64>() + survey.ages_above, all);
+        }
+    }
 }

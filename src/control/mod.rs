@@ -237,8 +237,8 @@ impl Port {
         longest.map(|at| self.open.swap_remove(at).task.abort()).is_some()
     }
 
-    /// Once a second: cuts off who is overdue, counts what was answered after its sender had left, and says who found no room:
-    /// a flood of senders must not become a flood of lines.
+    /// Once a second: cuts off who is overdue, counts who uses the page and what was answered after its sender had left, and
+    /// says who found no room: a flood of senders must not become a flood of lines.
     fn sweep(&mut self) {
         let now = self.seconds.advance();
         self.open.retain(|open| {
@@ -254,8 +254,11 @@ impl Port {
                 "the internal port is full: each of its connections has a request under way"
             );
         }
+        let stats = &self.app.control.stats;
+        stats.set_page_watchers(self.app.feed.watchers() as u64);
+        stats.set_page_sessions(self.app.gate.sessions() as u64);
         self.app.control.router.reap();
-        self.app.control.broadcasts.reap(&self.app.control.stats);
+        self.app.control.broadcasts.reap(stats);
     }
 
     async fn finish(mut self) {

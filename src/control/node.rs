@@ -12,6 +12,7 @@ use crate::{
         drain::{DrainOrigin, DrainStatus},
         registry::Health,
     },
+    clock::Clock,
     config::{KafkaBrokers, RegistryUrl},
     stats,
 };
@@ -77,7 +78,9 @@ pub async fn numbers(app: &App) -> serde_json::Value {
     let Control { router, config, clock, stats, .. } = &app.control;
     let survey = app.surveyor.survey(router, &config.lifetime, *clock).await;
     let mut numbers = stats.json();
-    numbers["unix_ms"] = clock.now().unix_ms.into();
+    let now = clock.now();
+    numbers["unix_ms"] = now.unix_ms.into();
+    numbers["uptime_s"] = (now.millis().saturating_sub(Clock::FIRST_MS) / 1_000).into();
     numbers["lifetimes"] = survey.json(&config.lifetime);
     let (ready, reason) = readiness(app);
     numbers["ready"] = value!({ "ready": ready, "reason": reason });

@@ -43,7 +43,6 @@ pub fn session(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         _ => state(app, &headers),
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    app.control.stats.set_page_sessions(app.gate.sessions() as u64);
     Ok(response)
 }
 
@@ -59,19 +58,19 @@ fn state(app: &App, headers: &Headers<'_>) -> Response<Reply> {
         "required": app.gate.asks_for_token(),
         "signed_in": caller.is_some(),
         "name": caller.as_ref().filter(|caller| caller.role().is_some()).map(Caller::name),
-        "role": caller.as_ref().map(|caller| role_word(caller.role())),
+        "role": caller.as_ref().and_then(Caller::role).map(role_word),
         "may": rights,
     });
     json(StatusCode::OK, &body)
 }
 
-fn role_word(role: Option<Role>) -> &'static str {
+fn role_word(role: Role) -> &'static str {
     match role {
-        Some(Role::Send) => "send",
-        Some(Role::Read) => "read",
-        Some(Role::Admin) => "admin",
-        Some(Role::Peer) => "peer",
-        Some(Role::All) | None => "all",
+        Role::Send => "send",
+        Role::Read => "read",
+        Role::Admin => "admin",
+        Role::Peer => "peer",
+        Role::All => "all",
     }
 }
 

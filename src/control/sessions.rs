@@ -95,9 +95,9 @@ impl Sessions {
         });
     }
 
-    /// How many there are, those included whose time is over and which nobody has looked for since.
-    pub fn len(&self) -> usize {
-        self.open.len()
+    /// How many are open.
+    pub fn count(&self, now: Instant) -> usize {
+        self.open.iter().filter(|session| now < session.ends).count()
     }
 }
 
@@ -137,14 +137,18 @@ mod tests {
         sessions.close(number);
         assert!(!sessions.is_open(number, now) && sessions.is_open(other, now));
         sessions.open(1, later).unwrap();
-        assert_eq!(sessions.len(), 1, "those whose time is over make room");
+        assert_eq!(
+            (sessions.count(later), sessions.open.len()),
+            (1, 1),
+            "those whose time is over make room"
+        );
     }
 
     #[test]
     fn one_too_many_ends_the_oldest() {
         let (mut sessions, now) = (Sessions::default(), Instant::now());
         let opened: Vec<_> = (0..=SESSIONS_MAX).map(|_| sessions.open(0, now).unwrap()).collect();
-        assert_eq!(sessions.len(), SESSIONS_MAX);
+        assert_eq!(sessions.count(now), SESSIONS_MAX);
         assert!(!sessions.is_open(opened[0].0, now));
         assert!(opened[1..].iter().all(|(number, _)| sessions.is_open(*number, now)));
     }
@@ -157,7 +161,7 @@ mod tests {
         let token = |id: &String| sessions.find(id.as_bytes(), now).map(|(_, token)| token);
         assert_eq!(ids.iter().map(token).collect::<Vec<_>>(), [Some(1), None, Some(0)]);
         sessions.move_tokens(&[]);
-        assert_eq!(sessions.len(), 0);
+        assert_eq!(sessions.count(now), 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod client;
 mod clients;
 mod connecters;
 mod crowd;
+mod demo;
 mod devices;
 mod doctor;
 mod drain;
@@ -44,4 +45,7 @@ mod python;
 mod slow;
 mod soak;
 mod sse;
+// The page's tests use more of it.
+#[allow(dead_code)]
+mod tab;
 mod zuul;
