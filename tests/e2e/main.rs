@@ -39,6 +39,7 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
+mod page;
 mod proxy;
 mod push;
 mod python;

@@ -61,7 +61,7 @@ function say(id, herd, words) {
   setAttribute($(`${id}-plot`), "aria-label", words);
 }
 
-function sayDue(list, { goaways_due_later: later, leaving, mean_s: mean }, connections) {
+function sayDue(list, { goaways_due_later: later, leaving, distribution: law }, connections) {
   const [largest] = herds(list);
   const rest = [];
   if (number(later) > 0) rest.push(`${count(later)} are due later.`);
@@ -71,8 +71,8 @@ function sayDue(list, { goaways_due_later: later, leaving, mean_s: mean }, conne
     return say("due", false, ["No herd: no bar stands far above the dashed line, which no law of lifetimes exceeds at rest.", ...rest].join(" "));
   }
   const words = `A herd: ${count(largest.count)} connections are asked to leave ${ahead(largest)}, up to ${times(largest.times)} what leaves at rest, and each comes back as a handshake.`;
-  const why = number(mean) > 0 ? " Lifetimes that differ little, or tokens that end together, look like this." : "";
-  return say("due", true, [words + why, ...rest].join(" "));
+  const why = { zuul: " The law zuul lets them differ by a tenth only: exponential would spread them.", uniform: " The law uniform spreads them a little more each time; exponential does at once." }[law];
+  return say("due", true, [words + (why ?? ""), ...rest].join(" "));
 }
 
 function sayAges(list, { ages_above: above }, connections, herdAhead) {

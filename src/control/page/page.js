@@ -49,7 +49,8 @@ function drawAll() {
 function drawHead() {
   setText($("node"), stats.node);
   setText($("region"), stats.region);
-  setText($("version"), stats.version ? `version ${stats.version}` : "");
+  const up = number(stats.uptime_s) > 0 ? `up ${span(stats.uptime_s)}` : "";
+  setText($("version"), [stats.version && `version ${stats.version}`, up].filter(Boolean).join(", "));
   const [state, word, why] = stateOf();
   setAttribute($("state"), "data-state", state);
   setText($("state-word"), word);

@@ -50,7 +50,7 @@ function groups(earlier, later, path, seconds) {
 /** Whether both answers come from one run of one node. */
 export function sameRun(earlier, later) {
   if (earlier.node !== later.node || earlier.version !== later.version) return false;
-  if (earlier.started_ms !== later.started_ms) return false;
+  if (number(later.uptime_s) < number(earlier.uptime_s)) return false;
   const counters = [["cpu_seconds"], ["bytes", "received"], ["bytes", "sent"], ["handshakes", "accepted"]];
   return counters.every((path) => passed(earlier, later, path) >= 0);
 }
