@@ -166,7 +166,7 @@ impl Tab {
         let is_quiet = details["source"] == "network" || details["level"] == "verbose";
         if is_quiet {
             return;
-        };
+        }
         self.complaints.push(details.to_string());
     }
 }

@@ -47,7 +47,7 @@ async function lookUp(user) {
     const devices = status === 404 ? [] : body.devices;
     drawDevices(devices);
     const partial = body?.partial ? " There may be others: the registry does not answer." : "";
-    result("find-result", (devices.length > 0 ? `${several(devices.length, "device")} of ` : "Not connected: ") + user + (devices.length > 0 ? "." : ".") + partial);
+    result("find-result", `${devices.length > 0 ? `${several(devices.length, "device")} of` : "Not connected:"} ${user}.${partial}`);
     $("push-user").value = user;
     $("push-device").value = "";
   } catch (fault) {
@@ -76,7 +76,8 @@ function button(words, label, onClick) {
 }
 
 function drawDevices(devices) {
-  const lines = devices.map(({ device, node, protocol, connected_at: since, expires_at: until }) => {
+  const sorted = devices.toSorted((one, other) => (one.device < other.device ? -1 : 1));
+  const lines = sorted.map(({ device, node, protocol, connected_at: since, expires_at: until }) => {
     const head = make("th", "", name(device));
     head.scope = "row";
     const push = button("Push", `Push to device ${device}`, () => {
