@@ -39,7 +39,9 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
+mod odd;
 mod page;
+mod picture;
 mod proxy;
 mod push;
 mod python;

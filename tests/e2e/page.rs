@@ -14,16 +14,14 @@ const MODULES: &str = include_str!("scripts/page.mjs");
 /// A name that would be markup, if it were taken for it.
 const HOSTILE: &str = "<img src=x onerror=\"document.title='owned'\">";
 /// What sticks out of the window to the right, but for what scrolls on its own.
-const OVERFLOW: &str = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+pub const OVERFLOW: &str = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
 
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/control/page")
 }
 
 fn open(node: &Node) -> Tab {
-    let mut tab = Tab::open(&format!("http://{}/", node.internal));
-    tab.ask("Log.enable", &json!({}));
-    tab
+    Tab::open(&format!("http://{}/", node.internal))
 }
 
 fn text(tab: &mut Tab, selector: &str) -> String {
@@ -31,7 +29,8 @@ fn text(tab: &mut Tab, selector: &str) -> String {
     shown.as_str().unwrap().to_owned()
 }
 
-fn assert_content(tab: &mut Tab) {
+/// Nothing was complained of, and no name has become an element.
+pub fn assert_content(tab: &mut Tab) {
     assert_eq!(tab.complaints, Vec::<String>::new());
     assert_eq!(tab.eval("document.querySelectorAll('main img, main script, main style').length"), 0);
 }

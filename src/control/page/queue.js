@@ -8,6 +8,9 @@ import { count, rate, several } from "./words.js";
 
 const BEFORE = [["0", "all that there is now"], ["1m", "older than 1 minute"], ["10m", "older than 10 minutes"], ["1h", "older than 1 hour"], ["1d", "older than 1 day"]];
 
+/** What the cells of a lane are called where there is no head above them. */
+const NAMES = ["", "yet to read ", "by the second ", "parked ", ""];
+
 let denied = () => {};
 /** What GET /v1/lanes says, the highest lane first: their order, and what is left out of them. */
 let told = [];
@@ -66,6 +69,7 @@ function words(kafka, none) {
 function makeLane(lane) {
   const line = row(["", "", "n", "n", "n", ""]);
   line.children[0].append(name(lane));
+  NAMES.forEach((words, at) => (line.children[at + 1].dataset.name = words));
   line.children[1].append(make("b"), make("small"));
   const toggle = make("button", "small");
   const skip = make("button", "small", "Skip …");

@@ -9,6 +9,9 @@ import { ARRIVED, OUTCOMES, plain, several, span } from "./words.js";
 const BLOCKS = [["", "no: they may come back at once"], ["1m", "for 1 minute"], ["10m", "for 10 minutes"], ["1h", "for 1 hour"], ["1d", "for 1 day"]];
 const UNADDRESSABLE = "A browser takes this name for a step in a path and cannot ask for it: use holdfast devices.";
 
+/** What the cells of a device are called where there is no head above them. */
+const NAMES = ["on ", "by ", "since ", "until ", ""];
+
 /** The user whose devices are shown. */
 let shown = null;
 let denied = () => {};
@@ -90,7 +93,11 @@ function drawDevices(devices) {
     const leave = button("Disconnect …", `Disconnect device ${device}`, () => disconnectDevice(device));
     leave.dataset.disconnect = "";
     const cells = [name(node), protocol ?? "unknown", moment(since, false), moment(until, true), make("span", "tools", push, leave)];
-    return make("tr", "", head, ...cells.map((cell) => make("td", "", cell)));
+    return make("tr", "", head, ...cells.map((cell, at) => {
+      const place = make("td", "", cell);
+      place.dataset.name = NAMES[at];
+      return place;
+    }));
   });
   $("devices").replaceChildren(...lines);
   show($("devices-part"), devices.length > 0);
