@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-const [WIDTH, HEIGHT]: [u32; 2] = [1_280, 1_400];
+const WIDTH: u32 = 1_120;
+const HEIGHT: u32 = 1_300;
 /// More is too much for a repository.
 const BYTES_MAX: usize = 200_000;
 /// Long enough for the plots to have something to show.
@@ -41,13 +42,15 @@ fn the_picture_in_the_docs_is_one_of_the_page() {
 }
 
 fn taken() -> Vec<u8> {
-    let sets = ["lifetime.mean=40s", "node.region=eu-west-1", "lifetime.grace=2s"];
+    let sets = ["lifetime.mean=150s", "node.region=eu-west-1", "lifetime.grace=2s"];
     let node = Plan::new(&sets).id("edge-7f2b").shards(4).kafka("embedded").start();
-    let args = ["lifetimes", "--connections", "6000", "--sse-share", "0.3", "--rate", "900", "--hold", "150s"];
+    let args =
+        ["lifetimes", "--connections", "6000", "--sse-share", "0.3", "--rate", "500", "--hold", "150s"];
     let mut load = loadtest::command(node.clients, node.internal, &args);
     let mut load = load.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut tab = Tab::open(&format!("http://{}/", node.internal));
     tab.shape(WIDTH, HEIGHT, "light");
+    tab.ask("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
     let done = AtomicBool::new(false);
     let pictures = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -65,6 +68,10 @@ fn taken() -> Vec<u8> {
             }
         });
         std::thread::sleep(SEEN);
+        tab.fill("#user", "ada");
+        tab.press("Enter");
+        tab.wait_for("#devices", "tablet");
+        tab.eval("document.activeElement.blur()");
         let mut pictures = Vec::new();
         for scheme in ["light", "dark"] {
             tab.shape(WIDTH, HEIGHT, scheme);
@@ -77,8 +84,7 @@ fn taken() -> Vec<u8> {
     let _ = load.kill();
     let _ = load.wait();
     // The page's own policy lets no script show it pictures of elsewhere.
-    tab.ask("Page.navigate", &json!({ "url": "data:text/html,<body></body>" }));
-    tab.wait("document.body?.childElementCount === 0 && location.protocol === 'data:'");
+    tab.go("data:text/html,<body></body>");
     tab.eval(&SPLIT.replace("PICTURES", &json!(pictures).to_string()));
     tab.picture()
 }

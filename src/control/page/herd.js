@@ -3,13 +3,15 @@
 import { $, rows, setAttribute, setText } from "./dom.js";
 import { tick } from "./live.js";
 import { columns } from "./plot.js";
-import { bars, herds, number } from "./rates.js";
+import { bars, herds, number, wider } from "./rates.js";
 import { count, rate, span } from "./words.js";
 
 /** A plot is this many times as high as what leaves at rest, or higher where there is more. */
 const LEAST = 2;
 /** What stands above this many times is cut: one bucket must not make all others flat. */
 const MOST = 12;
+/** The node knows these times to the second: bars that are narrower would rise and fall with that alone. */
+const NARROWEST_S = 5;
 
 const ahead = ({ from, to }) => (from === 0 ? `within ${span(to)}` : `between ${span(from)} and ${span(to)} from now`);
 const ago = ({ from, to }) => (from === 0 ? `within the last ${span(to)}` : `between ${span(from)} and ${span(to)} ago`);
@@ -17,10 +19,9 @@ const times = (value) => `${value < 10 ? value.toFixed(1) : count(value)} times`
 
 /** Two histograms, from `lifetimes` of GET /v1/stats. */
 export function drawLifetimes(lifetimes, connections) {
-  const bucket = number(lifetimes?.bucket_s);
   const mean = number(lifetimes?.mean_s);
   const read = (list) => {
-    const counts = Array.isArray(list) ? list : [];
+    const [counts, bucket] = wider(Array.isArray(list) ? list : [], number(lifetimes?.bucket_s), NARROWEST_S);
     return bars(counts, counts.map((_, at) => (at + 1) * bucket), connections, mean);
   };
   const due = read(lifetimes?.goaways_due);

@@ -12,7 +12,7 @@ const SHORT_MS = 10_000;
 /** From here on a figure asks to be looked at. */
 const [NEARLY_FULL, LATE_MS, SLOW_MS, UNEVEN] = [0.8, 100, 1000, 1.5];
 /** From so many connections on, bytes per connection mean something. */
-const ENOUGH = 5000;
+const ENOUGH = 10_000;
 
 const lanesOf = (stats) => inOrder(Object.keys(stats.messages ?? {}));
 const total = (stats) => number(stats.connections?.total);

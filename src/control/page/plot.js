@@ -6,10 +6,10 @@ const [WIDTH, HEIGHT] = [600, 100];
 const line = (className) => shape("path", { class: className, "vector-effect": "non-scaling-stroke" });
 const part = (svg, key, create) => (svg[key] ??= svg.appendChild(create()));
 
-/** The next of 1, 2, 5, 10, 20, … that is not below; at least 1. */
+/** The next round number that is not below; at least 1. */
 export function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, value)));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
 }
 
 /** Where a time lies, from 0 on the left to WIDTH at now. */

@@ -138,6 +138,15 @@ export function bars(counts, bounds, connections, meanS) {
   });
 }
 
+/** Counts of buckets of `width` seconds as those of buckets of at least `least` seconds: `[counts, width]`. */
+export function wider(counts, width, least) {
+  const many = width > 0 ? Math.max(1, Math.ceil(least / width)) : 1;
+  if (many === 1) return [counts, width];
+  const together = [];
+  counts.forEach((count, at) => (together[Math.floor(at / many)] = (together[Math.floor(at / many)] ?? 0) + number(count)));
+  return [together, width * many];
+}
+
 /** Neighbouring herds as one: `{from, to, count, times}`, `times` that of the highest bar; the largest first. */
 export function herds(list) {
   const found = [];

@@ -36,7 +36,7 @@ export function setLanes(lanes) {
   const select = $("push-lane");
   if (select.options.length > lanes.length) return;
   select.replaceChildren();
-  const first = Object.assign(make("option", "", "the default"), { value: "" });
+  const first = Object.assign(make("option", "", "default"), { value: "" });
   select.append(first, ...lanes.map((lane) => Object.assign(make("option", "", lane), { value: lane })));
 }
 

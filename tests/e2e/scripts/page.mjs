@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 const [folder, known] = process.argv.slice(1);
 const load = (name) => import(new URL(name, pathToFileURL(`${folder}/`)));
-const { added, bars, between, came, entries, herds, number, quantile, sameRun, unevenness } = await load("rates.js");
+const { added, bars, between, came, entries, herds, number, quantile, sameRun, unevenness, wider } = await load("rates.js");
 const { History, SPAN_MS, byMinute, spanOf } = await load("history.js");
 const words = await load("words.js");
 
@@ -80,6 +80,9 @@ assert.deepEqual(herds(two).map(({ count }) => count), [9000, 2000]);
 assert.equal(herds(bars([5, 3], [60, 120], 8, mean)).length, 0, "so few may be chance");
 assert.equal(herds(bars([500], [Infinity], 500, mean)).length, 0, "an open bucket has no rate");
 assert.equal(herds(bars([500, 0], [60, 120], 500, 0)).length, 0, "nothing to compare with");
+assert.deepEqual(wider([1, 2, 3, 4, 5], 2, 5), [[6, 9], 6]);
+assert.deepEqual(wider([1, 2], 60, 5), [[1, 2], 60]);
+assert.deepEqual(wider([], 0, 5), [[], 0]);
 assert.equal(unevenness([10, 30]), 1.5);
 assert.equal(unevenness([5]), null);
 assert.equal(unevenness([0, 0]), null);
