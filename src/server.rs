@@ -7,6 +7,7 @@ mod fleet;
 mod memory;
 mod queue;
 mod ready;
+mod reload;
 mod secrets;
 mod shards;
 mod supervisor;
@@ -29,7 +30,7 @@ use crate::{
     directory::{Dedup, Directory, Journal, PresenceLog},
     model::mail::ToShard,
     shard::{ShardThread, listen},
-    stats::{BuildInfo, NodeStats},
+    stats::{BuildInfo, NodeStats, Pressure},
 };
 use fleet::Fleet;
 use memory::MemoryWatch;
@@ -76,15 +77,20 @@ enum Role {
     Process,
 }
 
+/// What a processor is in the words of the configuration.
+fn as_processor(config: &mut Config) {
+    // Nobody is connected: once it has left the queue there is nothing to wait for.
+    config.drain.delay_ms = 0;
+    config.limits.connections = 0;
+    config.node.shards = 0;
+}
+
 /// Runs a processor until it is told to stop. The configuration was checked by [`crate::config::check_processor`].
 ///
 /// # Errors
 /// When it cannot start.
 pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
-    // Nobody is connected: once it has left the queue there is nothing to wait for.
-    config.drain.delay_ms = 0;
-    config.limits.connections = 0;
-    config.node.shards = 0;
+    as_processor(&mut config);
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
     let node = Node::start(config, secrets, Role::Process)?;
@@ -132,6 +138,7 @@ struct Node {
     memory: MemoryWatch,
     secrets: SecretWatch,
     supervisor: Supervisor,
+    bound: Bound,
     /// What other nodes call.
     address: String,
     ready_line: Option<String>,
@@ -141,6 +148,13 @@ struct Node {
     told: Told,
     /// What the last look at the drain has told the registry and the queue.
     was_draining: bool,
+}
+
+/// Where the node listens: not what the configuration says, where it was started with listeners.
+struct Bound {
+    /// A processor has none.
+    clients: Vec<SocketAddr>,
+    internal: SocketAddr,
 }
 
 /// What all threads of a node share.
@@ -229,10 +243,10 @@ impl Node {
         let internal_address = internal.local_addr()?;
         let address = fleet::address_of(internal_address, &config.registry.url);
         let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
+        let live = control::Live::new(config.clone())?;
         let collapse_seed = foldhash::fast::RandomState::default();
         let queue = queue::start(&common, &router, collapse_seed.clone(), events)?;
         let parts = Control {
-            config: config.clone(),
             router: router.clone(),
             broadcasts: Arc::new(Broadcasts::default()),
             drain: common.drain.clone(),
@@ -244,7 +258,7 @@ impl Node {
             peers: fleet.peers.clone(),
             clients: addresses.clone(),
         };
-        let control = control::spawn(internal, parts)?;
+        let control = control::spawn(internal, live, parts)?;
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         let ready_line = announce(config, &addresses, internal_address, queue.address())?;
@@ -260,6 +274,7 @@ impl Node {
             memory,
             secrets,
             supervisor,
+            bound: Bound { clients: addresses, internal: internal_address },
             address,
             ready_line,
             superseded: false,
@@ -273,11 +288,7 @@ impl Node {
         let mut ticks = 0u64;
         loop {
             match signals.recv_timeout(TICK) {
-                Ok(SIGHUP) => {
-                    tracing::warn!(
-                        "SIGHUP: this version reloads nothing; restart the node to change its configuration"
-                    );
-                }
+                Ok(SIGHUP) => self.reload(),
                 Ok(_) if self.common.drain.status().origin == Some(DrainOrigin::Signal) => {
                     tracing::warn!("a second signal: stopping at once");
                     return Ended::CutShort;
@@ -356,28 +367,34 @@ impl Node {
     }
 
     fn watch(&mut self, ticks: u64) {
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(tokens) = self.secrets.look(&self.common.stats)
+        if ticks.is_multiple_of(SECRET_TICKS) {
+            self.look_at_secrets();
+        }
+        if ticks.is_multiple_of(MEMORY_TICKS)
+            && let Some(pressure) = self.memory.look()
         {
+            self.press(pressure);
+        }
+        if ticks.is_multiple_of(LEASE_TICKS) {
+            self.renew();
+        }
+    }
+
+    fn look_at_secrets(&mut self) {
+        if let Some(tokens) = self.secrets.look(&self.common.stats) {
             if let Some(peers) = &self.fleet.peers {
                 peers.set_token(peer_token(&tokens).cloned());
             }
             self.control.replace_tokens(tokens);
         }
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(password) = self.secrets.look_at_kafka()
-        {
+        if let Some(password) = self.secrets.look_at_kafka() {
             self.queue.set_password(password);
         }
-        if ticks.is_multiple_of(MEMORY_TICKS)
-            && let Some(pressure) = self.memory.look()
-        {
-            self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
-            self.common.stats.set_memory_pressure(pressure);
-        }
-        if ticks.is_multiple_of(LEASE_TICKS) {
-            self.renew();
-        }
+    }
+
+    fn press(&self, pressure: Pressure) {
+        self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
+        self.common.stats.set_memory_pressure(pressure);
     }
 
     /// A drain that has begun, or was taken back, is told to the registry, and to the queue: others are to take this node's

@@ -442,7 +442,14 @@ impl<K: Kind> Kind for List<K> {
         if !(self.1..=self.2).contains(&all.len()) {
             return Err(Rejected::default());
         }
-        all.iter().map(|one| self.0.parse(one)).collect()
+        let item = |(at, one): (usize, &Input)| {
+            self.0.parse(one).map_err(|inner| Rejected {
+                within: format!("[{at}]{}", inner.within),
+                value: inner.value.or_else(|| (!self.0.is_secret()).then(|| one.shown())),
+                problem: inner.problem.or_else(|| Some(format!("expected {}", self.0.allowed()))),
+            })
+        };
+        all.iter().enumerate().map(item).collect()
     }
 
     fn show(&self, value: &Self::Value) -> String {

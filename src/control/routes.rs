@@ -164,7 +164,7 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         return Ok(Endpoint::ZuulPush);
     }
     if !matches!(endpoint, Some(Endpoint::Livez | Endpoint::Readyz)) {
-        let headers = Headers::of(&parts.headers, &app.identity);
+        let headers = Headers::of(&parts.headers, &app.identity());
         let authority = parts.uri.authority().map(|authority| authority.as_str());
         match endpoint {
             Some(Endpoint::Page(_)) => app.gate.check_page(&headers, authority)?,

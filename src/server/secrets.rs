@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Auth, Config, Secret, Token},
-    conn::auth::{self, Replaceable},
+    conn::auth::{self, Authenticator, Replaceable},
     stats::NodeStats,
 };
 use std::sync::Arc;
@@ -67,6 +67,21 @@ impl SecretWatch {
             KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
         ];
         Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator }
+    }
+
+    /// Whether it has clients' credentials checked.
+    pub fn judges(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// Watches what another configuration was read with, by which clients are judged from now on. Kafka's password needs a
+    /// restart to come from elsewhere.
+    pub fn follow(&mut self, config: &Config, authenticator: Option<Arc<dyn Authenticator>>) {
+        if let (Some(replaceable), Some(fresh)) = (&self.authenticator, authenticator) {
+            replaceable.replace(fresh);
+        }
+        let fresh = Self::new(config, self.authenticator.take());
+        *self = Self { kafka: self.kafka.take(), ..fresh };
     }
 
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
