@@ -280,17 +280,7 @@ impl Checker {
             };
             tokens.push(Token { name: token.name.clone(), role: token.role, secret });
         }
-        if let Some(name) = repeated(tokens.iter().map(|token| token.name.as_str())) {
-            let problem = "expected each name once (internal.token is called \"token\")";
-            return Err(self.refuse("internal.tokens", quoted(name), problem));
-        }
-        if let Some(at) =
-            (1..tokens.len()).find(|at| tokens[..*at].iter().any(|one| one.secret == tokens[*at].secret))
-        {
-            let problem =
-                format!("the token {} is the same as another; expected different ones", tokens[at].name);
-            return Err(self.refuse("internal.tokens", "***", problem));
-        }
+        self.check_distinct(&tokens)?;
         self.check_peers(&tokens)?;
         let identity_header = internal.identity_header.clone();
         Ok(Internal {
@@ -299,6 +289,25 @@ impl Checker {
             push_from: internal.push_from.clone(),
             identity_header,
         })
+    }
+
+    fn check_distinct(&self, tokens: &[Token]) -> Result<(), ConfigError> {
+        let twice = |same: fn(&Token, &Token) -> bool| {
+            (1..tokens.len()).find(|at| tokens[..*at].iter().any(|one| same(one, &tokens[*at])))
+        };
+        // The first may be internal.token.
+        let place = |at: usize| at - (tokens.len() - self.layers.raw.internal.tokens.len());
+        if let Some(at) = twice(|one, other| one.name == other.name) {
+            let problem = "expected each name once (internal.token is called \"token\")";
+            let key = format!("internal.tokens[{}].name", place(at));
+            return Err(self.refuse(&key, quoted(&tokens[at].name), problem));
+        }
+        if let Some(at) = twice(|one, other| one.secret == other.secret) {
+            let name = &tokens[at].name;
+            let problem = format!("the token {name} is the same as another; expected different ones");
+            return Err(self.refuse(&format!("internal.tokens[{}].token", place(at)), "***", problem));
+        }
+        Ok(())
     }
 
     /// Nodes of a fleet call each other with a token of theirs.

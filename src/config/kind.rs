@@ -52,9 +52,21 @@ impl Input {
     }
 }
 
-/// Writes a TOML string.
+/// Writes a TOML string, in one line.
 pub fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    match text.contains(['\n', '\r']) {
+        false => toml::Value::from(text).to_string(),
+        true => format!("\"{}\"", text.chars().map(escaped).collect::<String>()),
+    }
+}
+
+fn escaped(c: char) -> String {
+    match c {
+        '"' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".into(),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.into(),
+    }
 }
 
 /// Why a value was refused: by default because it is not what [`Kind::allowed`] says.

@@ -23,7 +23,7 @@ mod words;
 
 pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
-pub use login::cookie_keys;
+pub use login::{TICKET_TTL_MS_MAX, signing_keys};
 pub use raw::Change;
 #[cfg(test)]
 pub(crate) use reload::testing as reload_testing;
@@ -64,7 +64,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// What is logged, and how.
     pub log: Log,
-    /// What it was read from, so that it can be read again.
+    /// What it was read from, so that it can be read again. What a program has changed in it since is lost by a reload that
+    /// changes anything.
     pub sources: Sources,
     /// What was read there.
     typed: Typed,
@@ -196,6 +197,8 @@ pub struct Auth {
     pub jwt: Jwt,
     /// Settings of `mode = "cookie"`.
     pub cookie: Cookie,
+    /// Settings of tickets, which count in every mode.
+    pub tickets: Tickets,
 }
 
 /// `auth.mode`
@@ -235,10 +238,21 @@ pub struct Jwt {
 pub struct Cookie {
     /// What it is called.
     pub name: String,
-    /// The keys, as a file of keys has them: see [`cookie_keys`].
+    /// The keys, as a file of keys has them: see [`signing_keys`].
     pub keys: Option<Secret>,
     /// Clock skew allowed.
     pub leeway_s: u64,
+}
+
+/// `auth.tickets.*`
+#[derive(Clone, Debug)]
+pub struct Tickets {
+    /// The keys, as a file of keys has them (see [`signing_keys`]); None: one is drawn where the node is alone.
+    pub keys: Option<Secret>,
+    /// Life of a ticket for which none was asked.
+    pub ttl_ms: u64,
+    /// Used tickets that a node remembers.
+    pub used: usize,
 }
 
 /// `lifetime.*`

@@ -230,7 +230,10 @@ pub(crate) mod testing {
         let public = folder.join("public.pem");
         std::fs::write(&public, "-----BEGIN PUBLIC KEY-----\n").unwrap();
         let files = [&secret, &set, &public].map(|path| path.display().to_string());
-        let environment = [("HOLDFAST_AUTH_COOKIE_KEYS", "a-key-of-cookies-with-more-than-32-bytes"), ("HOLDFAST_AUTH_JWT_ALGORITHMS", "")];
+        let environment = [
+            ("HOLDFAST_AUTH_COOKIE_KEYS", "a-key-of-cookies-with-more-than-32-bytes"),
+            ("HOLDFAST_AUTH_JWT_ALGORITHMS", ""),
+        ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut found = Vec::new();
         for key in raw::keys() {

@@ -23,6 +23,7 @@ mod request;
 mod routes;
 mod session;
 mod sessions;
+mod tickets;
 mod timestamp;
 mod users;
 
@@ -33,6 +34,7 @@ use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::Token,
+    conn::auth::Tickets,
     directory::Blocks,
     stats::NodeStats,
 };
@@ -83,6 +85,8 @@ pub struct Control {
     pub stats: Arc<NodeStats>,
     /// Users who are kept out.
     pub blocks: Arc<Blocks>,
+    /// Makes tickets for clients.
+    pub tickets: Arc<Tickets>,
     /// The node's clocks.
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.

@@ -8,7 +8,7 @@ use crate::{
     config::{Config, ConfigError, Difference, check_processor, exposed, logging, peer_token},
     conn::{
         Settings,
-        auth::{self, Authenticator},
+        auth::{self, Authenticator, TicketRules},
     },
     control::Live,
     model::mail::ToShard,
@@ -20,6 +20,7 @@ struct Fresh {
     config: Arc<Config>,
     /// None: the authenticator is the caller's own, or there are no clients.
     authenticator: Option<Arc<dyn Authenticator>>,
+    tickets: TicketRules,
     live: Live,
 }
 
@@ -72,9 +73,10 @@ impl Node {
         self.check_exposure(config).map_err(|mistake| vec![mistake])?;
         let authenticator = self.secrets.judges().then(|| auth::from_config(&config.auth)).transpose();
         let authenticator = authenticator.map_err(|mistake| vec![mistake])?;
+        let tickets = TicketRules::new(&config.auth.tickets).map_err(|mistake| vec![mistake])?;
         let config = Arc::new(reloaded.config);
         let live = Live::new(config.clone()).map_err(|error| vec![error.to_string()])?;
-        let fresh = Some(Fresh { config, authenticator, live });
+        let fresh = Some(Fresh { config, authenticator, tickets, live });
         Ok(Found { fresh, changed: reloaded.changed, waiting: reloaded.waiting })
     }
 
@@ -100,10 +102,10 @@ impl Node {
             None => self.look_at_secrets(),
         }
         for Difference { key, old, new } in &found.changed {
-            tracing::info!(key, old, new, "changed");
+            tracing::info!(%key, %old, %new, "changed");
         }
         for Difference { key, old, new } in &found.waiting {
-            tracing::warn!(key, old, new, "needs a restart");
+            tracing::warn!(%key, %old, %new, "needs a restart");
         }
         match (found.changed.len(), found.waiting.len()) {
             (0, 0) => tracing::info!("the configuration was read again: nothing has changed"),
@@ -112,7 +114,7 @@ impl Node {
     }
 
     fn put_in_place(&mut self, fresh: Fresh) {
-        let Fresh { config, authenticator, live } = fresh;
+        let Fresh { config, authenticator, tickets, live } = fresh;
         let common = &mut self.common;
         if config.log.level != common.config.log.level
             && let Err(error) = logging::set_level(&config.log.level)
@@ -125,7 +127,7 @@ impl Node {
         common.directory.set_per_user_max(limits.connections_per_user);
         common.dedup.set_bounds(config.dedup.window_ms, config.dedup.max);
         common.drain.set_rules(config.drain, config.lifetime.grace_ms);
-        self.secrets.follow(&config, authenticator);
+        self.secrets.follow(&config, authenticator, tickets);
         common.settings = Arc::new(Settings::new(&config));
         let settings = Some(common.settings.clone());
         *common.shared.fresh.lock().unwrap_or_else(PoisonError::into_inner) = settings;

@@ -68,7 +68,12 @@ fn whoever_may_not_use_the_demo_is_told_what_to_do() {
     tab.wait_for("#log", "it is not in clients.origins");
     // The page's policy holds: it reaches its own port and the client port, and nothing else.
     let reached = tab.eval("fetch('http://127.0.0.1:1/').then(() => 'reached', () => 'refused')");
-    assert_eq!((reached.as_str(), !tab.complaints.is_empty()), (Some("refused"), true), "{:?}", tab.complaints);
+    assert_eq!(
+        (reached.as_str(), !tab.complaints.is_empty()),
+        (Some("refused"), true),
+        "{:?}",
+        tab.complaints
+    );
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod limits;
 mod load;
 mod loadtest;
 mod scenarios;
+mod secrets;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;
@@ -39,13 +40,14 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
+mod pages;
 mod proxy;
 mod push;
 mod python;
+mod reload;
 mod slow;
 mod soak;
 mod sse;
-// The page's tests use more of it.
-#[allow(dead_code)]
 mod tab;
+mod tickets;
 mod zuul;

