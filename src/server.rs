@@ -7,6 +7,7 @@ mod fleet;
 mod memory;
 mod queue;
 mod ready;
+mod reload;
 mod secrets;
 mod shards;
 mod supervisor;
@@ -20,16 +21,16 @@ use crate::{
         thread::BridgeThread,
     },
     clock::Clock,
-    config::{Config, KafkaBrokers, RegistryUrl, peer_token},
+    config::{Config, KafkaBrokers, RegistryUrl, Secret, peer_token},
     conn::{
         Settings, Shared,
-        auth::{self, Authenticator, Replaceable},
+        auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
     },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory, Journal, PresenceLog},
     model::mail::ToShard,
     shard::{ShardThread, listen},
-    stats::{BuildInfo, NodeStats},
+    stats::{BuildInfo, NodeStats, Pressure},
 };
 use fleet::Fleet;
 use memory::MemoryWatch;
@@ -72,8 +73,19 @@ pub enum Ended {
 enum Role {
     /// It holds connections, whose clients this tells apart.
     Serve(Arc<dyn Authenticator>),
+    /// The same by an authenticator of the caller's, which a `?ticket=` may say something to: tickets count where they have
+    /// keys.
+    ServeOwn(Arc<dyn Authenticator>),
     /// It takes messages from the queue to other nodes, and holds none.
     Process,
+}
+
+/// What a processor is in the words of the configuration.
+fn as_processor(config: &mut Config) {
+    // Nobody is connected: once it has left the queue there is nothing to wait for.
+    config.drain.delay_ms = 0;
+    config.limits.connections = 0;
+    config.node.shards = 0;
 }
 
 /// Runs a processor until it is told to stop. The configuration was checked by [`crate::config::check_processor`].
@@ -81,10 +93,7 @@ enum Role {
 /// # Errors
 /// When it cannot start.
 pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
-    // Nobody is connected: once it has left the queue there is nothing to wait for.
-    config.drain.delay_ms = 0;
-    config.limits.connections = 0;
-    config.node.shards = 0;
+    as_processor(&mut config);
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
     let node = Node::start(config, secrets, Role::Process)?;
@@ -118,7 +127,7 @@ pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
 pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Ended, Box<dyn Error>> {
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
-    let node = Node::start(config, secrets, Role::Serve(authenticator))?;
+    let node = Node::start(config, secrets, Role::ServeOwn(authenticator))?;
     Ok(node.run(&signals))
 }
 
@@ -132,6 +141,7 @@ struct Node {
     memory: MemoryWatch,
     secrets: SecretWatch,
     supervisor: Supervisor,
+    bound: Bound,
     /// What other nodes call.
     address: String,
     ready_line: Option<String>,
@@ -141,6 +151,13 @@ struct Node {
     told: Told,
     /// What the last look at the drain has told the registry and the queue.
     was_draining: bool,
+}
+
+/// Where the node listens: not what the configuration says, where it was started with listeners.
+struct Bound {
+    /// A processor has none.
+    clients: Vec<SocketAddr>,
+    internal: SocketAddr,
 }
 
 /// What all threads of a node share.
@@ -207,7 +224,7 @@ impl Common {
 }
 
 impl Node {
-    fn start(config: Config, secrets: SecretWatch, role: Role) -> Result<Self, Box<dyn Error>> {
+    fn start(config: Config, mut secrets: SecretWatch, role: Role) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
         let events = queue::event_mail(&config);
         let presence = events.as_ref().map(|events| events.log.clone());
@@ -218,33 +235,42 @@ impl Node {
             Some(listener) => listener,
             None => bind_internal(config.internal.listen)?,
         };
-        let (addresses, (mailboxes, shards)) = match role {
-            Role::Serve(authenticator) => {
+        let tickets = Arc::new(tickets_of(&common, &role)?);
+        secrets.watch_tickets(tickets.clone());
+        let authenticator = match role {
+            Role::Serve(others) => Some(auth::with_tickets(tickets.clone(), others)),
+            Role::ServeOwn(own) if config.auth.tickets.keys.is_none() => Some(own),
+            Role::ServeOwn(own) => Some(auth::with_tickets(tickets.clone(), own)),
+            Role::Process => None,
+        };
+        let (addresses, (mailboxes, shards)) = match authenticator {
+            Some(authenticator) => {
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
                 (addresses, shards::spawn(&common, &authenticator, nets)?)
             }
-            Role::Process => Default::default(),
+            None => Default::default(),
         };
 
         let internal_address = internal.local_addr()?;
         let address = fleet::address_of(internal_address, &config.registry.url);
         let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
+        let live = control::Live::new(config.clone())?;
         let collapse_seed = foldhash::fast::RandomState::default();
         let queue = queue::start(&common, &router, collapse_seed.clone(), events)?;
         let parts = Control {
-            config: config.clone(),
             router: router.clone(),
             broadcasts: Arc::new(Broadcasts::default()),
             drain: common.drain.clone(),
             brakes: common.brakes.clone(),
             stats: common.stats.clone(),
             blocks: common.shared.blocks.clone(),
+            tickets,
             clock: common.clock,
             collapse_seed,
             peers: fleet.peers.clone(),
             clients: addresses.clone(),
         };
-        let control = control::spawn(internal, parts)?;
+        let control = control::spawn(internal, live, parts)?;
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         let ready_line = announce(config, &addresses, internal_address, queue.address())?;
@@ -260,6 +286,7 @@ impl Node {
             memory,
             secrets,
             supervisor,
+            bound: Bound { clients: addresses, internal: internal_address },
             address,
             ready_line,
             superseded: false,
@@ -273,11 +300,7 @@ impl Node {
         let mut ticks = 0u64;
         loop {
             match signals.recv_timeout(TICK) {
-                Ok(SIGHUP) => {
-                    tracing::warn!(
-                        "SIGHUP: this version reloads nothing; restart the node to change its configuration"
-                    );
-                }
+                Ok(SIGHUP) => self.reload(),
                 Ok(_) if self.common.drain.status().origin == Some(DrainOrigin::Signal) => {
                     tracing::warn!("a second signal: stopping at once");
                     return Ended::CutShort;
@@ -356,28 +379,34 @@ impl Node {
     }
 
     fn watch(&mut self, ticks: u64) {
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(tokens) = self.secrets.look(&self.common.stats)
+        if ticks.is_multiple_of(SECRET_TICKS) {
+            self.look_at_secrets();
+        }
+        if ticks.is_multiple_of(MEMORY_TICKS)
+            && let Some(pressure) = self.memory.look()
         {
+            self.press(pressure);
+        }
+        if ticks.is_multiple_of(LEASE_TICKS) {
+            self.renew();
+        }
+    }
+
+    fn look_at_secrets(&mut self) {
+        if let Some(tokens) = self.secrets.look(&self.common.stats) {
             if let Some(peers) = &self.fleet.peers {
                 peers.set_token(peer_token(&tokens).cloned());
             }
             self.control.replace_tokens(tokens);
         }
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(password) = self.secrets.look_at_kafka()
-        {
+        if let Some(password) = self.secrets.look_at_kafka() {
             self.queue.set_password(password);
         }
-        if ticks.is_multiple_of(MEMORY_TICKS)
-            && let Some(pressure) = self.memory.look()
-        {
-            self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
-            self.common.stats.set_memory_pressure(pressure);
-        }
-        if ticks.is_multiple_of(LEASE_TICKS) {
-            self.renew();
-        }
+    }
+
+    fn press(&self, pressure: Pressure) {
+        self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
+        self.common.stats.set_memory_pressure(pressure);
     }
 
     /// A drain that has begun, or was taken back, is told to the registry, and to the queue: others are to take this node's
@@ -455,6 +484,20 @@ impl Node {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Makes and judges tickets. A node alone that was given no keys draws one for this run; in a fleet others would not know it.
+fn tickets_of(common: &Common, role: &Role) -> Result<Tickets, Box<dyn Error>> {
+    let is_alone = common.config.registry.url == RegistryUrl::Memory && matches!(role, Role::Serve(_));
+    let drawn = is_alone.then(draw_key).transpose()?;
+    Ok(Tickets::new(TicketRules::new(&common.config.auth.tickets)?, drawn, common.stats.clone())?)
+}
+
+/// A key that nobody can guess, as text.
+fn draw_key() -> io::Result<Secret> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat()))
 }
 
 fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {

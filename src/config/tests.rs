@@ -1,5 +1,8 @@
 //! The configuration as a whole: sources, precedence, checks between keys, pages.
 
+mod mistakes;
+mod reloading;
+
 use super::*;
 
 fn with(sets: &[&str]) -> Result<(Config, Vec<Warning>), ConfigError> {
@@ -90,12 +93,13 @@ fn the_recipes_of_the_page_on_authentication_are_configurations() {
     let page = std::fs::read_to_string(path).unwrap();
     let recipes: Vec<&str> =
         page.split("```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
-    assert_eq!(recipes.len(), 3);
+    assert_eq!(recipes.len(), 4);
     for recipe in recipes {
         // The files of keys are not here.
         let (_folder, sources) = file(recipe);
         let layers = load::read(&sources).unwrap_or_else(|error| panic!("{recipe}\n{error}"));
-        assert_ne!(layers.raw.auth.mode, [AuthMode::Header]);
+        // What is said of tickets counts beside any mode.
+        assert!(layers.raw.auth.mode != [AuthMode::Header] || layers.raw.tickets.keys_file.is_some());
     }
 }
 
@@ -128,24 +132,29 @@ fn an_error_names_the_key_the_value_the_allowed_and_the_place() {
     let (_folder, sources) = file("[limits]\nconections = 5\n");
     let error = load(&sources).map(|_| ()).unwrap_err().to_string();
     assert!(
-        error.starts_with("limits.conections = 5: unknown key; expected one of limits.connections,"),
+        error.starts_with(
+            "limits.conections = 5: unknown key (did you mean limits.connections?); expected one of "
+        ),
         "{error}"
     );
     for (text, word) in [
-        ("[limts]\n", "limts = {…}: unknown key; expected a key of one of the sections node,"),
+        (
+            "[limts]\n",
+            "limts = {…}: unknown key (did you mean limits?); expected a key of one of the sections node,",
+        ),
         ("a = 1\n", "a = 1: unknown key"),
         ("[limits]\nhead_bytes = {}\n", "limits.head_bytes = {…}: expected a size"),
         ("[clients]\nping = 50\n", "clients.ping = 50: expected a duration with its unit"),
         ("[clients]\nlisten = \"127.0.0.1:1\"\n", "clients.listen = \"127.0.0.1:1\": expected a list"),
-        ("[clients]\nping = \n", "line 2: "),
+        ("[clients]\nping = \n", "line 2, column 8: ping: "),
         (
             "[lanes.urgent]\nttl = \"1s\"\n",
-            "lanes.urgent.ttl = …: unknown lane; expected one of lanes.order: high",
+            "lanes.urgent.ttl = \"1s\": unknown lane; expected one of lanes.order: high",
         ),
         ("[lanes.high]\ncolour = 1\n", "lanes.high.colour = 1: unknown key; expected one of lanes.order"),
         (
             "[auth.jwt]\nsecrte = \"hush\"\n",
-            "auth.jwt.secrte = ***: unknown key; expected one of auth.jwt.algorithms",
+            "auth.jwt.secrte = ***: unknown key (did you mean auth.jwt.secret?); expected one of auth.jwt.algorithms",
         ),
         (
             "[[internal.tokens]]\nname = \"a\"\nrole = \"b\"\ntoken = \"hush\"",
@@ -311,6 +320,19 @@ fn a_set_of_keys_may_have_any_families_and_stands_alone() {
 }
 
 #[test]
+fn tickets_need_no_keys_but_those_that_are_given_are_good() {
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    let (config, warnings) = with(&[&format!("auth.tickets.keys={a},{b}"), "auth.tickets.ttl=5m"]).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(signing_keys(config.auth.tickets.keys.unwrap().reveal()).unwrap(), [&a, &b]);
+    assert_eq!(config.auth.tickets.ttl_ms, 300_000);
+    refused(&["auth.tickets.keys=hush"], &["auth.tickets.keys = ***: key number 1", "32 to 256"]);
+    refused(&["auth.tickets.keys_file=/nowhere"], &["auth.tickets.keys_file = \"/nowhere\""]);
+    refused(&["auth.tickets.ttl=6m"], &["auth.tickets.ttl", "5m"]);
+    refused(&["auth.tickets.used=0"], &["auth.tickets.used"]);
+}
+
+#[test]
 fn signed_cookies_have_keys_and_a_name_of_their_own() {
     let (a, b) = ("a".repeat(32), "b".repeat(32));
     let keys = format!("auth.cookie.keys={a},{b}");
@@ -319,7 +341,7 @@ fn signed_cookies_have_keys_and_a_name_of_their_own() {
     refused(&["auth.mode=jwt, cookie", &keys], &["auth.mode = \"jwt,cookie\"", "auth.jwt.secret"]);
     let (config, warnings) = with(&[cookie, &keys]).unwrap();
     assert_eq!(warnings, []);
-    assert_eq!(cookie_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
+    assert_eq!(signing_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
     assert_eq!((config.auth.cookie.name.as_str(), config.auth.cookie.leeway_s), ("holdfast", 5));
     refused(&[cookie, "auth.cookie.keys=hush"], &["auth.cookie.keys = ***: key number 1", "32 to 256"]);
     let same = format!("auth.cookie.keys={a},{a}");
@@ -363,8 +385,8 @@ fn a_secret_comes_from_the_higher_source_of_the_two() {
     sources.env = vec![("HOLDFAST_INTERNAL_TOKEN_FILE".into(), "/nowhere".into())];
     assert_eq!(load(&sources).unwrap().0.internal.tokens[0].secret.reveal(), "higher");
     refused(&["internal.token_file=/nowhere"], &["internal.token_file = \"/nowhere\"", "readable"]);
-    refused(&["internal.tokens=a:send:x,a:read:y"], &["internal.tokens = \"a\"", "once"]);
-    refused(&["internal.tokens=a:send:x,b:read:x"], &["internal.tokens = ***", "different"]);
+    refused(&["internal.tokens=a:send:x,a:read:y"], &["internal.tokens[1].name = \"a\"", "once"]);
+    refused(&["internal.tokens=a:send:x,b:read:x"], &["internal.tokens[1].token = ***", "different"]);
 }
 
 #[test]
@@ -423,7 +445,7 @@ fn a_reload_reads_the_sources_again_and_keeps_the_name() {
     let (_folder, sources) = file("[drain]\nrate = 1\n");
     let (config, _) = load(&sources).unwrap();
     std::fs::write(sources.file.unwrap(), "[drain]\nrate = 2\n").unwrap();
-    let (again, _) = config.reload().unwrap();
+    let again = config.reload().unwrap().config;
     assert_eq!((again.drain.rate, again.node.id), (2, config.node.id));
 }
 

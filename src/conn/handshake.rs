@@ -173,7 +173,9 @@ impl Connection {
         if !auth::origin_allowed(head, tools.settings.origins.as_deref(), cookie) {
             return self.refuse(context, Reason::BadOrigin, None);
         }
-        let origin = auth::cors_origin(head, tools.settings.origins.as_deref());
+        let any = || tools.settings.origins.is_none() && authenticator.is_brought_by_page(handshake);
+        let origin =
+            auth::cors_origin(head, tools.settings.origins.as_deref()).or_else(|| any().then_some("*"));
         if let Some(reason) = overload(tools, context.now.micros) {
             return self.refuse(context, reason, Some((wanted, origin)));
         }
@@ -182,21 +184,22 @@ impl Connection {
             Verdict::Refuse(reason) => return self.refuse(context, reason, Some((wanted, origin))),
         };
         let Ok(wishes) = Wishes::read(head, &identity, &context.tools.settings) else {
-            return self.refuse(context, Reason::BadIdentity, None);
+            return self.refuse(context, Reason::BadIdentity, Some((wanted, origin)));
         };
         if context.tools.shared.blocks.is_blocked(&identity.user, context.now.unix_ms) {
-            return self.refuse(context, Reason::Blocked, None);
+            return self.refuse(context, Reason::Blocked, Some((wanted, origin)));
         }
         if !self.enter_address(context, peer) {
             return self.refuse(context, Reason::AddressLimit, Some((wanted, origin)));
         }
-        self.accept(context, &identity, &wishes, wanted, origin)
+        self.accept(context, handshake, &identity, &wishes, wanted, origin)
     }
 
     /// Registers, then answers: it can be found before the client knows that it is connected.
     fn accept(
         &mut self,
         context: &mut Context<'_>,
+        handshake: &Handshake<'_>,
         identity: &Identity<'_>,
         wishes: &Wishes<'_>,
         wanted: &Wanted<'_>,
@@ -206,6 +209,11 @@ impl Connection {
         if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, Reason::Full, Some((wanted, origin)));
+        }
+        // Before it is registered: who comes with a credential that was used must put nobody out of a place.
+        if let Err(reason) = context.tools.authenticator.use_up(handshake) {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            return self.refuse(context, reason, Some((wanted, origin)));
         }
         let ends_ms = self.draw_lifetime(context, identity);
         let arrival = Arrival {
@@ -336,6 +344,10 @@ impl Connection {
                 http::write_response(out, 426, &headers, true);
             }
             (405, _) => http::write_response(out, 405, &[("Allow", "GET")], true),
+            // A page that fetches its stream reads why it gets none: it may need another credential.
+            (status, Some((Wanted::EventStream, origin))) => {
+                http::write_response(out, status, &http::cors_headers(origin), true);
+            }
             (status, _) => http::write_response(out, status, &[], true),
         }
         Step::Gone(reason)
@@ -439,13 +451,8 @@ fn answer_preflight(context: &mut Context<'_>, head: &Head<'_>) -> Step {
     match auth::cors_origin(head, settings.origins.as_deref()) {
         Some(origin) => {
             let asked = head.header("access-control-request-headers").unwrap_or("");
-            let mut headers = vec![
-                ("Access-Control-Allow-Origin", origin),
-                ("Access-Control-Allow-Credentials", "true"),
-                ("Access-Control-Allow-Methods", "GET"),
-                ("Access-Control-Max-Age", "600"),
-                ("Vary", "Origin"),
-            ];
+            let mut headers = http::cors_headers(Some(origin));
+            headers.extend([("Access-Control-Allow-Methods", "GET"), ("Access-Control-Max-Age", "600")]);
             if !asked.is_empty() {
                 headers.push(("Access-Control-Allow-Headers", asked));
             }

@@ -46,7 +46,7 @@ pub fn sources(app: &App, host: Option<&str>) -> Result<String, Refusal> {
 /// # Errors
 /// 400; 401 for whoever is not known here.
 pub fn places(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
-    let headers = Headers::of(&parts.headers, &app.identity);
+    let headers = Headers::of(&parts.headers, &app.identity());
     if app.gate.caller(&headers).is_none() {
         return Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
@@ -56,7 +56,7 @@ pub fn places(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     }
     Query::parse(parts.uri.query(), &[])?;
     let host = host_name(headers.host())?;
-    let config = &app.control.config;
+    let config = app.config();
     let sockets = app.control.clients.iter().map(|address| format!("ws://{}/ws", authority(*address, host)));
     let origins = config.clients.origins.as_deref();
     let origin = format!("http://{}", headers.host().unwrap_or("localhost"));

@@ -186,7 +186,7 @@ fn event(name: &str, value: &serde_json::Value) -> Bytes {
 /// # Errors
 /// 400, 401 and 403; 503 when too many watch.
 pub fn events(app: &Arc<App>, watch: &Arc<Watch>, parts: &Parts) -> Result<Response<Reply>, Refusal> {
-    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Read)?;
     Query::parse(parts.uri.query(), &[])?;
     let events = app.feed.join(caller, app.control.drain.status())?;
     watch.on_stream_progress();

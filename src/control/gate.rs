@@ -129,7 +129,7 @@ impl<'a> Headers<'a> {
 /// See the module.
 pub struct Gate {
     state: RwLock<State>,
-    push_from: Vec<IpNet>,
+    push_from: RwLock<Vec<IpNet>>,
     /// Names of this node, in lower case.
     names: Vec<String>,
 }
@@ -146,7 +146,7 @@ impl Gate {
         let names = advertised.into_iter().chain(host_name).map(str::to_ascii_lowercase).collect();
         let tokens = config.internal.tokens.clone().into();
         let state = RwLock::new(State { tokens, sessions: Sessions::default() });
-        Self { state, push_from: config.internal.push_from.clone(), names }
+        Self { state, push_from: RwLock::new(config.internal.push_from.clone()), names }
     }
 
     /// Takes other tokens from now on. The sessions of those that are gone end.
@@ -156,6 +156,11 @@ impl Gate {
         let places: Vec<Option<usize>> = state.tokens.iter().map(place).collect();
         state.sessions.move_tokens(&places);
         state.tokens = tokens.into();
+    }
+
+    /// Takes other networks of senders without a token from now on.
+    pub fn replace_push_from(&self, networks: Vec<IpNet>) {
+        *self.push_from.write().unwrap_or_else(PoisonError::into_inner) = networks;
     }
 
     /// Turns away what a browser was talked into. `authority` is that of the request line, where it has one.
@@ -335,10 +340,15 @@ impl Gate {
                 _ => Err(forbidden("forbidden", "the secure token is not that of a sender")),
             };
         }
-        if headers.authorization.is_none() && self.push_from.iter().any(|network| network.contains(&peer)) {
+        if headers.authorization.is_none() && self.is_push_from(peer) {
             return Ok(());
         }
         self.check_bearer(headers, Right::Send).map(|_| ())
+    }
+
+    fn is_push_from(&self, peer: IpAddr) -> bool {
+        let networks = self.push_from.read().unwrap_or_else(PoisonError::into_inner);
+        networks.iter().any(|network| network.contains(&peer))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -50,7 +50,7 @@ fn readiness(app: &App) -> (bool, Cow<'static, str>) {
 
 /// Whether the node reads the queue.
 fn has_queue(app: &App) -> bool {
-    let kafka = &app.control.config.kafka;
+    let kafka = &app.config().kafka;
     kafka.process && kafka.brokers != KafkaBrokers::None
 }
 
@@ -60,7 +60,7 @@ fn has_queue(app: &App) -> bool {
 /// 401 and 403.
 pub fn metrics(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     // No check of the query: scrapers add their own.
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Read)?;
     Ok(text(StatusCode::OK, stats::CONTENT_TYPE, app.control.stats.prometheus_text()))
 }
 
@@ -75,7 +75,7 @@ pub async fn statistics(app: &App, parts: &Parts) -> Result<Response<Reply>, Ref
 
 /// What the node counts, with the lifetimes of its connections and how its parts are.
 pub async fn numbers(app: &App) -> serde_json::Value {
-    let Control { router, config, clock, stats, .. } = &app.control;
+    let (config, Control { router, clock, stats, .. }) = (app.config(), &app.control);
     let survey = app.surveyor.survey(router, &config.lifetime, *clock).await;
     let mut numbers = stats.json();
     let now = clock.now();
@@ -134,7 +134,7 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
 }
 
 fn check(app: &App, parts: &Parts, right: Right) -> Result<super::gate::Caller, Refusal> {
-    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), right)?;
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), right)?;
     Query::parse(parts.uri.query(), &[])?;
     Ok(caller)
 }

@@ -95,7 +95,7 @@ pub fn page(app: &App, PageFile(at): PageFile, parts: &Parts) -> Result<Response
     };
     let policy = match file.path {
         "/demo" => {
-            let headers = Headers::of(&parts.headers, &app.identity);
+            let headers = Headers::of(&parts.headers, &app.identity());
             super::demo::sources(app, headers.host())?
         }
         _ => String::new(),

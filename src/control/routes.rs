@@ -10,7 +10,7 @@ use super::{
     page::{self, PageFile},
     push,
     reply::{Refusal, Reply},
-    session, users,
+    session, tickets, users,
 };
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request::Parts};
 use std::{net::IpAddr, sync::Arc};
@@ -48,6 +48,7 @@ enum Endpoint<'a> {
         action: &'a str,
     },
     Stats,
+    Tickets,
     Deliver,
     Events,
     Session,
@@ -87,6 +88,7 @@ impl<'a> Endpoint<'a> {
                 Endpoint::Lane { lane, action }
             }
             [Some("stats"), None, ..] => Endpoint::Stats,
+            [Some("tickets"), None, ..] => Endpoint::Tickets,
             [Some("deliver"), None, ..] => Endpoint::Deliver,
             [Some("events"), None, ..] => Endpoint::Events,
             [Some("session"), None, ..] => Endpoint::Session,
@@ -104,7 +106,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::Session => "GET, HEAD, POST, DELETE",
             Endpoint::ZuulPush => "GET, POST",
             Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast | Endpoint::Deliver => "POST",
-            Endpoint::Lane { .. } => "POST",
+            Endpoint::Lane { .. } | Endpoint::Tickets => "POST",
             Endpoint::StopBroadcast { .. } | Endpoint::User { .. } | Endpoint::Device { .. } => "DELETE",
             Endpoint::Drain => "GET, HEAD, POST, DELETE",
         }
@@ -149,6 +151,7 @@ pub async fn handle(
         Endpoint::Session => session::session(app, &parts),
         Endpoint::Page(file) => page::page(app, file, &parts),
         Endpoint::DemoPlaces => demo::places(app, &parts),
+        Endpoint::Tickets => Box::pin(tickets::make(app, watch, &parts, body)).await,
         Endpoint::Metrics => node::metrics(app, &parts),
         Endpoint::Livez => Ok(node::livez()),
         Endpoint::Readyz => Ok(node::readyz(app)),
@@ -164,7 +167,7 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         return Ok(Endpoint::ZuulPush);
     }
     if !matches!(endpoint, Some(Endpoint::Livez | Endpoint::Readyz)) {
-        let headers = Headers::of(&parts.headers, &app.identity);
+        let headers = Headers::of(&parts.headers, &app.identity());
         let authority = parts.uri.authority().map(|authority| authority.as_str());
         match endpoint {
             Some(Endpoint::Page(_)) => app.gate.check_page(&headers, authority)?,
@@ -218,6 +221,8 @@ mod tests {
             ("/demo.json", Some(Endpoint::DemoPlaces)),
             ("/v1/deliver", Some(Endpoint::Deliver)),
             ("/v1/deliver/x", None),
+            ("/v1/tickets", Some(Endpoint::Tickets)),
+            ("/v1/tickets/x", None),
             ("/v1/lanes", Some(Endpoint::Lanes)),
             ("/v1/lanes/low/pause", Some(Endpoint::Lane { lane: "low", action: "pause" })),
             ("/v1/lanes/low/hurry", None),

@@ -21,7 +21,7 @@ use serde_json::json as value;
 /// 400; 401 and 403 for a token that opens no session; 403 when another page asks to sign out.
 pub fn session(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     Query::parse(parts.uri.query(), &[])?;
-    let headers = Headers::of(&parts.headers, &app.identity);
+    let headers = Headers::of(&parts.headers, &app.identity());
     let mut response = match parts.method {
         Method::POST => {
             let mut response = status_only(StatusCode::NO_CONTENT, HeaderMap::new());

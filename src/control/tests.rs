@@ -7,4 +7,5 @@ mod harness;
 mod page;
 mod pushes;
 mod streams;
+mod tickets;
 mod zuul;

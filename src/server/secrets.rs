@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Auth, Config, Secret, Token},
-    conn::auth::{self, Replaceable},
+    conn::auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
     stats::NodeStats,
 };
 use std::sync::Arc;
@@ -13,22 +13,26 @@ pub struct SecretWatch {
     tokens: Vec<Token>,
     kafka: Option<Secret>,
     auth: Auth,
-    keys: [KeyFile; 4],
+    keys: [KeyFile; 5],
     /// None: the authenticator is the caller's own.
     authenticator: Option<Arc<Replaceable>>,
+    tickets: Option<Arc<Tickets>>,
 }
 
 /// A file of keys, and what was last wrong with it: said once, not at every look.
 struct KeyFile {
     setting: &'static str,
     secret: fn(&mut Auth) -> Option<&mut Secret>,
+    /// Of tickets, rather than of what `auth.mode` asks for.
+    is_of_tickets: bool,
     refused: Option<Secret>,
     unreadable: Option<String>,
 }
 
 impl KeyFile {
     fn new(setting: &'static str, secret: fn(&mut Auth) -> Option<&mut Secret>) -> Self {
-        Self { setting, secret, refused: None, unreadable: None }
+        let is_of_tickets = setting.starts_with("auth.tickets.");
+        Self { setting, secret, is_of_tickets, refused: None, unreadable: None }
     }
 
     /// What it holds now, where that is neither what is in use nor what was refused before.
@@ -65,8 +69,37 @@ impl SecretWatch {
             KeyFile::new("auth.jwt.public_key_file", |auth| auth.jwt.public_key.as_mut()),
             KeyFile::new("auth.jwt.jwks_file", |auth| auth.jwt.jwks.as_mut()),
             KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
+            KeyFile::new("auth.tickets.keys_file", |auth| auth.tickets.keys.as_mut()),
         ];
-        Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator }
+        Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator, tickets: None }
+    }
+
+    /// Has it watch the keys of these tickets as well.
+    pub fn watch_tickets(&mut self, tickets: Arc<Tickets>) {
+        self.tickets = Some(tickets);
+    }
+
+    /// Whether it has clients' credentials checked.
+    pub fn judges(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// Watches what another configuration was read with, by which clients are judged from now on. Kafka's password needs a
+    /// restart to come from elsewhere.
+    pub fn follow(
+        &mut self,
+        config: &Config,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        tickets: TicketRules,
+    ) {
+        if let Some(all) = &self.tickets {
+            all.set_rules(tickets);
+        }
+        if let (Some(replaceable), Some(fresh)) = (&self.authenticator, authenticator) {
+            replaceable.replace(fresh);
+        }
+        let fresh = Self::new(config, self.authenticator.take());
+        *self = Self { kafka: self.kafka.take(), tickets: self.tickets.take(), ..fresh };
     }
 
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
@@ -89,18 +122,29 @@ impl SecretWatch {
 
     /// Each file by itself: one that is bad does not keep back another.
     fn look_at_keys(&mut self, stats: &NodeStats) {
-        let Some(authenticator) = &self.authenticator else { return };
         for file in &mut self.keys {
+            let is_used =
+                if file.is_of_tickets { self.tickets.is_some() } else { self.authenticator.is_some() };
+            if !is_used {
+                continue;
+            }
             let Some(fresh) = file.look(&mut self.auth, stats) else { continue };
             let mut auth = self.auth.clone();
             if let Some(secret) = (file.secret)(&mut auth) {
                 *secret = fresh.clone();
             }
-            let usable = auth::from_config(&auth);
-            stats.key_reload(usable.is_ok());
-            match usable {
-                Ok(changed) => {
-                    authenticator.replace(changed);
+            let taken = match (&self.authenticator, &self.tickets) {
+                (_, Some(tickets)) if file.is_of_tickets => {
+                    TicketRules::new(&auth.tickets).map(|rules| tickets.set_rules(rules))
+                }
+                (Some(authenticator), _) => {
+                    auth::from_config(&auth).map(|changed| authenticator.replace(changed))
+                }
+                _ => Ok(()),
+            };
+            stats.key_reload(taken.is_ok());
+            match taken {
+                Ok(()) => {
                     self.auth = auth;
                     file.refused = None;
                     tracing::info!(file = file.setting, "the keys for clients' credentials were read again");

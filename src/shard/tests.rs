@@ -7,5 +7,6 @@ mod handshaking;
 mod leaving;
 mod living;
 mod overload;
+mod reloading;
 mod sweeping;
 mod taking_over;

@@ -196,6 +196,8 @@ catalogue! {
     PAGE_WATCHERS = gauge("holdfast_page_watchers", "watchers", &[], "Those who watch the node's numbers as they change: admin pages that are open, and other readers of /v1/events.");
     /// `holdfast_page_sessions`
     PAGE_SESSIONS = gauge("holdfast_page_sessions", "sessions", &[], "Sessions of the admin page that somebody has opened with a token.");
+    /// `holdfast_tickets_total`
+    TICKETS = counter("holdfast_tickets_total", "tickets", &["result"], "Tickets of clients: made here; or brought here and accepted, or refused as used before, expired, bad, or for want of room to remember them.");
 }
 
 /// The page `docs/metrics.md`.

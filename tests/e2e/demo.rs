@@ -55,6 +55,19 @@ fn a_newcomer_connects_hears_a_push_and_sees_the_client_come_back() {
 }
 
 #[test]
+fn where_a_name_is_not_believed_it_connects_by_a_ticket() {
+    let node = Node::start(&["auth.mode=jwt", "auth.jwt.secret=a-secret-of-at-least-thirty-two-bytes"]);
+    let mut tab = open(&node, "?user=ada&device=tab-1");
+    tab.wait_for("#state", "Connected as ada, tab-1");
+    assert!(run_shown(&mut tab, "").contains(r#""device":"tab-1","outcome":"written""#));
+    tab.wait_for("#log", "hello");
+    // A ticket counts once: to come back it gets another.
+    tab.click("#ask");
+    tab.wait("document.querySelectorAll('#log [data-kind=connected]').length === 2");
+    assert_eq!(tab.complaints, Vec::<String>::new());
+}
+
+#[test]
 fn whoever_may_not_use_the_demo_is_told_what_to_do() {
     let closed = ["internal.token=a-token-of-a-good-length", "clients.origins=https://app.example"];
     let node = Plan::new(&closed).start();
@@ -68,7 +81,12 @@ fn whoever_may_not_use_the_demo_is_told_what_to_do() {
     tab.wait_for("#log", "it is not in clients.origins");
     // The page's policy holds: it reaches its own port and the client port, and nothing else.
     let reached = tab.eval("fetch('http://127.0.0.1:1/').then(() => 'reached', () => 'refused')");
-    assert_eq!((reached.as_str(), tab.complaints.len() > 0), (Some("refused"), true), "{:?}", tab.complaints);
+    assert_eq!(
+        (reached.as_str(), !tab.complaints.is_empty()),
+        (Some("refused"), true),
+        "{:?}",
+        tab.complaints
+    );
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
 mod activation;
+mod admin_odd;
+mod admin_page;
+mod admin_picture;
 mod auth;
 mod away;
 mod browser;
@@ -32,6 +35,7 @@ mod limits;
 mod load;
 mod loadtest;
 mod scenarios;
+mod secrets;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;
@@ -39,16 +43,14 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
-mod odd;
-mod page;
-mod picture;
+mod pages;
 mod proxy;
 mod push;
 mod python;
+mod reload;
 mod slow;
 mod soak;
 mod sse;
-// The page's tests use more of it.
-#[allow(dead_code)]
 mod tab;
+mod tickets;
 mod zuul;

@@ -4,8 +4,9 @@ use super::elsewhere::Others;
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
-    config::{Config, KafkaBrokers, Role, Secret, Token},
-    control::{Control, ControlThread, spawn},
+    config::{Config, KafkaBrokers, RegistryUrl, Role, Secret, Token},
+    conn::auth::{TicketRules, Tickets},
+    control::{Control, ControlThread, Live, spawn},
     directory::{Arrival, Blocks, Directory},
     kit::{
         completion::Ticket,
@@ -106,9 +107,14 @@ impl Node {
         let clock = Clock::start();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let live = Live::new(Arc::new(config.clone())).unwrap();
+        let drawn = (config.registry.url == RegistryUrl::Memory).then(|| Secret::new("k".repeat(32)));
+        let tickets = Arc::new(
+            Tickets::new(TicketRules::new(&config.auth.tickets).unwrap(), drawn, stats.clone()).unwrap(),
+        );
         let control = Control {
+            tickets,
             brakes: Arc::new(Brakes::new(&config.lanes)),
-            config: Arc::new(config),
             router,
             broadcasts: Arc::new(Broadcasts::default()),
             drain: drain.clone(),
@@ -119,7 +125,7 @@ impl Node {
             peers: None,
             clients: vec!["127.0.0.1:7001".parse().unwrap(), "[::]:7002".parse().unwrap()],
         };
-        let control = Some(spawn(listener, control).unwrap());
+        let control = Some(spawn(listener, live, control).unwrap());
         let script = Arc::new(Mutex::new(Script::default()));
         let shard = Some(std::thread::spawn({
             let script = script.clone();
@@ -219,7 +225,7 @@ fn run_shard(mut receiver: Receiver<ToShard>, bell: &Bell, script: &Mutex<Script
                     script.closed.push((key.index, reason));
                 }
                 ToShard::Stop => return,
-                ToShard::Drain { .. } | ToShard::CancelDrain | ToShard::Beat => {}
+                ToShard::Drain { .. } | ToShard::CancelDrain | ToShard::Reload | ToShard::Beat => {}
             }
         }
     }

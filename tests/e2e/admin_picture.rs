@@ -1,6 +1,6 @@
 //! The picture of the admin page in `docs/page.md`: a node under load, one half as a light page and the other as a dark one.
 //!
-//! `UPDATE_DOCS=1 cargo test --test e2e picture::` takes it anew, which lasts two minutes; otherwise it is only looked at.
+//! `UPDATE_DOCS=1 cargo test --test e2e admin_picture::` takes it anew, which lasts two minutes; otherwise it is only looked at.
 
 use crate::{client::Ws, loadtest, node::Plan, tab::Tab};
 use base64::{Engine, prelude::BASE64_STANDARD};

@@ -1,7 +1,7 @@
 //! The admin page against a node that says odd things: one with 64 shards, numbers beyond belief, names that are markup, a herd on
 //! its way, and another version after a restart. The node is the test's own, and gives the page's files as they are.
 
-use crate::{page::assert_content, tab::Tab};
+use crate::{admin_page::assert_content, tab::Tab};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -132,7 +132,7 @@ fn odd_numbers_and_names_are_shown_as_they_are() {
     tab.wait_for("#lanes", "Paused");
     for (width, height) in [(1_280, 900), (360, 740)] {
         tab.shape(width, height, "dark");
-        assert_eq!(tab.eval(crate::page::OVERFLOW), 0, "{width}");
+        assert_eq!(tab.eval(crate::admin_page::OVERFLOW), 0, "{width}");
     }
     // Rates are of what the node's clock says has passed.
     std::thread::sleep(std::time::Duration::from_millis(500));
