@@ -1,7 +1,11 @@
 //! The admin page against a node that says odd things: one with 64 shards, numbers beyond belief, names that are markup, a herd on
 //! its way, and another version after a restart. The node is the test's own, and gives the page's files as they are.
 
-use crate::{admin_page::assert_content, tab::Tab};
+use crate::{
+    admin_page::{OVERFLOW, assert_content},
+    node::until,
+    tab::Tab,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -9,6 +13,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -111,7 +116,7 @@ fn stats() -> Value {
 fn odd_numbers_and_names_are_shown_as_they_are() {
     let node = Odd::start();
     let mut tab = Tab::open(&format!("http://{}/", node.address));
-    crate::node::until("the page listens", || (!node.listeners.lock().unwrap().is_empty()).then_some(()));
+    until("the page listens", || (!node.listeners.lock().unwrap().is_empty()).then_some(()));
     let mut said = stats();
     node.say(&said);
     tab.wait_for("#node", NAME);
@@ -132,14 +137,19 @@ fn odd_numbers_and_names_are_shown_as_they_are() {
     tab.wait_for("#lanes", "Paused");
     for (width, height) in [(1_280, 900), (360, 740)] {
         tab.shape(width, height, "dark");
-        assert_eq!(tab.eval(crate::admin_page::OVERFLOW), 0, "{width}");
+        assert_eq!(tab.eval(OVERFLOW), 0, "{width}");
     }
     // Rates are of what the node's clock says has passed.
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    said["unix_ms"] = json!(1_800_000_000_500u64);
-    said["handshakes"]["accepted"] = json!(107);
-    node.say(&said);
-    tab.wait_for("#opened", "200");
+    let (mut unix_ms, mut accepted) = (1_800_000_000_000u64, 7);
+    until("the rate", || {
+        unix_ms += 500;
+        accepted += 100;
+        said["unix_ms"] = unix_ms.into();
+        said["handshakes"]["accepted"] = accepted.into();
+        node.say(&said);
+        std::thread::sleep(Duration::from_millis(500));
+        (tab.eval("document.querySelector('#opened').innerText") == "200").then_some(())
+    });
     // It has started again, with another version, and says less than before.
     let fresh = json!({ "node": NAME, "version": "1.3.0", "uptime_s": 1, "connections": { "total": 0 }, "lifetimes": null });
     node.say(&fresh);

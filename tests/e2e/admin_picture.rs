@@ -9,8 +9,7 @@ use std::{
     fs,
     path::Path,
     process::Stdio,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const WIDTH: u32 = 1_120;
@@ -19,6 +18,7 @@ const HEIGHT: u32 = 1_300;
 const BYTES_MAX: usize = 200_000;
 /// Long enough for the plots to have something to show.
 const SEEN: Duration = Duration::from_secs(110);
+const DEVICES: [&str; 3] = ["phone", "tablet", "tv"];
 /// Two pictures in one, with a slanting border.
 const SPLIT: &str = "Promise.all(PICTURES.map((picture) => {
     const image = new Image();
@@ -51,35 +51,30 @@ fn taken() -> Vec<u8> {
     let mut tab = Tab::open(&format!("http://{}/", node.internal));
     tab.shape(WIDTH, HEIGHT, "light");
     tab.ask("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
-    let done = AtomicBool::new(false);
-    let pictures = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut devices: Vec<Ws> =
-                ["phone", "tablet", "tv"].map(|device| Ws::user(&node, "ada", device)).into();
-            let mut sent = 0;
-            while !done.load(Ordering::Relaxed) {
-                let target = ["ada/push?lane=high", "ada/push", "ada/push?lane=low", "grace/push"][sent % 4];
-                node.ask("POST", &format!("/v1/users/{target}"), b"hello");
-                for ws in &mut devices {
-                    while ws.next(Duration::from_millis(1)).is_ok() {}
-                }
-                sent += 1;
-                std::thread::sleep(Duration::from_millis(15));
+    let until = Instant::now() + SEEN;
+    let mut sent = 0;
+    while Instant::now() < until {
+        // Their lives end, too.
+        let mut devices = DEVICES.map(|device| Ws::user(&node, "ada", device));
+        for _ in 0..100 {
+            let target = ["ada/push?lane=high", "ada/push", "ada/push?lane=low", "grace/push"][sent % 4];
+            node.ask("POST", &format!("/v1/users/{target}"), b"hello");
+            for ws in &mut devices {
+                while ws.next(Duration::from_millis(1)).is_ok() {}
             }
-        });
-        std::thread::sleep(SEEN);
-        tab.fill("#user", "ada");
-        tab.press("Enter");
-        tab.wait_for("#devices", "tablet");
-        tab.eval("document.activeElement.blur()");
-        let mut pictures = Vec::new();
-        for scheme in ["light", "dark"] {
-            tab.shape(WIDTH, HEIGHT, scheme);
-            std::thread::sleep(Duration::from_millis(300));
-            pictures.push(BASE64_STANDARD.encode(tab.picture()));
+            sent += 1;
         }
-        done.store(true, Ordering::Relaxed);
-        pictures
+        devices.into_iter().for_each(Ws::close);
+    }
+    let _devices = DEVICES.map(|device| Ws::user(&node, "ada", device));
+    tab.fill("#user", "ada");
+    tab.press("Enter");
+    tab.wait_for("#devices", "tablet");
+    tab.eval("document.activeElement.blur()");
+    let pictures = ["light", "dark"].map(|scheme| {
+        tab.shape(WIDTH, HEIGHT, scheme);
+        std::thread::sleep(Duration::from_millis(300));
+        BASE64_STANDARD.encode(tab.picture())
     });
     let _ = load.kill();
     let _ = load.wait();
