@@ -5,6 +5,7 @@
 //! [`CONNECTIONS_MAX`], heads and bodies in size and time, messages in flight for each request.
 
 mod app;
+mod audit;
 mod broadcast;
 mod connection;
 mod deliver;
@@ -13,6 +14,7 @@ mod gate;
 mod lanes;
 mod messages;
 mod node;
+mod openapi;
 mod push;
 mod reply;
 mod request;
