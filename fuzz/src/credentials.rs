@@ -43,7 +43,7 @@ fn request(target: &[u8], line: &[u8]) -> Vec<u8> {
 
 fn handshake<'h>(head: &'h Head<'h>) -> Handshake<'h> {
     let peer = IpAddr::from([127, 0, 0, 1]);
-    Handshake { head, peer, protocol: Protocol::Websocket, unix_ms: NOW_S * 1000 }
+    Handshake::new(head, peer, Protocol::Websocket, NOW_S * 1000)
 }
 
 fn jwt() -> JwtAuth {

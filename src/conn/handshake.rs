@@ -163,7 +163,8 @@ impl Connection {
             "/healthcheck" => return answer_health_check(context),
             _ => return self.refuse(context, Reason::NotFound, None),
         };
-        let handshake = Handshake { head, peer, protocol: wanted.protocol(), unix_ms: context.now.unix_ms };
+        let handshake = Handshake::new(head, peer, wanted.protocol(), context.now.unix_ms)
+            .of(context.mail, context.handle.key);
         self.admit(context, &handshake, &wanted)
     }
 
@@ -182,6 +183,9 @@ impl Connection {
         let identity = match authenticator.authenticate(handshake) {
             Verdict::Accept(identity) => identity,
             Verdict::Refuse(reason) => return self.refuse(context, reason, Some((wanted, origin))),
+            Verdict::Deferred => {
+                return self.refuse(context, Reason::AuthUnavailable, Some((wanted, origin)));
+            }
         };
         let Ok(wishes) = Wishes::read(head, &identity, &context.tools.settings) else {
             return self.refuse(context, Reason::BadIdentity, None);

@@ -30,12 +30,13 @@ pub use settings::Settings;
 use crate::{
     directory::{Addresses, Blocks, Dedup, Directory, RecordRef},
     kit::{
+        mailbox::Sender,
         mutant::Mutant,
         random::Random,
         time::{Now, Tick},
         token_bucket::TokenBucket,
     },
-    model::{ConnectionId, Handle, Outcome, Protocol, Reason},
+    model::{ConnectionId, Handle, Outcome, Protocol, Reason, mail::ToShard},
     proto::deflate,
     stats::{Pressure, ShardStats},
 };
@@ -212,6 +213,8 @@ pub struct Context<'a> {
     pub tools: &'a mut Tools,
     /// Ids that were written (see [`Dedup`]).
     pub dedup: &'a Dedup,
+    /// The shard's own mailbox, where verdicts that come later are put.
+    pub mail: &'a Sender<ToShard>,
 }
 
 impl Context<'_> {

@@ -27,7 +27,7 @@ impl<N: Net> Shard<N> {
             let was_accepted = entry.connection.is_accepted();
             let handshake_due = entry.timer.due();
             let received = self.net.receive(entry.socket, &mut self.scratch);
-            let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+            let mut context = context(&self.own, &mut self.tools, now, key, None);
             let (step, more) = match received {
                 Ok(0) => (entry.connection.handle_gone(None), false),
                 Ok(count) => {
@@ -88,7 +88,7 @@ impl<N: Net> Shard<N> {
             match self.net.send_pieces(entry.socket, &pieces[..count]) {
                 Ok(sent) => {
                     let micros = self.net.micros();
-                    let (stats, dedup) = (&self.tools.stats, &self.dedup);
+                    let (stats, dedup) = (&self.tools.stats, &self.own.dedup);
                     stats.bytes_out(sent as u64);
                     lent.outbox.advance(sent, |message| written(stats, dedup, message, now, micros));
                     if lent.outbox.is_empty() {
@@ -148,7 +148,7 @@ impl<N: Net> Shard<N> {
         let Some(entry) = self.table.get_mut(key) else { return };
         let (phase, accepted) = (entry.connection.phase(), entry.connection.is_accepted());
         let (protocol, socket) = (entry.connection.protocol(), entry.socket);
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         entry.connection.release(&mut context);
         if !Mutant::TimerOutlivesItsConnection.is_on() {
             self.wheel.cancel(&mut self.table, key.index);
@@ -212,7 +212,7 @@ impl<N: Net> Shard<N> {
         }
         match step {
             Step::Stay if sent < out.len() => {
-                let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+                let mut context = context(&self.own, &mut self.tools, now, key, None);
                 entry.connection.hold_rest(&mut context, &out[sent..])
             }
             step => step,
@@ -233,7 +233,7 @@ impl<N: Net> Shard<N> {
             if Mutant::DisplacedNotClosed.is_on() {
                 continue;
             }
-            if handle.shard == self.index {
+            if handle.shard == self.own.index {
                 self.with(now, handle.key, |connection, context| connection.close(context, reason));
             } else {
                 self.undelivered.push((handle, reason));
@@ -246,7 +246,7 @@ impl<N: Net> Shard<N> {
 
     fn log_end(&mut self, now: Now, key: Key, reason: Reason, accepted: bool) {
         let (label, loudness) = (reason.label(), reason.consequence().loudness);
-        let (shard, slot) = (self.index, key.index);
+        let (shard, slot) = (self.own.index, key.index);
         match loudness {
             Loudness::Debug => tracing::debug!(shard, slot, reason = label, accepted, "connection ended"),
             Loudness::Info => {

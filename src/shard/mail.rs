@@ -54,6 +54,7 @@ impl<N: Net> Shard<N> {
             ToShard::Close { key, reason, goaway: false } => {
                 self.with(now, key, |connection, context| connection.close(context, reason));
             }
+            ToShard::Identified { .. } => {}
             ToShard::Drain { window_ms } => {
                 self.stop_accepting(now);
                 self.leaving = Some(LeavingSweep::new(self.table.high_water(), now.tick(), window_ms));
@@ -85,7 +86,7 @@ impl<N: Net> Shard<N> {
         ticket: impl FnOnce() -> Ticket<Outcome>,
     ) -> Option<Outcome> {
         let Some(entry) = self.table.get_mut(key) else { return Some(Outcome::Stale) };
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         let prepared = match entry.connection.prepare(&mut context, message) {
             Ok(prepared) => prepared,
             Err(outcome) => return Some(outcome),
@@ -104,7 +105,7 @@ impl<N: Net> Shard<N> {
         context.tools.stats.bytes_out(sent as u64);
         if sent == prepared.bytes.len() {
             if let Some(key) = prepared.dedup {
-                self.dedup.remember(key, now.millis());
+                self.own.dedup.remember(key, now.millis());
             }
             return Some(Outcome::Written);
         }

@@ -1,6 +1,7 @@
 //! Who a client is: the [`Authenticator`] trait and the ways that come with the server.
 //!
-//! An authenticator sees the head of a handshake and answers at once, on the event loop of a shard. It never checks
+//! An authenticator sees the head of a handshake and answers at once, on the event loop of a shard, or says that the answer
+//! comes later, from a thread of its own. It never checks
 //! whether a name is well formed (the caller does: [`crate::model::identifier::check`]), never reads a clock (the
 //! handshake brings the time) and never writes to the client.
 
@@ -21,16 +22,19 @@ pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
 
+pub use crate::model::{Identity, Judgement};
+
 use crate::{
     config::{Auth, AuthMode},
-    model::{Protocol, Reason},
+    kit::{mailbox::Sender, slab::Key},
+    model::{Protocol, Reason, mail::ToShard},
     proto::http::Head,
 };
 use combined::Combined;
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 /// What an authenticator sees of a handshake.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Handshake<'h> {
     /// The request head.
     pub head: &'h Head<'h>,
@@ -40,22 +44,32 @@ pub struct Handshake<'h> {
     pub protocol: Protocol,
     /// The time, ms since 1970.
     pub unix_ms: u64,
+    home: Option<(&'h Sender<ToShard>, Key)>,
 }
 
-/// Who a client is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity<'h> {
-    /// The user. The caller refuses one that is no [`crate::model::Identifier`].
-    pub user: Cow<'h, str>,
-    /// The device, where the credential itself names it; otherwise the caller asks [`device_from_request`].
-    pub device: Option<Cow<'h, str>>,
-    /// When the credential was made, seconds since 1970.
-    pub issued_unix_s: Option<u64>,
-    /// When it ends, and the connection with it (4002), seconds since 1970. Without it only `lifetime.max` ends that.
-    pub expires_unix_s: Option<u64>,
+impl<'h> Handshake<'h> {
+    /// A handshake that nobody waits in: for tests of an authenticator.
+    pub fn new(head: &'h Head<'h>, peer: IpAddr, protocol: Protocol, unix_ms: u64) -> Self {
+        Self { head, peer, protocol, unix_ms, home: None }
+    }
+
+    /// The handshake of the connection with this key, in the shard with this mailbox: where a verdict goes that is
+    /// [`Verdict::Deferred`].
+    pub fn of(self, shard: &'h Sender<ToShard>, key: Key) -> Self {
+        Self { home: Some((shard, key)), ..self }
+    }
+
+    /// For a verdict that has to wait for somebody else: hand this to him, and answer [`Verdict::Deferred`]. To be called
+    /// once: each of them speaks for the handshake, and the first one counts.
+    pub fn defer(&self) -> Judgement {
+        match self.home {
+            Some((shard, key)) => Judgement::new(shard.clone(), key),
+            None => Judgement::of_nobody(),
+        }
+    }
 }
 
-/// An authenticator's answer. Answers that take longer, because someone else must be asked, will be further variants.
+/// An authenticator's answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Verdict<'h> {
@@ -63,6 +77,9 @@ pub enum Verdict<'h> {
     Accept(Identity<'h>),
     /// Refuse it; [`Reason::AuthFailed`] unless there is a better one.
     Refuse(Reason),
+    /// Somebody else must be asked. Who has the handshake's [`Judgement`] ([`Handshake::defer`]) gives the answer; until then the
+    /// client waits, within `limits.handshake_timeout`. If there is no room to ask, say `Refuse(Reason::AuthUnavailable)`.
+    Deferred,
 }
 
 /// Decides who a client is. One object serves all shards of a node.
@@ -133,7 +150,7 @@ pub(crate) mod testing {
 
     /// A handshake at a time.
     pub(crate) fn handshake<'h>(head: &'h Head<'h>, unix_ms: u64) -> Handshake<'h> {
-        Handshake { head, peer: IpAddr::from([127, 0, 0, 1]), protocol: Protocol::Websocket, unix_ms }
+        Handshake::new(head, IpAddr::from([127, 0, 0, 1]), Protocol::Websocket, unix_ms)
     }
 }
 
