@@ -44,7 +44,7 @@ mod tests {
         super::{cookie::testing::cookie, from_config, testing::*},
         *,
     };
-    use crate::config::{Auth, AuthMode, Cookie, Jwt, Secret};
+    use crate::config::{Auth, AuthMode, Cookie, Http, Jwt, Secret};
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
 
@@ -61,7 +61,7 @@ mod tests {
         };
         let cookie = Cookie { name: "session".into(), keys: Some(Secret::new(KEY)), leeway_s: 0 };
         let (header, device_header) = ("X-CUSTOMER_ID".into(), "X-DEVICE-ID".into());
-        from_config(&Auth { modes: modes.to_vec(), header, device_header, jwt, cookie }).unwrap()
+        from_config(&Auth { modes: modes.to_vec(), header, device_header, jwt, cookie, http: Http::default() }).unwrap()
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
             let auth = auth(modes);
             let found = match auth.authenticate(&handshake) {
                 Verdict::Accept(identity) => Some(identity.user.into_owned()),
-                Verdict::Refuse(_) => None,
+                Verdict::Refuse(_) | Verdict::Deferred => None,
             };
             assert_eq!(found.as_deref(), *user, "{modes:?} {text}");
             assert_eq!(auth.uses_cookie(&handshake), *rides_on_cookie, "{modes:?} {text}");

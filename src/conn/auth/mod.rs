@@ -8,6 +8,7 @@
 mod combined;
 mod cookie;
 mod header;
+mod http;
 mod jwks;
 mod jwt;
 mod origin;
@@ -18,6 +19,7 @@ mod times;
 
 pub use cookie::CookieAuth;
 pub use header::HeaderAuth;
+pub use http::HttpAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
@@ -27,7 +29,7 @@ pub use crate::model::{Identity, Judgement};
 use crate::{
     config::{Auth, AuthMode},
     kit::{mailbox::Sender, slab::Key},
-    model::{Protocol, Reason, mail::ToShard},
+    model::{Protocol, Reason, mail::ToShard, question::Asked},
     proto::http::Head,
 };
 use combined::Combined;
@@ -106,7 +108,16 @@ pub trait Authenticator: Send + Sync + 'static {
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
-    let mut ways = auth.modes.iter().map(|&mode| way(mode, auth)).collect::<Result<Vec<_>, _>>()?;
+    asking(auth, None)
+}
+
+/// The same, where somebody takes the questions of `auth.mode = "http"`: see [`HttpAuth`].
+///
+/// # Errors
+/// As [`from_config`].
+pub fn asking(auth: &Auth, questions: Option<&Sender<Asked>>) -> Result<Arc<dyn Authenticator>, String> {
+    let way = |&mode| way(mode, auth, questions);
+    let mut ways = auth.modes.iter().map(way).collect::<Result<Vec<_>, _>>()?;
     match (ways.pop(), ways.is_empty()) {
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
@@ -117,11 +128,16 @@ pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
     }
 }
 
-fn way(mode: AuthMode, auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
+fn way(
+    mode: AuthMode,
+    auth: &Auth,
+    questions: Option<&Sender<Asked>>,
+) -> Result<Arc<dyn Authenticator>, String> {
     Ok(match mode {
         AuthMode::Header => Arc::new(HeaderAuth::new(auth.header.clone())),
         AuthMode::Jwt => Arc::new(JwtAuth::from_config(&auth.jwt)?),
         AuthMode::Cookie => Arc::new(CookieAuth::from_config(&auth.cookie)?),
+        AuthMode::Http => Arc::new(HttpAuth::from_config(&auth.http, questions.cloned())?),
     })
 }
 
@@ -157,7 +173,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::{testing::*, *};
-    use crate::config::{Cookie, Jwt};
+    use crate::config::{Cookie, Http, Jwt};
 
     #[test]
     fn the_device_is_named_by_header_before_query() {
@@ -188,6 +204,7 @@ mod tests {
             device_header: "X-DEVICE-ID".into(),
             jwt: Jwt::default(),
             cookie: Cookie::default(),
+            http: Http::default(),
         };
         let text = request("/ws?user=42", &[]);
         let head = head(&text);
@@ -196,6 +213,7 @@ mod tests {
         for (modes, setting) in [
             (vec![AuthMode::Jwt], "auth.jwt.algorithms"),
             (vec![AuthMode::Cookie], "auth.cookie.keys"),
+            (vec![AuthMode::Http], "auth.http.url"),
             (vec![], "auth.mode"),
         ] {
             auth.modes = modes;
