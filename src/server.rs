@@ -15,12 +15,13 @@ use crate::{
     bridge::{
         Brakes, Broadcasts, DrainSwitch, Router,
         brakes::Told,
+        callout::{self, CalloutThread},
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::Lease,
         thread::BridgeThread,
     },
     clock::Clock,
-    config::{Config, KafkaBrokers, RegistryUrl, peer_token},
+    config::{AuthMode, Config, KafkaBrokers, RegistryUrl, peer_token},
     conn::{
         Settings, Shared,
         auth::{self, Authenticator, Replaceable},
@@ -70,8 +71,8 @@ pub enum Ended {
 
 /// What a node does.
 enum Role {
-    /// It holds connections, whose clients this tells apart.
-    Serve(Arc<dyn Authenticator>),
+    /// It holds connections, whose clients this tells apart, and puts questions there if it must.
+    Serve(Arc<dyn Authenticator>, Option<callout::Mail>),
     /// It takes messages from the queue to other nodes, and holds none.
     Process,
 }
@@ -104,10 +105,13 @@ pub fn check_keys(config: &Config) -> Result<(), String> {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
-    let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
+    let asks = config.auth.modes.contains(&AuthMode::Http);
+    let mail = asks.then(|| callout::Mail::new(config.auth.http.waiting));
+    let questions = mail.as_ref().map(|mail| mail.questions.clone());
+    let authenticator = Arc::new(Replaceable::new(auth::asking(&config.auth, questions.as_ref())?));
     let signals = signals()?;
-    let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
-    let node = Node::start(config, secrets, Role::Serve(authenticator))?;
+    let secrets = SecretWatch::new(&config, Some(authenticator.clone())).asking(questions);
+    let node = Node::start(config, secrets, Role::Serve(authenticator, mail))?;
     Ok(node.run(&signals))
 }
 
@@ -118,7 +122,7 @@ pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
 pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Ended, Box<dyn Error>> {
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
-    let node = Node::start(config, secrets, Role::Serve(authenticator))?;
+    let node = Node::start(config, secrets, Role::Serve(authenticator, None))?;
     Ok(node.run(&signals))
 }
 
@@ -128,6 +132,8 @@ struct Node {
     control: ControlThread,
     router: Arc<Router>,
     fleet: Fleet,
+    /// None: nobody is asked who clients are.
+    callout: Option<CalloutThread>,
     queue: QueuePart,
     memory: MemoryWatch,
     secrets: SecretWatch,
@@ -189,6 +195,13 @@ impl Common {
         }
     }
 
+    /// The thread that asks the endpoint of `auth.http`.
+    fn callout(&self, mail: callout::Mail) -> io::Result<CalloutThread> {
+        let patience_ms = self.config.limits.handshake_timeout_ms;
+        CalloutThread::spawn(mail, &self.config.auth.http, patience_ms, self.clock, self.stats.clone())
+            .map_err(|error| io::Error::new(error.kind(), format!("auth.http: {error}")))
+    }
+
     /// This node's line in the registry. `address` is what others call where nothing else is advertised.
     fn lease(&self, address: String) -> Lease {
         let node = &self.config.node;
@@ -218,8 +231,10 @@ impl Node {
             Some(listener) => listener,
             None => bind_internal(config.internal.listen)?,
         };
+        let mut callout = None;
         let (addresses, (mailboxes, shards)) = match role {
-            Role::Serve(authenticator) => {
+            Role::Serve(authenticator, mail) => {
+                callout = mail.map(|mail| common.callout(mail)).transpose()?;
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
                 (addresses, shards::spawn(&common, &authenticator, nets)?)
             }
@@ -255,6 +270,7 @@ impl Node {
             control,
             router,
             fleet,
+            callout,
             queue,
             memory,
             secrets,
@@ -368,6 +384,12 @@ impl Node {
         {
             self.queue.set_password(password);
         }
+        if ticks.is_multiple_of(SECRET_TICKS)
+            && let Some(callout) = &self.callout
+            && let Some(token) = self.secrets.look_at_callout()
+        {
+            callout.set_token(token);
+        }
         if ticks.is_multiple_of(MEMORY_TICKS)
             && let Some(pressure) = self.memory.look()
         {
@@ -440,6 +462,9 @@ impl Node {
         self.router.post_to_all(|| ToShard::Stop);
         for shard in self.shards {
             shard.join();
+        }
+        if let Some(callout) = self.callout {
+            callout.stop();
         }
         if let Some(events) = self.queue.events {
             events.stop();

@@ -3,6 +3,8 @@
 use crate::{
     config::{Auth, Config, Secret, Token},
     conn::auth::{self, Replaceable},
+    kit::mailbox::Sender,
+    model::question::Asked,
     stats::NodeStats,
 };
 use std::sync::Arc;
@@ -12,10 +14,14 @@ use std::sync::Arc;
 pub struct SecretWatch {
     tokens: Vec<Token>,
     kafka: Option<Secret>,
+    /// By which the endpoint that is asked who clients are tells who asks.
+    callout: Option<Secret>,
     auth: Auth,
     keys: [KeyFile; 4],
     /// None: the authenticator is the caller's own.
     authenticator: Option<Arc<Replaceable>>,
+    /// Where questions about clients go.
+    questions: Option<Sender<Asked>>,
 }
 
 /// A file of keys, and what was last wrong with it: said once, not at every look.
@@ -66,7 +72,13 @@ impl SecretWatch {
             KeyFile::new("auth.jwt.jwks_file", |auth| auth.jwt.jwks.as_mut()),
             KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
         ];
-        Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator }
+        let (auth, callout) = (config.auth.clone(), config.auth.http.token.clone());
+        Self { tokens, kafka, callout, auth, keys, authenticator, questions: None }
+    }
+
+    /// The same, where somebody takes questions about clients.
+    pub fn asking(self, questions: Option<Sender<Asked>>) -> Self {
+        Self { questions, ..self }
     }
 
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
@@ -87,6 +99,12 @@ impl SecretWatch {
         reload(password, "kafka.password_file").then_some(&*password)
     }
 
+    /// The same for the token that is sent to the endpoint of `auth.http`.
+    pub fn look_at_callout(&mut self) -> Option<&Secret> {
+        let token = self.callout.as_mut()?;
+        reload(token, "auth.http.token_file").then_some(&*token)
+    }
+
     /// Each file by itself: one that is bad does not keep back another.
     fn look_at_keys(&mut self, stats: &NodeStats) {
         let Some(authenticator) = &self.authenticator else { return };
@@ -96,7 +114,7 @@ impl SecretWatch {
             if let Some(secret) = (file.secret)(&mut auth) {
                 *secret = fresh.clone();
             }
-            let usable = auth::from_config(&auth);
+            let usable = auth::asking(&auth, self.questions.as_ref());
             stats.key_reload(usable.is_ok());
             match usable {
                 Ok(changed) => {

@@ -149,6 +149,14 @@ impl Breaker {
         }
     }
 
+    /// When it stands differently by itself, ms.
+    pub fn next_ms(&self, now_ms: u64) -> Option<u64> {
+        match self.state {
+            State::Open { until_ms } => (now_ms < until_ms).then_some(until_ms),
+            State::Closed { .. } | State::Probing => None,
+        }
+    }
+
     fn open(&mut self, now_ms: u64) -> Change {
         let doubled = self.settings.pause_ms.saturating_mul(1 << self.level.min(32));
         let longest = doubled.min(self.settings.pause_max_ms).max(1);

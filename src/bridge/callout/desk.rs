@@ -211,10 +211,12 @@ impl<Q, C, A: Clone> Desk<Q, C, A> {
         }
     }
 
-    /// When [`Desk::advance`] has something to do, unless something happens before, µs.
-    pub fn next_us(&self) -> Option<u64> {
-        let first = self.line.front().and_then(|credential| self.open.get(credential))?;
-        first.clients.iter().map(|(_, until_us)| *until_us).min()
+    /// When [`Desk::advance`] has something to do, or the breaker stands differently, unless something happens before, µs.
+    pub fn next_us(&self, now: Now) -> Option<u64> {
+        let first = self.line.front().and_then(|credential| self.open.get(credential));
+        let gives_up_us = first.and_then(|open| open.clients.iter().map(|(_, until_us)| *until_us).min());
+        let changes_us = self.breaker.next_ms(now.millis()).map(|ms| ms.saturating_mul(1_000));
+        [gives_up_us, changes_us].into_iter().flatten().min()
     }
 
     /// What is to be done now, in this order.

@@ -33,6 +33,7 @@ fn failures_in_a_row_open_it_and_a_probe_closes_it() {
     assert_eq!(breaker.gate(pause_ms - 1, 0), Gate::Away);
     assert_eq!(breaker.standing(pause_ms - 1), Standing::Open);
     assert_eq!(breaker.standing(pause_ms), Standing::Probing);
+    assert_eq!((breaker.next_ms(0), breaker.next_ms(pause_ms)), (Some(pause_ms), None));
     let Gate::Ask(round) = breaker.gate(pause_ms, 0) else { panic!("no probe") };
     assert_eq!(breaker.gate(pause_ms, 1), Gate::Away, "one probe at a time");
     assert_eq!(breaker.ended(pause_ms, round, false), Some(Change::Closed));

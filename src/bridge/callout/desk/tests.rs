@@ -146,14 +146,14 @@ fn who_has_given_up_is_not_asked_about() {
     desk.ask(at_ms(2), name(11), "who", 12, 5_000_000);
     desk.ask(at_ms(3), name(12), "who", 13, 5_000_000);
     assert_eq!(asked(&desk.take_orders()).len(), 4);
-    assert_eq!(desk.next_us(), Some(500_000));
+    assert_eq!(desk.next_us(at_ms(4)), Some(500_000));
     desk.advance(at_ms(700));
     assert_eq!(told(desk.take_orders()), [(10, Told::Unavailable), (11, Told::Unavailable)]);
     assert_eq!(desk.counts().waiting, 4 + 2);
     (0..2).for_each(|number| desk.ended(at_ms(701), name(number), 0, yes(1, 0)));
     let asked: Vec<Credential> = asked(&desk.take_orders()).into_iter().map(|(who, _)| who).collect();
     assert!(asked == [name(11), name(12)]);
-    assert_eq!(desk.next_us(), None);
+    assert_eq!(desk.next_us(at_ms(701)), None);
 }
 
 #[test]
@@ -256,7 +256,7 @@ proptest! {
         desk.advance(at_ms(now.millis() + 10_000));
         twin.carry_out(&mut desk, at_ms(now.millis() + 10_000));
         prop_assert_eq!((twin.told, desk.open.len(), desk.line.len()), (asked, 0, 0));
-        prop_assert_eq!(desk.next_us(), None);
+        prop_assert_eq!(desk.next_us(at_ms(now.millis() + 10_000)), None);
     }
 }
 
