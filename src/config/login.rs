@@ -108,7 +108,15 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         return Err(checker.refuse("auth.jwt.cookie", quoted(&cookie.name), problem));
     }
     let http = endpoint::check(checker, &auth.mode)?;
-    Ok(Auth { modes: auth.mode, header: auth.header, device_header: auth.device_header, jwt, cookie, http })
+    Ok(Auth {
+        modes: auth.mode,
+        header: auth.header,
+        device_header: auth.device_header,
+        first_frame_ms: auth.first_frame.then_some(auth.first_frame_timeout),
+        jwt,
+        cookie,
+        http,
+    })
 }
 
 fn cookie(checker: &Checker, modes: &[AuthMode]) -> Result<Cookie, ConfigError> {

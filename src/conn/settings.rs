@@ -38,6 +38,8 @@ pub struct Settings {
     pub device_header: String,
     /// From accept to the end of the handshake, ms.
     pub handshake_timeout_ms: u64,
+    /// From a 101 to the first frame, which brings the token, ms; None: no frame may.
+    pub first_frame_ms: Option<u64>,
     /// Handshakes waiting at once on one shard.
     pub opening_max: usize,
     /// A request head, bytes.
@@ -80,6 +82,7 @@ impl Settings {
             deflate_min_bytes: clients.deflate_min_bytes,
             device_header: config.auth.device_header.clone(),
             handshake_timeout_ms: limits.handshake_timeout_ms,
+            first_frame_ms: config.auth.first_frame_ms,
             // A processor has no shard.
             opening_max: limits.unauthenticated.div_ceil(config.node.shards.max(1)).max(1),
             head_bytes: limits.head_bytes,

@@ -3,7 +3,11 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{mutant::Mutant, slab::Key, time::Now},
+    kit::{
+        mutant::Mutant,
+        slab::Key,
+        time::{Now, Tick},
+    },
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
@@ -24,8 +28,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn read(&mut self, now: Now, key: Key, ended: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(entry) = self.table.get_mut(key) else { return };
-            let was_accepted = entry.connection.is_accepted();
-            let handshake_due = entry.timer.due();
+            let waits_since = entry.connection.waits_since();
             let received = self.net.receive(entry.socket, &mut self.scratch);
             let mut context = context(&self.own, &mut self.tools, now, key, None);
             let (step, more) = match received {
@@ -38,13 +41,9 @@ impl<N: Net> Shard<N> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => (entry.connection.handle_gone(Some(error.kind())), false),
             };
-            let accepted = !was_accepted && entry.connection.is_accepted();
-            self.settle(now, key, step);
-            if accepted {
-                // Until now its timer was that of its handshake.
-                let left_ms = handshake_due.ms_since(now.tick());
-                let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
-                self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
+            match waits_since {
+                Some(since) => self.settle_handshake(now, key, since, step),
+                None => self.settle(now, key, step),
             }
             if !more {
                 return;
@@ -115,6 +114,16 @@ impl<N: Net> Shard<N> {
         self.with(now, key, |_, _| Step::Stay);
     }
 
+    /// After an event of a connection that had no identity and may have one now; it waits since then.
+    pub(super) fn settle_handshake(&mut self, now: Now, key: Key, since: Tick, step: Step) {
+        let accepted = self.table.get(key).is_some_and(|entry| entry.connection.is_accepted());
+        self.settle(now, key, step);
+        if accepted {
+            let waited_us = now.tick().ms_since(since) * 1_000;
+            self.accepted(now, key, now.micros.saturating_sub(waited_us));
+        }
+    }
+
     /// After every event: what the connection has to say is sent, its timer and its buffers are brought up to date, and
     /// it is forgotten where it is gone.
     pub(super) fn settle(&mut self, now: Now, key: Key, step: Step) {
@@ -157,7 +166,7 @@ impl<N: Net> Shard<N> {
         self.net.close(socket);
         if accepted && !Mutant::CloseNotCounted.is_on() {
             self.tools.stats.closed(protocol, reason);
-        } else if phase == crate::conn::Phase::Opening {
+        } else if phase.waits() {
             self.tools.stats.handshake_refused(reason);
         }
         self.log_end(now, key, reason, accepted);

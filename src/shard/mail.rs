@@ -9,7 +9,7 @@ use crate::{
     conn::Step,
     kit::{completion::Ticket, mailbox::Full, mutant::Mutant, slab::Key, time::Now},
     model::{
-        Message, Outcome, Reason,
+        Identity, Message, Outcome, Reason,
         mail::{ToShard, post_control},
     },
 };
@@ -54,7 +54,7 @@ impl<N: Net> Shard<N> {
             ToShard::Close { key, reason, goaway: false } => {
                 self.with(now, key, |connection, context| connection.close(context, reason));
             }
-            ToShard::Identified { .. } => {}
+            ToShard::Identified { key, verdict } => self.hear_verdict(now, key, *verdict),
             ToShard::Drain { window_ms } => {
                 self.stop_accepting(now);
                 self.leaving = Some(LeavingSweep::new(self.table.high_water(), now.tick(), window_ms));
@@ -74,6 +74,15 @@ impl<N: Net> Shard<N> {
                 self.stopped = true;
             }
         }
+    }
+
+    /// Somebody who was asked has answered. Of a client that has gone meanwhile nothing is heard.
+    fn hear_verdict(&mut self, now: Now, key: Key, verdict: Result<Identity<'static>, Reason>) {
+        let Some(entry) = self.table.get_mut(key) else { return };
+        let Some(since) = entry.connection.waits_since() else { return };
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
+        let step = entry.connection.handle_verdict(&mut context, verdict);
+        self.settle_handshake(now, key, since, step);
     }
 
     /// Writes a message to a connection. None: it waits, and the ticket that was asked for will be answered. The time that a

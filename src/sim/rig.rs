@@ -1,6 +1,7 @@
 //! A node of real shards on the fake network, stepped by hand. After every turn its invariants are checked.
 
 use super::{
+    login::Desk,
     net::{Bell, End, FakeNet, World},
     wire::{self, Frame},
 };
@@ -9,7 +10,6 @@ use crate::{
     config::{Config, Distribution},
     conn::{
         Settings, Shared, Tools,
-        auth::{Authenticator, Handshake, Identity, Verdict},
         lent::Lents,
     },
     directory::{Dedup, Directory},
@@ -47,6 +47,8 @@ pub struct Rig {
     pub shared: Arc<Shared>,
     pub directory: Arc<Directory>,
     pub drain: DrainSwitch,
+    /// Verdicts that are still to be given.
+    pub desk: Arc<Desk>,
     bells: Vec<Arc<Bell>>,
     /// How long each shard said that it may sleep.
     waits: Vec<Option<Duration>>,
@@ -74,19 +76,6 @@ impl Push {
 fn admission(config: &Config, now_us: u64) -> Option<TokenBucket> {
     let rate = config.limits.handshakes_per_second as f64 / config.node.shards as f64;
     (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), now_us))
-}
-
-/// Believes `?user=`, and `?issued=` and `?expires=` in seconds since 1970.
-struct QueryAuth;
-
-impl Authenticator for QueryAuth {
-    fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
-        let parameter = |name| handshake.head.query_param(name).ok().flatten();
-        let seconds = |name| parameter(name).and_then(|text| text.parse().ok());
-        let Some(user) = parameter("user") else { return Verdict::Refuse(Reason::AuthFailed) };
-        let (issued_unix_s, expires_unix_s) = (seconds("issued"), seconds("expires"));
-        Verdict::Accept(Identity { user, device: None, issued_unix_s, expires_unix_s })
-    }
 }
 
 impl Rig {
@@ -128,11 +117,12 @@ impl Rig {
         let settings = Arc::new(Settings::new(config));
         let now_us = world.borrow().micros;
         let grace_us = config.lifetime.grace_ms * 1_000;
+        let desk = Arc::new(Desk::default());
         let node = receivers.into_iter().enumerate().map(|(index, mail)| {
             let net = FakeNet { world: world.clone(), shard: index, mail: bells[index].clone() };
             let tools = Tools {
                 settings: settings.clone(),
-                authenticator: Arc::new(QueryAuth),
+                authenticator: desk.clone(),
                 directory: directory.clone(),
                 shared: shared.clone(),
                 stats: stats.shard(index).clone(),
@@ -168,6 +158,7 @@ impl Rig {
             shared,
             directory,
             drain,
+            desk,
             bells,
             waits,
             wakes_us,

@@ -178,7 +178,9 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
-        lines.iter().for_each(|(name, value)| drop(map.append(*name, value.parse().unwrap())));
+        for (name, value) in lines {
+            map.append(*name, value.parse().unwrap());
+        }
         map
     }
 

@@ -61,7 +61,8 @@ mod tests {
         };
         let cookie = Cookie { name: "session".into(), keys: Some(Secret::new(KEY)), leeway_s: 0 };
         let (header, device_header) = ("X-CUSTOMER_ID".into(), "X-DEVICE-ID".into());
-        from_config(&Auth { modes: modes.to_vec(), header, device_header, jwt, cookie, http: Http::default() }).unwrap()
+        let (modes, http) = (modes.to_vec(), Http::default());
+        from_config(&Auth { modes, header, device_header, first_frame_ms: None, jwt, cookie, http }).unwrap()
     }
 
     #[test]

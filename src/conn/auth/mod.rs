@@ -116,6 +116,12 @@ pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
 /// # Errors
 /// As [`from_config`].
 pub fn asking(auth: &Auth, questions: Option<&Sender<Asked>>) -> Result<Arc<dyn Authenticator>, String> {
+    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode, auth)) {
+        return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
+                    expected \"jwt\", or \"http\" with \"authorization\" among auth.http.credentials, alone or beside \
+                    another"
+            .into());
+    }
     let way = |&mode| way(mode, auth, questions);
     let mut ways = auth.modes.iter().map(way).collect::<Result<Vec<_>, _>>()?;
     match (ways.pop(), ways.is_empty()) {
@@ -125,6 +131,15 @@ pub fn asking(auth: &Auth, questions: Option<&Sender<Asked>>) -> Result<Arc<dyn 
             Ok(Arc::new(Combined::new(ways)))
         }
         (None, _) => Err("auth.mode is empty".into()),
+    }
+}
+
+/// Whether it knows what to do with `Authorization: Bearer`.
+fn judges_tokens(mode: AuthMode, auth: &Auth) -> bool {
+    match mode {
+        AuthMode::Jwt => true,
+        AuthMode::Http => auth.http.credentials.iter().any(|name| name == "authorization"),
+        AuthMode::Header | AuthMode::Cookie => false,
     }
 }
 
@@ -202,6 +217,7 @@ mod tests {
             modes: vec![AuthMode::Header],
             header: "X-CUSTOMER_ID".into(),
             device_header: "X-DEVICE-ID".into(),
+            first_frame_ms: None,
             jwt: Jwt::default(),
             cookie: Cookie::default(),
             http: Http::default(),
@@ -219,5 +235,7 @@ mod tests {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
+        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        assert!(from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")), "who would judge it?");
     }
 }

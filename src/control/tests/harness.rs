@@ -218,7 +218,10 @@ fn run_shard(mut receiver: Receiver<ToShard>, bell: &Bell, script: &Mutex<Script
                     script.closed.push((key.index, reason));
                 }
                 ToShard::Stop => return,
-                ToShard::Drain { .. } | ToShard::CancelDrain | ToShard::Beat => {}
+                ToShard::Identified { .. }
+                | ToShard::Drain { .. }
+                | ToShard::CancelDrain
+                | ToShard::Beat => {}
             }
         }
     }
