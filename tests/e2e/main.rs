@@ -8,6 +8,7 @@ mod auth;
 mod away;
 mod browser;
 mod bystander;
+mod callout;
 mod chromium;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
@@ -18,6 +19,7 @@ mod crowd;
 mod devices;
 mod doctor;
 mod drain;
+mod endpoint;
 mod floods;
 mod frames;
 mod handshake;
