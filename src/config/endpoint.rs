@@ -174,8 +174,18 @@ mod tests {
             assert_eq!(Endpoint.parse(&Input::Text(text.into())), Ok(text.to_owned()), "{text}");
         }
         for text in [
-            "", "localhost:80", "ftp://host/", "http://", "http:///path", "http://host:0/", "http://host:99999/",
-            "http://host/a b", "http://host/#part", "http://ho st/", "http://host/\u{e9}", "http://host:/",
+            "",
+            "localhost:80",
+            "ftp://host/",
+            "http://",
+            "http:///path",
+            "http://host:0/",
+            "http://host:99999/",
+            "http://host/a b",
+            "http://host/#part",
+            "http://ho st/",
+            "http://host/\u{e9}",
+            "http://host:/",
         ] {
             assert_eq!(Endpoint.parse(&Input::Text(text.into())), Err(Rejected::default()), "{text}");
         }

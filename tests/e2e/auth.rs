@@ -83,7 +83,7 @@ fn assert_no_secret(node: &Node, secrets: &[&str]) {
 }
 
 /// The block of docs/auth.md in this language below this heading.
-fn snippet(heading: &str, language: &str) -> String {
+pub fn snippet(heading: &str, language: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/auth.md");
     let page = fs::read_to_string(path).unwrap();
     let part = page.split("\n## ").find(|part| part.starts_with(&format!("{heading}\n"))).unwrap();

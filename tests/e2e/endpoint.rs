@@ -181,7 +181,8 @@ pub fn hang() -> Manner {
 pub fn good(cache: &'static str, delay: Duration) -> Manner {
     Arc::new(move |head, stream| {
         std::thread::sleep(delay);
-        let cookie = header(head, "cookie").and_then(|cookies| cookies.split_once("session=")).map(|(_, rest)| rest);
+        let cookie =
+            header(head, "cookie").and_then(|cookies| cookies.split_once("session=")).map(|(_, rest)| rest);
         let bearer = header(head, "authorization").and_then(|line| line.strip_prefix("Bearer "));
         let name = cookie.or(bearer).or(header(head, "x-customer_id")).unwrap_or("bad");
         let name = name.split(';').next().unwrap();

@@ -179,7 +179,8 @@ async fn read(body: Incoming) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
     while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
         // It has begun to answer: asking once more is not for us to decide any more.
-        let frame = frame.map_err(|_| Problem::Unreachable("the connection ended within the answer".into()))?;
+        let frame =
+            frame.map_err(|_| Problem::Unreachable("the connection ended within the answer".into()))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > BODY_BYTES_MAX {
             return Err(Problem::TooLarge);
@@ -215,7 +216,10 @@ impl Body for Nothing {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(None)
     }
 

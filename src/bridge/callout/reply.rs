@@ -217,12 +217,28 @@ mod tests {
     #[test]
     fn what_is_no_such_object_is_a_failure() {
         for body in [
-            "", "null", "<html>hello</html>", "[\"ada\",null,null,null]", "{}", r#"{"user":7}"#, r#"{"user":null}"#,
-            r#"{"user":"ada","user":"eve"}"#, r#"{"user":"ada","exp":"soon"}"#, r#"{"user":"ada","device":7}"#,
-            r#"{"user":"ada"} {"user":"eve"}"#, r#"{"user":"ada""#, "\u{feff}{\"user\":\"ada\"}", "\"ada\"",
-            r#"{"user":"ada","exp":1e999}"#, r#"{"sub":"ada"}"#,
+            "",
+            "null",
+            "<html>hello</html>",
+            "[\"ada\",null,null,null]",
+            "{}",
+            r#"{"user":7}"#,
+            r#"{"user":null}"#,
+            r#"{"user":"ada","user":"eve"}"#,
+            r#"{"user":"ada","exp":"soon"}"#,
+            r#"{"user":"ada","device":7}"#,
+            r#"{"user":"ada"} {"user":"eve"}"#,
+            r#"{"user":"ada""#,
+            "\u{feff}{\"user\":\"ada\"}",
+            "\"ada\"",
+            r#"{"user":"ada","exp":1e999}"#,
+            r#"{"sub":"ada"}"#,
         ] {
-            assert_eq!(read_with(200, &[("cache-control", "max-age=60")], body), Err(Problem::NoObject), "{body}");
+            assert_eq!(
+                read_with(200, &[("cache-control", "max-age=60")], body),
+                Err(Problem::NoObject),
+                "{body}"
+            );
         }
     }
 
@@ -230,7 +246,8 @@ mod tests {
     fn a_name_that_nobody_can_have_refuses_this_client_alone() {
         let long = "a".repeat(257);
         for name in ["", "a\\nb", "\\u0000", "\\u0085", &long] {
-            for body in [format!(r#"{{"user":"{name}"}}"#), format!(r#"{{"user":"ada","device":"{name}"}}"#)] {
+            for body in [format!(r#"{{"user":"{name}"}}"#), format!(r#"{{"user":"ada","device":"{name}"}}"#)]
+            {
                 let reply = read_with(200, &[], &body).unwrap();
                 assert_eq!(reply, refusal(Reason::BadIdentity, 0), "{body}");
             }

@@ -61,7 +61,9 @@ impl HttpAuth {
 
 impl Authenticator for HttpAuth {
     fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
-        let Ok(token) = handshake.head.query_param("token") else { return Verdict::Refuse(Reason::AuthFailed) };
+        let Ok(token) = handshake.head.query_param("token") else {
+            return Verdict::Refuse(Reason::AuthFailed);
+        };
         if !self.finds_credential(handshake) {
             return Verdict::Refuse(Reason::AuthFailed);
         }
@@ -77,7 +79,8 @@ impl Authenticator for HttpAuth {
     /// A credential that a browser adds by itself counts as a cookie also where there is another beside it: which of them the
     /// endpoint believes is not known here, and a page could put any `?token=` beside somebody's cookie.
     fn uses_cookie(&self, handshake: &Handshake<'_>) -> bool {
-        let is_bearer = |line: &[u8]| line.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+        let is_bearer =
+            |line: &[u8]| line.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
         self.lines(handshake.head, COOKIE).next().is_some()
             || self.lines(handshake.head, AUTHORIZATION).any(|line| !is_bearer(line))
     }

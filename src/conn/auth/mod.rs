@@ -236,6 +236,9 @@ mod tests {
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
         (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
-        assert!(from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")), "who would judge it?");
+        assert!(
+            from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")),
+            "who would judge it?"
+        );
     }
 }

@@ -107,7 +107,8 @@ fn while_the_endpoint_is_left_alone_only_what_is_known_is_told() {
     desk.ask(at_ms(2), name(16), "who", 16, 9_000_000);
     desk.ended(at_ms(3), name(12), 0, Err(Failure::Theirs));
     let orders = desk.take_orders();
-    let Some(Order::Say(Change::Opened(pause_ms))) = orders.iter().find(|order| matches!(order, Order::Say(_)))
+    let Some(Order::Say(Change::Opened(pause_ms))) =
+        orders.iter().find(|order| matches!(order, Order::Say(_)))
     else {
         panic!("still closed")
     };
@@ -186,7 +187,8 @@ impl Twin {
             match order {
                 Order::Ask { credential, round, .. } => {
                     assert!(self.under_way.iter().all(|(known, _)| *known != credential), "asked twice");
-                    let waits = |(about, until): &(Credential, u64)| *about == credential && *until > now.micros;
+                    let waits =
+                        |(about, until): &(Credential, u64)| *about == credential && *until > now.micros;
                     assert!(self.clients.values().any(waits), "nobody wants to know");
                     assert!(!is_open, "it is to be left alone");
                     self.under_way.push((credential, round));
@@ -276,7 +278,12 @@ fn it_finds_its_way_back_to_an_endpoint_that_was_away() {
                     twin.under_way.retain(|(known, _)| *known != credential);
                     let reply = Reply { answer: ms, accepted: true, life_ms: 0 };
                     twin.known.insert(credential, (ms, 0));
-                    desk.ended(now, credential, round, if is_well { Ok(reply) } else { Err(Failure::Theirs) });
+                    desk.ended(
+                        now,
+                        credential,
+                        round,
+                        if is_well { Ok(reply) } else { Err(Failure::Theirs) },
+                    );
                     known[phase] += u32::from(is_well);
                 }
                 at != ms

@@ -106,5 +106,8 @@ fn without_room_it_is_unavailable() {
     assert_eq!(auth.authenticate(&handshake(&head, 0)), unavailable);
     drop(receiver);
     assert_eq!(auth.authenticate(&handshake(&head, 0)), unavailable);
-    assert!(HttpAuth::from_config(&config::Http::default(), None).is_err_and(|error| error.contains("auth.http.url")));
+    assert!(
+        HttpAuth::from_config(&config::Http::default(), None)
+            .is_err_and(|error| error.contains("auth.http.url"))
+    );
 }
