@@ -92,12 +92,16 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
     Ok(node.run(&signals))
 }
 
-/// Whether the keys that clients' credentials are to be checked with can be used.
+/// Whether the keys that clients' credentials are to be checked with, and the endpoint that is to be asked, can be used.
 ///
 /// # Errors
 /// What is wrong, naming the setting.
 pub fn check_keys(config: &Config) -> Result<(), String> {
-    auth::from_config(&config.auth).map(drop)
+    auth::from_config(&config.auth)?;
+    match config.auth.modes.contains(&AuthMode::Http) {
+        true => callout::probe::check(&config.auth.http).map_err(|error| format!("auth.http: {error}")),
+        false => Ok(()),
+    }
 }
 
 /// Runs a node until it is told to stop and has drained.

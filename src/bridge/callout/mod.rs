@@ -11,6 +11,7 @@ mod cache;
 mod client;
 pub mod credential;
 pub mod desk;
+pub mod probe;
 mod reply;
 mod thread;
 

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn it_may_be_kept_as_long_as_it_says_and_lives() {
-        let rows: &[(&[(&'static str, &str)], &str, u64)] = &[
+        type Row<'r> = (&'r [(&'static str, &'r str)], &'r str, u64);
+        let rows: &[Row<'_>] = &[
             (&[], r#"{"user":"a"}"#, 0),
             (&[("cache-control", "max-age=60")], r#"{"user":"a"}"#, 60_000),
             (&[("cache-control", "private, Max-Age=\"60\"")], r#"{"user":"a"}"#, 60_000),
@@ -305,7 +306,7 @@ mod tests {
             let headers = headers(&[("cache-control", &cache)]);
             let reply = read(StatusCode::from_u16(status).unwrap(), &headers, &body, NOW_MS, 1_000);
             prop_assert!(reply.is_err() || [200, 401, 403].contains(&status));
-            prop_assert!(reply.is_ok_and(|reply| reply.life_ms > 1_000) == false);
+            prop_assert!(!reply.is_ok_and(|reply| reply.life_ms > 1_000));
         }
     }
 }
