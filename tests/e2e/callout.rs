@@ -6,11 +6,13 @@ use crate::{
     client::{Sse, Ws, get, upgrade},
     endpoint::{Endpoint, always, answer, good, hang, header, raw},
     http::Wire,
-    node::{Node, until},
+    node::{Node, until, without_our_environment},
     python,
 };
 use std::{
     io::Write,
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -465,4 +467,96 @@ store.commit()
     let asked = node.metric("holdfast_auth_seconds_count");
     assert_eq!((status(&node, "a=b; session=s1"), status(&node, "session=s2")), (101, 401));
     assert_eq!(node.metric("holdfast_auth_seconds_count"), asked);
+}
+
+/// An endpoint with TLS. It is asked about nobody but ada.
+const WITH_TLS: &str = r#"
+import ssl, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Ada(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "14")
+        self.end_headers()
+        self.wfile.write(b'{"user":"ada"}')
+
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Ada)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_port)
+server.serve_forever()
+"#;
+
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl").current_dir(folder).args(arguments.split(' ')).output();
+    let output = output.expect("openssl is missing: scripts/install-test-tools installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_endpoint_with_tls_is_believed_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let key = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for name in ["ca", "other"] {
+        openssl(
+            folder.path(),
+            &format!("{key} -x509 -days 2 -subj /CN={name} -keyout {name}.key -out {name}.crt"),
+        );
+    }
+    openssl(folder.path(), &format!("{key} -subj /CN=server -keyout server.key -out server.csr"));
+    let sign = "x509 -req -days 2 -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names";
+    openssl(folder.path(), &format!("{sign} -in server.csr -out server.crt"));
+    let mut endpoint = python::Helper::start(&[], WITH_TLS, &[&file("server.crt"), &file("server.key")]);
+    let url = format!("auth.http.url=https://127.0.0.1:{}/", endpoint.line());
+    for (authority, expected) in [("ca.crt", 101), ("other.crt", 503)] {
+        let authority = format!("auth.http.ca_file={}", file(authority));
+        let node = Node::start(&["auth.mode=http", &url, &authority, "auth.http.failures=1"]);
+        assert_eq!(status(&node, "session=ada"), expected);
+        let log = node.log();
+        assert_eq!(log.contains(LEFT_ALONE) && log.contains("certificate"), expected == 503, "{log}");
+    }
+}
+
+#[test]
+fn the_token_for_the_endpoint_changes_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "first\n").unwrap();
+    let endpoint = Endpoint::start(good("", AT_ONCE));
+    let node = node(&endpoint, &[&format!("auth.http.token_file={}", path.display())]);
+    let sent = || {
+        assert_eq!(status(&node, "session=ada"), 101);
+        header(endpoint.heads().last().unwrap(), "x-holdfast-token").unwrap().to_owned()
+    };
+    assert_eq!(sent(), "first");
+    std::fs::write(&path, "second\n").unwrap();
+    until("the new token", || (sent() == "second").then_some(()));
+}
+
+#[test]
+fn doctor_asks_the_endpoint_about_nobody() {
+    let mut endpoint = Endpoint::start(good("", AT_ONCE));
+    let say = |endpoint: &Endpoint| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        without_our_environment(&mut command);
+        command.args(["doctor", "--kafka", "none", "--set", "auth.mode=http", "--set", &endpoint.setting()]);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let well = say(&endpoint);
+    assert!(well.contains("it refuses a client without a credential"), "{well}");
+    endpoint.set(always("200 OK", "", r#"{"user":"everybody"}"#));
+    let lax = say(&endpoint);
+    assert!(lax.contains("it must refuse whom it does not know"), "{lax}");
+    endpoint.die();
+    let away = say(&endpoint);
+    assert!(away.contains("auth.http") && away.contains("it cannot be reached"), "{away}");
 }

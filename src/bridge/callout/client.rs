@@ -78,6 +78,8 @@ impl Client {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(IDLE));
+        // One that nobody waits for any more must end as well.
+        tcp.set_connect_timeout(Some(Duration::from_millis(config.timeout_ms)));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls(&url, config.ca_file.as_deref())?)
             .https_or_http()

@@ -36,6 +36,9 @@ use tokio::{runtime::Runtime, sync::Notify};
 /// Questions taken in one turn.
 const LETTERS_MAX: usize = 256;
 
+/// Names looked up at once, each on a thread of its own, as the host's resolver has it. Only new connections need one.
+const LOOKUPS_MAX: usize = 16;
+
 /// Wakes the thread.
 #[derive(Default)]
 struct Bell(Notify);
@@ -112,9 +115,13 @@ impl CalloutThread {
             stopping: stopping.clone(),
             stats,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(LOOKUPS_MAX)
+            .build()?;
         let thread =
-            std::thread::Builder::new().name("callout".into()).spawn(move || runner.start(&runtime))?;
+            std::thread::Builder::new().name("callout".into()).spawn(move || runner.start(runtime))?;
         Ok(Self { client, stopping, bell: mail.bell, thread })
     }
 
@@ -153,8 +160,10 @@ struct Runner {
 }
 
 impl Runner {
-    fn start(mut self, runtime: &Runtime) {
+    fn start(mut self, runtime: Runtime) {
         runtime.block_on(self.run());
+        // A name that is still looked up must not hold up the end.
+        runtime.shutdown_background();
     }
 
     async fn run(&mut self) {
