@@ -194,7 +194,8 @@ impl Connection {
         if let Some(reason) = shut(tools).or_else(|| too_fast(tools, context.now.micros)) {
             return self.refuse(context, reason, Some(request));
         }
-        if let (Some(timeout_ms), Wanted::Websocket(upgrade)) = (tools.settings.first_frame_ms, &request.wanted)
+        if let (Some(timeout_ms), Wanted::Websocket(upgrade)) =
+            (tools.settings.first_frame_ms, &request.wanted)
             && !authenticator.finds_credential(&handshake)
         {
             return self.await_token(context, request, upgrade, timeout_ms);

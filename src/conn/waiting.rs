@@ -98,7 +98,9 @@ impl Connection {
         request: &Request<'_>,
     ) -> Step {
         match shut(context.tools) {
-            Some(reason) if !Mutant::VerdictDespiteDrain.is_on() => self.refuse(context, reason, Some(request)),
+            Some(reason) if !Mutant::VerdictDespiteDrain.is_on() => {
+                self.refuse(context, reason, Some(request))
+            }
             _ => self.arrive(context, identity, request),
         }
     }

@@ -63,3 +63,43 @@ impl fmt::Debug for Judgement {
         f.debug_tuple("Judgement").field(&self.0.as_ref().map(|home| home.key)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::mailbox::{Wake, mailbox};
+    use std::sync::Arc;
+
+    struct Asleep;
+
+    impl Wake for Asleep {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn each_judgement_speaks_once() {
+        let (sender, mut receiver) = mailbox(&[3], Arc::new(Asleep));
+        let keys = [1, 2, 3, 4].map(|index| Key { index, generation: 7 });
+        let [first, second, third, fourth] = keys.map(|key| Judgement::new(sender.clone(), key));
+        let identity =
+            Identity { user: "ann".into(), device: None, issued_unix_s: None, expires_unix_s: None };
+        first.accept(identity.clone());
+        second.refuse(Reason::AuthFailed);
+        drop(third);
+        // There is no room: the handshake's time-out has the last word.
+        fourth.accept(identity.clone());
+        Judgement::of_nobody().accept(identity.clone());
+        let mut letters = Vec::new();
+        receiver.take(usize::MAX, &mut letters);
+        let heard = letters.into_iter().map(|letter| match letter {
+            ToShard::Identified { key, verdict } => (key, *verdict),
+            other => panic!("{other:?}"),
+        });
+        let wanted = [
+            (keys[0], Ok(identity)),
+            (keys[1], Err(Reason::AuthFailed)),
+            (keys[2], Err(Reason::AuthUnavailable)),
+        ];
+        assert_eq!(heard.collect::<Vec<_>>(), wanted);
+    }
+}

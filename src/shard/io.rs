@@ -41,10 +41,7 @@ impl<N: Net> Shard<N> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => (entry.connection.handle_gone(Some(error.kind())), false),
             };
-            match waits_since {
-                Some(since) => self.settle_handshake(now, key, since, step),
-                None => self.settle(now, key, step),
-            }
+            self.settle_handshake(now, key, waits_since, step);
             if !more {
                 return;
             }
@@ -114,11 +111,12 @@ impl<N: Net> Shard<N> {
         self.with(now, key, |_, _| Step::Stay);
     }
 
-    /// After an event of a connection that had no identity and may have one now; it waits since then.
-    pub(super) fn settle_handshake(&mut self, now: Now, key: Key, since: Tick, step: Step) {
-        let accepted = self.table.get(key).is_some_and(|entry| entry.connection.is_accepted());
+    /// [`Shard::settle`] after an event by which a connection may have got its identity: `since` is when it came, if it had none
+    /// before.
+    pub(super) fn settle_handshake(&mut self, now: Now, key: Key, since: Option<Tick>, step: Step) {
+        let since = since.filter(|_| self.table.get(key).is_some_and(|entry| entry.connection.is_accepted()));
         self.settle(now, key, step);
-        if accepted {
+        if let Some(since) = since {
             let waited_us = now.tick().ms_since(since) * 1_000;
             self.accepted(now, key, now.micros.saturating_sub(waited_us));
         }

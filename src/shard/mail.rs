@@ -79,7 +79,7 @@ impl<N: Net> Shard<N> {
     /// Somebody who was asked has answered. Of a client that has gone meanwhile nothing is heard.
     fn hear_verdict(&mut self, now: Now, key: Key, verdict: Result<Identity<'static>, Reason>) {
         let Some(entry) = self.table.get_mut(key) else { return };
-        let Some(since) = entry.connection.waits_since() else { return };
+        let since = entry.connection.waits_since();
         let mut context = context(&self.own, &mut self.tools, now, key, None);
         let step = entry.connection.handle_verdict(&mut context, verdict);
         self.settle_handshake(now, key, since, step);

@@ -232,6 +232,7 @@ impl<N: Net> Shard<N> {
             stats.mailbox_depth(lane, self.own.mailbox.depth(lane) as u64);
         }
         stats.wheel_len(self.wheel.len() as u64);
+        stats.handshakes_waiting(self.tools.opening as u64);
         stats.turn(lag_us, self.net.micros().saturating_sub(now.micros));
     }
 

@@ -9,3 +9,4 @@ mod living;
 mod overload;
 mod sweeping;
 mod taking_over;
+mod waiting;

@@ -1,8 +1,8 @@
 //! What happens in a run: clients come, speak, lie, fall silent and leave; senders send; operators act; the host runs short.
 
 use super::{
-    ledger::body,
     choices::Choices,
+    ledger::body,
     peer::{Introduction, Manner, Peer},
     plan::Logins,
     rig::Client,

@@ -8,10 +8,7 @@ use super::{
 use crate::{
     bridge::DrainSwitch,
     config::{Config, Distribution},
-    conn::{
-        Settings, Shared, Tools,
-        lent::Lents,
-    },
+    conn::{Settings, Shared, Tools, lent::Lents},
     directory::{Dedup, Directory},
     kit::{
         completion::{Batch, Tally},

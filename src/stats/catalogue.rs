@@ -90,8 +90,10 @@ catalogue! {
     SHARD_CONNECTIONS = gauge("holdfast_shard_connections", "connections", &["shard"], "Open client connections of each shard.");
     /// `holdfast_handshakes_total`
     HANDSHAKES = counter("holdfast_handshakes_total", "handshakes", &["result"], "Handshakes that ended: accepted, or the reason of the refusal.");
+    /// `holdfast_handshakes_waiting`
+    HANDSHAKES_WAITING = gauge("holdfast_handshakes_waiting", "handshakes", &[], "Connections without an identity, of which limits.unauthenticated allows so many: for the rest of a request, somebody's verdict, or a first frame.");
     /// `holdfast_handshake_seconds`
-    HANDSHAKE_SECONDS = histogram("holdfast_handshake_seconds", &[], "From accept to the end of an accepted handshake.");
+    HANDSHAKE_SECONDS = histogram("holdfast_handshake_seconds", &[], "From accept until an accepted client is known: with the rest of its request, its verdict and its first frame, where those were waited for.");
     /// `holdfast_auth_requests_total`
     AUTH_REQUESTS = counter("holdfast_auth_requests_total", "questions", &["result"], "Questions to the endpoint of auth.http: accepted, refused, bad_answer, failed, timeout, unreachable.");
     /// `holdfast_auth_seconds`

@@ -20,6 +20,7 @@ mod devices;
 mod doctor;
 mod drain;
 mod endpoint;
+mod first_frame;
 mod floods;
 mod frames;
 mod handshake;
