@@ -21,10 +21,10 @@ use crate::{
         thread::BridgeThread,
     },
     clock::Clock,
-    config::{AuthMode, Config, KafkaBrokers, RegistryUrl, peer_token},
+    config::{AuthMode, Config, KafkaBrokers, RegistryUrl, Secret, peer_token},
     conn::{
         Settings, Shared,
-        auth::{self, Authenticator, Replaceable},
+        auth::{self, Authenticator, Replaceable, Tickets},
     },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory, Journal, PresenceLog},
@@ -73,6 +73,9 @@ pub enum Ended {
 enum Role {
     /// It holds connections, whose clients this tells apart, and puts questions there if it must.
     Serve(Arc<dyn Authenticator>, Option<callout::Mail>),
+    /// The same by an authenticator of the caller's, which a `?ticket=` may say something to: tickets count where they have
+    /// keys.
+    ServeOwn(Arc<dyn Authenticator>),
     /// It takes messages from the queue to other nodes, and holds none.
     Process,
 }
@@ -126,7 +129,7 @@ pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
 pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result<Ended, Box<dyn Error>> {
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
-    let node = Node::start(config, secrets, Role::Serve(authenticator, None))?;
+    let node = Node::start(config, secrets, Role::ServeOwn(authenticator))?;
     Ok(node.run(&signals))
 }
 
@@ -224,7 +227,7 @@ impl Common {
 }
 
 impl Node {
-    fn start(config: Config, secrets: SecretWatch, role: Role) -> Result<Self, Box<dyn Error>> {
+    fn start(config: Config, mut secrets: SecretWatch, role: Role) -> Result<Self, Box<dyn Error>> {
         let (mail, journal) = fleet::mail(&config.registry.url);
         let events = queue::event_mail(&config);
         let presence = events.as_ref().map(|events| events.log.clone());
@@ -235,14 +238,24 @@ impl Node {
             Some(listener) => listener,
             None => bind_internal(config.internal.listen)?,
         };
+        let tickets = Arc::new(tickets_of(&common, &role)?);
+        secrets.watch_tickets(tickets.clone());
         let mut callout = None;
-        let (addresses, (mailboxes, shards)) = match role {
-            Role::Serve(authenticator, mail) => {
+        let authenticator = match role {
+            Role::Serve(others, mail) => {
                 callout = mail.map(|mail| common.callout(mail)).transpose()?;
+                Some(auth::with_tickets(tickets.clone(), others))
+            }
+            Role::ServeOwn(own) if config.auth.tickets.keys.is_none() => Some(own),
+            Role::ServeOwn(own) => Some(auth::with_tickets(tickets.clone(), own)),
+            Role::Process => None,
+        };
+        let (addresses, (mailboxes, shards)) = match authenticator {
+            Some(authenticator) => {
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
                 (addresses, shards::spawn(&common, &authenticator, nets)?)
             }
-            Role::Process => Default::default(),
+            None => Default::default(),
         };
 
         let internal_address = internal.local_addr()?;
@@ -258,6 +271,7 @@ impl Node {
             brakes: common.brakes.clone(),
             stats: common.stats.clone(),
             blocks: common.shared.blocks.clone(),
+            tickets,
             clock: common.clock,
             collapse_seed,
             peers: fleet.peers.clone(),
@@ -483,6 +497,20 @@ impl Node {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Makes and judges tickets. A node alone that was given no keys draws one for this run; in a fleet others would not know it.
+fn tickets_of(common: &Common, role: &Role) -> Result<Tickets, Box<dyn Error>> {
+    let is_alone = common.config.registry.url == RegistryUrl::Memory && matches!(role, Role::Serve(..));
+    let drawn = is_alone.then(draw_key).transpose()?;
+    Ok(Tickets::new(&common.config.auth.tickets, drawn, common.stats.clone())?)
+}
+
+/// A key that nobody can guess, as text.
+fn draw_key() -> io::Result<Secret> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat()))
 }
 
 fn bind_internal(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,20 +1,22 @@
 //! `auth.*`: the kind of `auth.mode`, and the checks of the keys that clients' credentials are judged by.
 //!
-//! Owns what a file of cookie keys looks like. Of tokens' keys it knows only whether a file can be one at all: reading them is
+//! Owns what a file of keys that sign cookies and tickets looks like. Of tokens' keys it knows only whether a file can be one at all: reading them is
 //! the authenticators' work.
 
 use super::{
-    Auth, AuthMode, ConfigError, Cookie, Jwt, Secret,
+    Auth, AuthMode, ConfigError, Cookie, Jwt, Secret, Tickets,
     check::{Checker, repeated},
     endpoint,
     kind::{Input, Kind, Rejected, quoted},
     words,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Most keys of cookies at a time: each one more is tried for each bad cookie.
+/// Most keys of cookies, or of tickets, at a time: each one more is tried for each bad one.
 pub const KEYS_MAX: usize = 8;
-/// Shortest key of cookies, bytes: the length of the hash (RFC 2104, section 3).
+/// The longest life of a ticket, ms: it lies in a URL, which proxies like to log.
+pub const TICKET_TTL_MS_MAX: u64 = 300_000;
+/// Shortest of those keys, bytes: the length of the hash (RFC 2104, section 3).
 const KEY_BYTES_MIN: usize = 32;
 const KEY_BYTES_MAX: usize = 256;
 /// Largest file with a set of keys, bytes. Sets carry certificates, too.
@@ -64,7 +66,7 @@ impl Kind for Modes {
 ///
 /// # Errors
 /// What is wrong and in which line, never with a part of a key.
-pub fn cookie_keys(text: &str) -> Result<Vec<&str>, String> {
+pub fn signing_keys(text: &str) -> Result<Vec<&str>, String> {
     let mut keys: Vec<&str> = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let key = line.trim_ascii();
@@ -108,6 +110,7 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         return Err(checker.refuse("auth.jwt.cookie", quoted(&cookie.name), problem));
     }
     let http = endpoint::check(checker, &auth.mode)?;
+    let tickets = tickets(checker)?;
     Ok(Auth {
         modes: auth.mode,
         header: auth.header,
@@ -116,28 +119,47 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         jwt,
         cookie,
         http,
+        tickets,
     })
 }
 
 fn cookie(checker: &Checker, modes: &[AuthMode]) -> Result<Cookie, ConfigError> {
     let cookie = &checker.layers.raw.cookie;
-    let given = (!cookie.keys.is_empty())
-        .then(|| Secret::new(cookie.keys.iter().map(Secret::reveal).collect::<Vec<_>>().join("\n")));
-    let (key, file_key) = ("auth.cookie.keys", "auth.cookie.keys_file");
-    let keys = checker.secret(key, &given, file_key, &cookie.keys_file)?;
-    match &keys {
-        Some(keys) => cookie_keys(keys.reveal()).map(drop).map_err(|problem| match keys.source() {
-            Some(path) => checker.refuse(file_key, quoted(&path.display().to_string()), problem),
-            None => checker.refuse(key, "***", problem.replace("in line", "number")),
-        })?,
-        None if modes.contains(&AuthMode::Cookie) => {
-            let problem =
-                "the mode \"cookie\" needs keys; expected auth.cookie.keys or auth.cookie.keys_file";
-            return Err(checker.refuse("auth.mode", Modes.show(&modes.to_vec()), problem));
-        }
-        None => {}
+    let names = ["auth.cookie.keys", "auth.cookie.keys_file"];
+    let keys = keys_of_lines(checker, names, &cookie.keys, &cookie.keys_file)?;
+    if keys.is_none() && modes.contains(&AuthMode::Cookie) {
+        let problem = "the mode \"cookie\" needs keys; expected auth.cookie.keys or auth.cookie.keys_file";
+        return Err(checker.refuse("auth.mode", Modes.show(&modes.to_vec()), problem));
     }
     Ok(Cookie { name: cookie.name.clone(), keys, leeway_s: cookie.leeway / 1_000 })
+}
+
+fn tickets(checker: &Checker) -> Result<Tickets, ConfigError> {
+    let tickets = &checker.layers.raw.tickets;
+    let names = ["auth.tickets.keys", "auth.tickets.keys_file"];
+    let keys = keys_of_lines(checker, names, &tickets.keys, &tickets.keys_file)?;
+    let used = usize::try_from(tickets.used).unwrap_or(usize::MAX);
+    Ok(Tickets { keys, ttl_ms: tickets.ttl, used })
+}
+
+/// Keys that were given, or are in a file, one a line.
+fn keys_of_lines(
+    checker: &Checker,
+    [key, file_key]: [&'static str; 2],
+    given: &[Secret],
+    file: &Option<PathBuf>,
+) -> Result<Option<Secret>, ConfigError> {
+    let lines = given.iter().map(Secret::reveal).collect::<Vec<_>>().join("\n");
+    let given = (!given.is_empty()).then(|| Secret::new(lines));
+    let keys = checker.secret(key, &given, file_key, file)?;
+    let problem = keys.as_ref().and_then(|keys| signing_keys(keys.reveal()).err());
+    match (problem, keys.as_ref().and_then(Secret::source)) {
+        (None, _) => Ok(keys),
+        (Some(problem), Some(path)) => {
+            Err(checker.refuse(file_key, quoted(&path.display().to_string()), problem))
+        }
+        (Some(problem), None) => Err(checker.refuse(key, "***", problem.replace("in line", "number"))),
+    }
 }
 
 fn jwt(checker: &mut Checker, modes: &[AuthMode]) -> Result<Jwt, ConfigError> {
@@ -271,7 +293,7 @@ mod tests {
     fn a_file_of_keys_has_one_a_line() {
         let (a, b) = ("a".repeat(32), "b".repeat(256));
         let text = format!("\n  {a}\r\n\n{b}\t\n");
-        assert_eq!(cookie_keys(&text).unwrap(), [a.as_str(), b.as_str()]);
+        assert_eq!(signing_keys(&text).unwrap(), [a.as_str(), b.as_str()]);
         let many = (0..9).map(|n| format!("{n}{a}\n")).collect::<String>();
         let rows = [
             (String::new(), "no key"),
@@ -285,7 +307,7 @@ mod tests {
             (many, "9 keys"),
         ];
         for (text, problem) in rows {
-            let error = cookie_keys(&text).unwrap_err();
+            let error = signing_keys(&text).unwrap_err();
             assert!(error.contains(problem) && !error.contains("aaaa"), "{error}");
         }
     }

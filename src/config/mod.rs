@@ -21,7 +21,7 @@ mod words;
 
 pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
-pub use login::cookie_keys;
+pub use login::{TICKET_TTL_MS_MAX, signing_keys};
 pub use secret::Secret;
 
 use crate::model::Lanes;
@@ -193,6 +193,8 @@ pub struct Auth {
     pub cookie: Cookie,
     /// Settings of `mode = "http"`.
     pub http: Http,
+    /// Settings of tickets, which count in every mode.
+    pub tickets: Tickets,
 }
 
 /// `auth.mode`
@@ -234,7 +236,7 @@ pub struct Jwt {
 pub struct Cookie {
     /// What it is called.
     pub name: String,
-    /// The keys, as a file of keys has them: see [`cookie_keys`].
+    /// The keys, as a file of keys has them: see [`signing_keys`].
     pub keys: Option<Secret>,
     /// Clock skew allowed.
     pub leeway_s: u64,
@@ -267,6 +269,17 @@ pub struct Http {
     pub pause_ms: u64,
     /// For how long at most.
     pub pause_max_ms: u64,
+}
+
+/// `auth.tickets.*`
+#[derive(Clone, Debug)]
+pub struct Tickets {
+    /// The keys, as a file of keys has them (see [`signing_keys`]); None: one is drawn where the node is alone.
+    pub keys: Option<Secret>,
+    /// Life of a ticket for which none was asked.
+    pub ttl_ms: u64,
+    /// Used tickets that a node remembers.
+    pub used: usize,
 }
 
 /// `lifetime.*`

@@ -10,7 +10,7 @@ use super::{
         Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network,
         Or, Percent, Rate, RegistryAddress, Rejected, Size, Text,
     },
-    login::{KEYS_MAX, Modes},
+    login::{KEYS_MAX, Modes, TICKET_TTL_MS_MAX},
     token::{RawToken, Tokens},
     words,
 };
@@ -255,6 +255,16 @@ keys! {
             "How long it is left alone at first, jittered; then one question tries, and each failure doubles the pause.";
         pause_max: u64 = Duration(10, 3_600 * SECOND), "30s",
             "Longest such pause.";
+    }
+    tickets: Tickets, "auth.tickets", "Tickets for browsers (docs/auth.md): POST /v1/tickets makes one, ?ticket= brings it, whatever auth.mode is." {
+        keys: Vec<Secret> = List(Hidden, 0, KEYS_MAX), "",
+            "Keys, each of 32 to 256 characters without spaces, the same on every node. All are accepted; the first signs. A node alone needs none.";
+        keys_file: Option<PathBuf> = Or("", File), "",
+            "File that holds auth.tickets.keys, one a line; read again when it changes.";
+        ttl: u64 = Duration(SECOND, TICKET_TTL_MS_MAX), "30s",
+            "Life of a ticket that is asked for without a ttl: long enough for a page to connect, too short to be worth stealing from a log.";
+        used: u64 = Count("tickets", 1, MANY), "262144",
+            "Used tickets that a node remembers until they end, 24 bytes each; when full, more are told to come back later.";
     }
     lifetime: Lifetime, "lifetime", "How long connections live: they are asked to reconnect, so that load spreads." {
         mean: u64 = Duration(100, DURATION_MS_MAX), "30m",

@@ -95,7 +95,8 @@ fn the_recipes_of_the_page_on_authentication_are_configurations() {
         // The files of keys are not here.
         let (_folder, sources) = file(recipe);
         let layers = load::read(&sources).unwrap_or_else(|error| panic!("{recipe}\n{error}"));
-        assert_ne!(layers.raw.auth.mode, [AuthMode::Header]);
+        // What is said of tickets counts beside any mode.
+        assert!(layers.raw.auth.mode != [AuthMode::Header] || layers.raw.tickets.keys_file.is_some());
     }
 }
 
@@ -311,6 +312,19 @@ fn a_set_of_keys_may_have_any_families_and_stands_alone() {
 }
 
 #[test]
+fn tickets_need_no_keys_but_those_that_are_given_are_good() {
+    let (a, b) = ("a".repeat(32), "b".repeat(32));
+    let (config, warnings) = with(&[&format!("auth.tickets.keys={a},{b}"), "auth.tickets.ttl=5m"]).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(signing_keys(config.auth.tickets.keys.unwrap().reveal()).unwrap(), [&a, &b]);
+    assert_eq!(config.auth.tickets.ttl_ms, 300_000);
+    refused(&["auth.tickets.keys=hush"], &["auth.tickets.keys = ***: key number 1", "32 to 256"]);
+    refused(&["auth.tickets.keys_file=/nowhere"], &["auth.tickets.keys_file = \"/nowhere\""]);
+    refused(&["auth.tickets.ttl=6m"], &["auth.tickets.ttl", "5m"]);
+    refused(&["auth.tickets.used=0"], &["auth.tickets.used"]);
+}
+
+#[test]
 fn signed_cookies_have_keys_and_a_name_of_their_own() {
     let (a, b) = ("a".repeat(32), "b".repeat(32));
     let keys = format!("auth.cookie.keys={a},{b}");
@@ -319,7 +333,7 @@ fn signed_cookies_have_keys_and_a_name_of_their_own() {
     refused(&["auth.mode=jwt, cookie", &keys], &["auth.mode = \"jwt,cookie\"", "auth.jwt.secret"]);
     let (config, warnings) = with(&[cookie, &keys]).unwrap();
     assert_eq!(warnings, []);
-    assert_eq!(cookie_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
+    assert_eq!(signing_keys(config.auth.cookie.keys.unwrap().reveal()).unwrap(), [&a, &b]);
     assert_eq!((config.auth.cookie.name.as_str(), config.auth.cookie.leeway_s), ("holdfast", 5));
     refused(&[cookie, "auth.cookie.keys=hush"], &["auth.cookie.keys = ***: key number 1", "32 to 256"]);
     let same = format!("auth.cookie.keys={a},{a}");

@@ -37,10 +37,10 @@ impl Connection {
         request: &Request<'_>,
     ) -> Step {
         let Ok(wishes) = Wishes::read(request.head, identity, &context.tools.settings) else {
-            return self.refuse(context, Reason::BadIdentity, None);
+            return self.refuse(context, Reason::BadIdentity, Some(request));
         };
         if context.tools.shared.blocks.is_blocked(&identity.user, context.now.unix_ms) {
-            return self.refuse(context, Reason::Blocked, None);
+            return self.refuse(context, Reason::Blocked, Some(request));
         }
         if !self.enter_address(context, request.peer) {
             return self.refuse(context, Reason::AddressLimit, Some(request));
@@ -61,6 +61,11 @@ impl Connection {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, Reason::Full, Some(request));
         }
+        // Before it is registered: who comes with a credential that was used must put nobody out of a place.
+        if let Err(reason) = context.tools.authenticator.use_up(&request.handshake(context)) {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            return self.refuse(context, reason, Some(request));
+        }
         let ends_ms = self.draw_lifetime(context, identity);
         let arrival = Arrival {
             user: &identity.user,
@@ -75,7 +80,11 @@ impl Connection {
                 self.record = registered.record;
                 let displaced = registered.displaced.map(|handle| (handle, Reason::Displaced));
                 let evicted = registered.evicted.map(|handle| (handle, Reason::UserLimit));
-                context.tools.displaced.extend(displaced.into_iter().chain(evicted));
+                // Whoever was blocked since the look at that was not found by the one who looked for them to close them.
+                let is_blocked = shared.blocks.is_blocked(&identity.user, context.now.unix_ms);
+                let blocked = is_blocked.then_some((context.handle, Reason::Blocked));
+                let gone = displaced.into_iter().chain(evicted).chain(blocked);
+                context.tools.displaced.extend(gone);
             }
             Err(refused) => {
                 shared.open.fetch_sub(1, Ordering::Relaxed);
@@ -96,9 +105,10 @@ impl Connection {
             Wanted::Websocket(upgrade) => self.switch_protocols(context.tools, upgrade),
             Wanted::EventStream => {
                 self.set(flag::SSE, true);
-                let Tools { out, random, settings, .. } = &mut *context.tools;
+                let origin = request.cors_origin(context);
+                let Tools { out, random, .. } = &mut *context.tools;
                 let retry_ms = random.between(SSE_RETRY_MS, 2 * SSE_RETRY_MS) as u32;
-                sse::write_head(out, retry_ms, request.cors_origin(settings));
+                sse::write_head(out, retry_ms, origin);
             }
         }
         Step::Stay

@@ -4,7 +4,7 @@
 //! Owns the order of the checks: cheap before dear, and nothing is remembered of a client that is refused.
 
 use super::{
-    Connection, Context, Phase, Settings, Step, Tools,
+    Connection, Context, Phase, Step, Tools,
     auth::{self, Handshake, Verdict},
 };
 use crate::{
@@ -72,14 +72,17 @@ pub(super) struct Request<'b> {
 }
 
 impl<'b> Request<'b> {
-    fn handshake<'h>(&'h self, context: &Context<'h>) -> Handshake<'h> {
+    pub(super) fn handshake<'h>(&'h self, context: &Context<'h>) -> Handshake<'h> {
         Handshake::new(self.head, self.peer, self.wanted.protocol(), context.now.unix_ms)
             .of(context.mail, context.handle.key)
     }
 
-    /// The Origin that the answer to a page names.
-    pub(super) fn cors_origin(&self, settings: &Settings) -> Option<&'b str> {
-        auth::cors_origin(self.head, settings.origins.as_deref())
+    /// The Origin that the answer to a page names; `*`: whatever it is.
+    pub(super) fn cors_origin(&self, context: &Context<'_>) -> Option<&'b str> {
+        let Tools { settings, authenticator, .. } = &*context.tools;
+        let origins = settings.origins.as_deref();
+        let any = || origins.is_none() && authenticator.is_brought_by_page(&self.handshake(context));
+        auth::cors_origin(self.head, origins).or_else(|| any().then_some("*"))
     }
 }
 
@@ -219,12 +222,15 @@ impl Connection {
             return self.close(context, reason);
         }
         let row = reason.consequence();
-        let Tools { out, random, settings, .. } = &mut *context.tools;
-        match (row.status, request) {
+        // That of a stream.
+        let stream = request.filter(|request| matches!(request.wanted, Wanted::EventStream));
+        let origin = stream.and_then(|request| request.cors_origin(context));
+        let Tools { out, random, .. } = &mut *context.tools;
+        match (row.status, stream) {
             // An EventSource that meets any status but 200 gives up for good.
-            (503, Some(request @ Request { wanted: Wanted::EventStream, .. })) => {
+            (503, Some(_)) => {
                 let retry_ms = random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32;
-                sse::write_refusal(out, retry_ms, request.cors_origin(settings));
+                sse::write_refusal(out, retry_ms, origin);
             }
             (503, _) => {
                 let retry_after = random.between(1, RETRY_AFTER_S_MAX).to_string();
@@ -235,7 +241,8 @@ impl Connection {
                 http::write_response(out, 426, &headers, true);
             }
             (405, _) => http::write_response(out, 405, &[("Allow", "GET")], true),
-            (status, _) => http::write_response(out, status, &[], true),
+            // A page that fetches its stream reads why it gets none: it may need another credential.
+            (status, _) => http::write_response(out, status, &http::cors_headers(origin), true),
         }
         Step::Gone(reason)
     }
@@ -308,13 +315,8 @@ fn answer_preflight(context: &mut Context<'_>, head: &Head<'_>) -> Step {
     match auth::cors_origin(head, settings.origins.as_deref()) {
         Some(origin) => {
             let asked = head.header("access-control-request-headers").unwrap_or("");
-            let mut headers = vec![
-                ("Access-Control-Allow-Origin", origin),
-                ("Access-Control-Allow-Credentials", "true"),
-                ("Access-Control-Allow-Methods", "GET"),
-                ("Access-Control-Max-Age", "600"),
-                ("Vary", "Origin"),
-            ];
+            let mut headers = http::cors_headers(Some(origin));
+            headers.extend([("Access-Control-Allow-Methods", "GET"), ("Access-Control-Max-Age", "600")]);
             if !asked.is_empty() {
                 headers.push(("Access-Control-Allow-Headers", asked));
             }

@@ -17,6 +17,7 @@ mod push;
 mod reply;
 mod request;
 mod routes;
+mod tickets;
 mod timestamp;
 mod users;
 
@@ -27,6 +28,7 @@ use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::{Config, Token},
+    conn::auth::Tickets,
     directory::Blocks,
     stats::NodeStats,
 };
@@ -78,6 +80,8 @@ pub struct Control {
     pub stats: Arc<NodeStats>,
     /// Users who are kept out.
     pub blocks: Arc<Blocks>,
+    /// Makes tickets for clients.
+    pub tickets: Arc<Tickets>,
     /// The node's clocks.
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.

@@ -8,7 +8,7 @@ use super::{
     gate::Headers,
     lanes, messages, node, push,
     reply::{Refusal, Reply},
-    users,
+    tickets, users,
 };
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request::Parts};
 use std::{net::IpAddr, sync::Arc};
@@ -32,6 +32,7 @@ enum Endpoint<'a> {
     Lanes,
     Lane { lane: &'a str, action: &'a str },
     Stats,
+    Tickets,
     Deliver,
 }
 
@@ -65,6 +66,7 @@ impl<'a> Endpoint<'a> {
                 Endpoint::Lane { lane, action }
             }
             [Some("stats"), None, ..] => Endpoint::Stats,
+            [Some("tickets"), None, ..] => Endpoint::Tickets,
             [Some("deliver"), None, ..] => Endpoint::Deliver,
             _ => return None,
         })
@@ -77,7 +79,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Lanes | Endpoint::Stats => "GET, HEAD",
             Endpoint::ZuulPush => "GET, POST",
             Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast | Endpoint::Deliver => "POST",
-            Endpoint::Lane { .. } => "POST",
+            Endpoint::Lane { .. } | Endpoint::Tickets => "POST",
             Endpoint::StopBroadcast { .. } | Endpoint::User { .. } | Endpoint::Device { .. } => "DELETE",
             Endpoint::Drain => "GET, HEAD, POST, DELETE",
         }
@@ -118,6 +120,7 @@ pub async fn handle(
         Endpoint::Lanes => lanes::list(app, &parts),
         Endpoint::Lane { lane, action } => lanes::tell(app, lane, action, &parts),
         Endpoint::Stats => node::statistics(app, &parts),
+        Endpoint::Tickets => Box::pin(tickets::make(app, watch, &parts, body)).await,
         Endpoint::Metrics => node::metrics(app, &parts),
         Endpoint::Livez => Ok(node::livez()),
         Endpoint::Readyz => Ok(node::readyz(app)),
@@ -177,6 +180,8 @@ mod tests {
             ("/v1/events", None),
             ("/v1/deliver", Some(Endpoint::Deliver)),
             ("/v1/deliver/x", None),
+            ("/v1/tickets", Some(Endpoint::Tickets)),
+            ("/v1/tickets/x", None),
             ("/v1/lanes", Some(Endpoint::Lanes)),
             ("/v1/lanes/low/pause", Some(Endpoint::Lane { lane: "low", action: "pause" })),
             ("/v1/lanes/low/hurry", None),

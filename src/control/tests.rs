@@ -6,4 +6,5 @@ mod elsewhere;
 mod harness;
 mod pushes;
 mod streams;
+mod tickets;
 mod zuul;

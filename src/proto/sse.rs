@@ -8,7 +8,7 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::http::push_header;
+use super::http::{cors_headers, push_header};
 
 /// Ends the stream: the last chunk, no trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -20,7 +20,7 @@ const CHUNK_HEAD_MAX: usize = 18;
 
 /// Appends the response head and, as the first chunk, the delay after which the client comes back by itself.
 ///
-/// `allow_origin` is the page's origin, checked by the caller; with it go the CORS headers for requests with credentials.
+/// `allow_origin` is the page's origin, checked by the caller: see [`super::http::cors_headers`].
 pub fn write_head(out: &mut Vec<u8>, retry_ms: u32, allow_origin: Option<&str>) {
     out.extend_from_slice(STREAM_HEADERS);
     push_cors(out, allow_origin);
@@ -99,10 +99,8 @@ fn push_retry(out: &mut Vec<u8>, retry_ms: u32) {
 }
 
 fn push_cors(out: &mut Vec<u8>, allow_origin: Option<&str>) {
-    if let Some(origin) = allow_origin {
-        push_header(out, "Access-Control-Allow-Origin", origin);
-        push_header(out, "Access-Control-Allow-Credentials", "true");
-        push_header(out, "Vary", "Origin");
+    for (name, value) in cors_headers(allow_origin) {
+        push_header(out, name, value);
     }
 }
 

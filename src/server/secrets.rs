@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Auth, Config, Secret, Token},
-    conn::auth::{self, Replaceable},
+    conn::auth::{self, Replaceable, Tickets},
     kit::mailbox::Sender,
     model::question::Asked,
     stats::NodeStats,
@@ -17,24 +17,28 @@ pub struct SecretWatch {
     /// By which the endpoint that is asked who clients are tells who asks.
     callout: Option<Secret>,
     auth: Auth,
-    keys: [KeyFile; 4],
+    keys: [KeyFile; 5],
     /// None: the authenticator is the caller's own.
     authenticator: Option<Arc<Replaceable>>,
     /// Where questions about clients go.
     questions: Option<Sender<Asked>>,
+    tickets: Option<Arc<Tickets>>,
 }
 
 /// A file of keys, and what was last wrong with it: said once, not at every look.
 struct KeyFile {
     setting: &'static str,
     secret: fn(&mut Auth) -> Option<&mut Secret>,
+    /// Of tickets, rather than of what `auth.mode` asks for.
+    is_of_tickets: bool,
     refused: Option<Secret>,
     unreadable: Option<String>,
 }
 
 impl KeyFile {
     fn new(setting: &'static str, secret: fn(&mut Auth) -> Option<&mut Secret>) -> Self {
-        Self { setting, secret, refused: None, unreadable: None }
+        let is_of_tickets = setting.starts_with("auth.tickets.");
+        Self { setting, secret, is_of_tickets, refused: None, unreadable: None }
     }
 
     /// What it holds now, where that is neither what is in use nor what was refused before.
@@ -71,14 +75,20 @@ impl SecretWatch {
             KeyFile::new("auth.jwt.public_key_file", |auth| auth.jwt.public_key.as_mut()),
             KeyFile::new("auth.jwt.jwks_file", |auth| auth.jwt.jwks.as_mut()),
             KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
+            KeyFile::new("auth.tickets.keys_file", |auth| auth.tickets.keys.as_mut()),
         ];
         let (auth, callout) = (config.auth.clone(), config.auth.http.token.clone());
-        Self { tokens, kafka, callout, auth, keys, authenticator, questions: None }
+        Self { tokens, kafka, callout, auth, keys, authenticator, questions: None, tickets: None }
     }
 
     /// The same, where somebody takes questions about clients.
     pub fn asking(self, questions: Option<Sender<Asked>>) -> Self {
         Self { questions, ..self }
+    }
+
+    /// Has it watch the keys of these tickets as well.
+    pub fn watch_tickets(&mut self, tickets: Arc<Tickets>) {
+        self.tickets = Some(tickets);
     }
 
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
@@ -107,18 +117,26 @@ impl SecretWatch {
 
     /// Each file by itself: one that is bad does not keep back another.
     fn look_at_keys(&mut self, stats: &NodeStats) {
-        let Some(authenticator) = &self.authenticator else { return };
         for file in &mut self.keys {
+            let is_used =
+                if file.is_of_tickets { self.tickets.is_some() } else { self.authenticator.is_some() };
+            if !is_used {
+                continue;
+            }
             let Some(fresh) = file.look(&mut self.auth, stats) else { continue };
             let mut auth = self.auth.clone();
             if let Some(secret) = (file.secret)(&mut auth) {
                 *secret = fresh.clone();
             }
-            let usable = auth::asking(&auth, self.questions.as_ref());
-            stats.key_reload(usable.is_ok());
-            match usable {
-                Ok(changed) => {
-                    authenticator.replace(changed);
+            let taken = match (&self.authenticator, &self.tickets) {
+                (_, Some(tickets)) if file.is_of_tickets => tickets.replace_keys(&fresh),
+                (Some(authenticator), _) => auth::asking(&auth, self.questions.as_ref())
+                    .map(|changed| authenticator.replace(changed)),
+                _ => Ok(()),
+            };
+            stats.key_reload(taken.is_ok());
+            match taken {
+                Ok(()) => {
                     self.auth = auth;
                     file.refused = None;
                     tracing::info!(file = file.setting, "the keys for clients' credentials were read again");

@@ -7,6 +7,7 @@ mod handshaking;
 mod leaving;
 mod living;
 mod overload;
+mod spending;
 mod sweeping;
 mod taking_over;
 mod waiting;

@@ -208,6 +208,8 @@ catalogue! {
     CONFIG_RELOADS = counter("holdfast_config_reloads_total", "reloads", &["result"], "Reloads of the configuration: ok, or refused and the old one kept.");
     /// `holdfast_key_reloads_total`
     KEY_RELOADS = counter("holdfast_key_reloads_total", "changes", &["result"], "Changes of the files of keys that clients' credentials are checked with: ok, or refused and the old keys kept.");
+    /// `holdfast_tickets_total`
+    TICKETS = counter("holdfast_tickets_total", "tickets", &["result"], "Tickets of clients: made here; or brought here and accepted, or refused as used before, expired, bad, or for want of room to remember them.");
 }
 
 /// The page `docs/metrics.md`.

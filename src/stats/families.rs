@@ -4,7 +4,7 @@ use super::{
     Memory, NodeStats, ShardStats,
     catalogue::{self as names, Metric},
     cpu,
-    node::REGISTRY_OPERATIONS,
+    node::{REGISTRY_OPERATIONS, TicketResult},
     timing::Times,
 };
 use crate::model::{Lane, Outcome, Protocol, Reason};
@@ -208,6 +208,10 @@ fn around(node: &NodeStats) -> Vec<Family> {
         Family::labelled(
             names::KEY_RELOADS,
             [("ok", Value::Whole(keys_taken)), ("refused", Value::Whole(keys_refused))],
+        ),
+        Family::labelled(
+            names::TICKETS,
+            TicketResult::ALL.map(|result| (result.label(), Value::Whole(node.tickets_of(result)))),
         ),
     ]
 }

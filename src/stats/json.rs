@@ -3,7 +3,7 @@
 use super::{
     Memory, NodeStats, ShardStats, cpu,
     families::{self, by_reason, sum},
-    node::REGISTRY_OPERATIONS,
+    node::{REGISTRY_OPERATIONS, TicketResult},
     timing::Times,
 };
 use crate::model::{Lane, Outcome, Protocol};
@@ -51,6 +51,9 @@ impl NodeStats {
             "cpu_seconds": cpu::seconds(),
             "config_reloads": { "ok": reloads_ok, "refused": reloads_refused },
             "key_reloads": { "ok": keys_ok, "refused": keys_refused },
+            "tickets": TicketResult::ALL.into_iter()
+                .map(|result| (result.label().to_owned(), self.tickets_of(result).into()))
+                .collect::<Map<_, _>>(),
         })
     }
 }

@@ -21,7 +21,7 @@ pub use callout::{CALLOUT_RESULTS, CalloutState, CalloutStats};
 pub use fleet::{FleetStats, PeersState, RegistryState};
 pub use kafka::{KafkaStats, REJECTED};
 pub use memory::Memory;
-pub use node::{BuildInfo, DrainPhase, NodeStats, Pressure, REGISTRY_OPERATIONS};
+pub use node::{BuildInfo, DrainPhase, NodeStats, Pressure, REGISTRY_OPERATIONS, TicketResult};
 pub use render::CONTENT_TYPE;
 pub use shard::ShardStats;
 

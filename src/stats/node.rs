@@ -67,6 +67,47 @@ pub enum Pressure {
     Refuse,
 }
 
+/// What became of a ticket of a client's (`POST /v1/tickets`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum TicketResult {
+    /// It was made here.
+    Made,
+    /// A connection was accepted with it, and it is used up.
+    Accepted,
+    /// It was used before.
+    Used,
+    /// It has ended.
+    Expired,
+    /// It is no ticket, or nobody here has signed it.
+    Bad,
+    /// Too many are used at a time.
+    NoRoom,
+}
+
+impl TicketResult {
+    pub(super) const ALL: [TicketResult; 6] = [
+        TicketResult::Made,
+        TicketResult::Accepted,
+        TicketResult::Used,
+        TicketResult::Expired,
+        TicketResult::Bad,
+        TicketResult::NoRoom,
+    ];
+
+    /// Its name in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            TicketResult::Made => "made",
+            TicketResult::Accepted => "accepted",
+            TicketResult::Used => "used",
+            TicketResult::Expired => "expired",
+            TicketResult::Bad => "bad",
+            TicketResult::NoRoom => "no_room",
+        }
+    }
+}
+
 /// The counters of a node. Any thread may count here.
 #[derive(Debug)]
 pub struct NodeStats {
@@ -93,6 +134,7 @@ pub struct NodeStats {
     reloads_refused: AtomicU64,
     key_reloads_ok: AtomicU64,
     key_reloads_refused: AtomicU64,
+    tickets: [AtomicU64; TicketResult::ALL.len()],
 }
 
 impl NodeStats {
@@ -118,6 +160,7 @@ impl NodeStats {
             reloads_refused: AtomicU64::new(0),
             key_reloads_ok: AtomicU64::new(0),
             key_reloads_refused: AtomicU64::new(0),
+            tickets: Default::default(),
         }
     }
 
@@ -189,6 +232,16 @@ impl NodeStats {
     pub fn key_reload(&self, taken: bool) {
         let counter = if taken { &self.key_reloads_ok } else { &self.key_reloads_refused };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// A ticket was made, or a handshake with one has ended.
+    pub fn ticket(&self, result: TicketResult) {
+        self.tickets[result as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Tickets with one result since the start.
+    pub fn tickets_of(&self, result: TicketResult) -> u64 {
+        self.tickets[result as usize].load(Relaxed)
     }
 
     /// Takes what is allocated now as the memory that is not for connections. Call it when the node is ready.

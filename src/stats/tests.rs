@@ -132,6 +132,7 @@ fn busy_node() -> NodeStats {
     node.config_reload(true);
     node.config_reload(false);
     node.key_reload(true);
+    node.ticket(TicketResult::Expired);
     node.mark_baseline();
     node
 }
@@ -218,6 +219,8 @@ fn the_promised_names_carry_the_right_values() {
         ("holdfast_config_reloads_total", &[("result", "refused")], 1.0),
         ("holdfast_key_reloads_total", &[("result", "ok")], 1.0),
         ("holdfast_key_reloads_total", &[("result", "refused")], 0.0),
+        ("holdfast_tickets_total", &[("result", "expired")], 1.0),
+        ("holdfast_tickets_total", &[("result", "accepted")], 0.0),
         ("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0),
         ("holdfast_registry_seconds_count", &[("operation", "connect")], 1.0),
         ("holdfast_registry_seconds_count", &[("operation", "other")], 1.0),

@@ -17,61 +17,61 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-const OLD: &str = "old-key-of-cookies-0123456789abcdef";
-const NEW: &str = "new-key-of-cookies-0123456789abcdef";
+pub const OLD: &str = "old-key-of-cookies-0123456789abcdef";
+pub const NEW: &str = "new-key-of-cookies-0123456789abcdef";
 /// Of a set, as base64url says them.
-const FIRST: &[u8] = b"first-secret-of-a-set-0123456789";
+pub const FIRST: &[u8] = b"first-secret-of-a-set-0123456789";
 const SECOND: &[u8] = b"second-secret-of-a-set-012345678";
-const READ_AGAIN: &str = "the keys for clients' credentials were read again";
-const REFUSED: &str = "the changed keys cannot be used; the old ones stay";
+pub const READ_AGAIN: &str = "the keys for clients' credentials were read again";
+pub const REFUSED: &str = "the changed keys cannot be used; the old ones stay";
 
-fn unix_s() -> u64 {
+pub fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn cookie(key: &str, claims: &Value) -> String {
+pub fn cookie(key: &str, claims: &Value) -> String {
     let text = format!("v1.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let mac = sign(text.as_bytes(), &EncodingKey::from_secret(key.as_bytes()), Algorithm::HS256).unwrap();
     format!("{text}.{mac}")
 }
 
-fn cookie_of(key: &str, user: &str) -> String {
+pub fn cookie_of(key: &str, user: &str) -> String {
     cookie(key, &json!({ "user": user, "exp": unix_s() + 600 }))
 }
 
-fn token(secret: &[u8], kid: &str) -> String {
+pub fn token(secret: &[u8], kid: &str) -> String {
     let header = Header { kid: Some(kid.into()), ..Header::default() };
     let claims = json!({ "sub": "ada", "exp": unix_s() + 600 });
     encode(&header, &claims, &EncodingKey::from_secret(secret)).unwrap()
 }
 
-fn shared(secret: &[u8], kid: &str) -> Value {
+pub fn shared(secret: &[u8], kid: &str) -> Value {
     json!({ "kty": "oct", "kid": kid, "k": URL_SAFE_NO_PAD.encode(secret) })
 }
 
 /// What a handshake is answered.
-fn status(node: &Node, headers: &[(&str, &str)]) -> u16 {
+pub fn status(node: &Node, headers: &[(&str, &str)]) -> u16 {
     let mut wire = Wire::connect(node.clients);
     wire.send(&upgrade("/ws", headers));
     wire.head().unwrap().status
 }
 
-fn with_cookie(node: &Node, value: &str) -> u16 {
+pub fn with_cookie(node: &Node, value: &str) -> u16 {
     status(node, &[("Cookie", &format!("holdfast={value}"))])
 }
 
-fn with_token(node: &Node, token: &str) -> u16 {
+pub fn with_token(node: &Node, token: &str) -> u16 {
     status(node, &[("Authorization", &format!("Bearer {token}"))])
 }
 
 /// Renames it into place, as one should.
-fn write(path: &Path, text: &str) {
+pub fn write(path: &Path, text: &str) {
     let fresh = path.with_extension("fresh");
     fs::write(&fresh, text).unwrap();
     fs::rename(&fresh, path).unwrap();
 }
 
-fn wait_for_log(node: &Node, words: &str, times: usize) {
+pub fn wait_for_log(node: &Node, words: &str, times: usize) {
     until(words, || (node.log().matches(words).count() >= times).then_some(()));
 }
 
@@ -91,7 +91,7 @@ pub fn snippet(heading: &str, language: &str) -> String {
     rest.split("\n```").next().unwrap().to_owned()
 }
 
-fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+pub fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys");
     fs::write(&path, text).unwrap();

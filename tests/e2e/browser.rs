@@ -50,6 +50,9 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><link rel="icon" href
   })();
 </script>"#;
 
+/// What the page's own backend answers to a POST to `/ticket`.
+pub type Backend = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// A page, open until it goes out of scope.
 pub struct Page {
     address: SocketAddr,
@@ -62,6 +65,11 @@ pub struct Page {
 impl Page {
     /// Its server, which knows the origin before the browser starts; each of its answers sets this cookie, unless it is empty.
     pub fn serve(cookie: &str) -> Self {
+        Self::serve_with(cookie, Arc::new(String::new))
+    }
+
+    /// The same, with a backend that gives tickets.
+    pub fn serve_with(cookie: &str, backend: Backend) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (scripts, to_run) = channel();
@@ -71,8 +79,9 @@ impl Page {
         std::thread::spawn(move || {
             for tcp in listener.incoming() {
                 let (report, to_run, cookie) = (report.clone(), to_run.clone(), cookie.clone());
+                let backend = backend.clone();
                 // A browser opens connections ahead of need: one that is idle must not hold up the others.
-                std::thread::spawn(move || serve(tcp.ok()?, &report, &to_run, &cookie));
+                std::thread::spawn(move || serve(tcp.ok()?, &report, &to_run, &cookie, &backend));
             }
         });
         Self { address, scripts, reports, browser: None }
@@ -149,6 +158,7 @@ fn serve(
     report: &Sender<(String, Vec<u8>)>,
     to_run: &Mutex<Receiver<String>>,
     cookie: &str,
+    backend: &Backend,
 ) -> Option<()> {
     let mut reader = BufReader::new(tcp.try_clone().ok()?);
     let mut head = String::new();
@@ -171,10 +181,13 @@ fn serve(
         }
         // Waits for the next script; at the end of the test there is none, and nobody who asks.
         _ if target == "/next" => to_run.lock().unwrap().recv().ok()?,
+        _ if target == "/ticket" => backend(),
         _ => PAGE.to_owned(),
     };
+    // A backend that has nothing to say is away.
+    let status = if target == "/ticket" && answer.is_empty() { "503 Away" } else { "200 OK" };
     let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n{cookie}Connection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n{cookie}Connection: close\r\n\r\n",
         answer.len()
     );
     tcp.write_all(&[head.as_bytes(), answer.as_bytes()].concat()).ok()

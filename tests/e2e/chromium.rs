@@ -13,14 +13,14 @@ use std::{
 };
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
-const SECRET: &str = "a-secret-of-at-least-thirty-two-bytes";
+pub const SECRET: &str = "a-secret-of-at-least-thirty-two-bytes";
 /// The jitter of a client that behaves takes seconds, which a test has not.
-const HASTE: &str = "Math.random = () => 0.02;";
+pub const HASTE: &str = "Math.random = () => 0.02;";
 /// Longer than a page in haste waits before it comes back.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// Reports what a page's sockets and sources go through, whoever made them.
-const WATCH: &str = r#"
+pub const WATCH: &str = r#"
 WebSocket = class extends WebSocket {
   constructor(...all) {
     super(...all);
@@ -39,7 +39,7 @@ EventSource = class extends EventSource {
 "#;
 
 /// A function of the protocol's page, without the line there that uses it.
-fn advised(function: &str) -> String {
+pub fn advised(function: &str) -> String {
     let mut blocks = PROTOCOL.split("```js\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let block = blocks.find(|block| block.contains(&format!("function {function}(")));
     let block = block.unwrap_or_else(|| panic!("{function} in docs/protocol.md"));
@@ -50,7 +50,7 @@ fn advised(function: &str) -> String {
         .collect()
 }
 
-fn token(user: &str) -> String {
+pub fn token(user: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = json!({ "sub": user, "exp": now + 600 });
     encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()

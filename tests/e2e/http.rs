@@ -186,6 +186,12 @@ impl Wire {
         }
     }
 
+    /// Everything that still comes until the other end closes.
+    pub fn rest(&mut self, within: Duration) -> Vec<u8> {
+        assert!(self.read_to_end(within), "the server does not close");
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Asserts that the other end closes and that nothing more comes before.
     pub fn assert_closed(&mut self) {
         assert!(self.read_to_end(PATIENCE), "the server does not close");

@@ -34,6 +34,7 @@ mod limits;
 mod load;
 mod loadtest;
 mod scenarios;
+mod secrets;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
 mod namespace;
@@ -41,10 +42,12 @@ mod namespace;
 #[allow(dead_code)]
 mod node;
 mod npm;
+mod pages;
 mod proxy;
 mod push;
 mod python;
 mod slow;
 mod soak;
 mod sse;
+mod tickets;
 mod zuul;

@@ -36,6 +36,14 @@ impl Authenticator for Combined {
     fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
         self.judge(handshake).is_some()
     }
+
+    fn is_brought_by_page(&self, handshake: &Handshake<'_>) -> bool {
+        self.judge(handshake).is_some_and(|way| way.is_brought_by_page(handshake))
+    }
+
+    fn use_up(&self, handshake: &Handshake<'_>) -> Result<(), Reason> {
+        self.judge(handshake).map_or(Ok(()), |way| way.use_up(handshake))
+    }
 }
 
 #[cfg(test)]
@@ -44,7 +52,7 @@ mod tests {
         super::{cookie::testing::cookie, from_config, testing::*},
         *,
     };
-    use crate::config::{Auth, AuthMode, Cookie, Http, Jwt, Secret};
+    use crate::config::{Auth, AuthMode, Config, Cookie, Jwt, Secret};
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
 
@@ -60,9 +68,7 @@ mod tests {
             ..Jwt::default()
         };
         let cookie = Cookie { name: "session".into(), keys: Some(Secret::new(KEY)), leeway_s: 0 };
-        let (header, device_header) = ("X-CUSTOMER_ID".into(), "X-DEVICE-ID".into());
-        let (modes, http) = (modes.to_vec(), Http::default());
-        from_config(&Auth { modes, header, device_header, first_frame_ms: None, jwt, cookie, http }).unwrap()
+        from_config(&Auth { modes: modes.to_vec(), jwt, cookie, ..Config::default().auth }).unwrap()
     }
 
     #[test]

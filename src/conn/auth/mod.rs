@@ -13,8 +13,10 @@ mod jwks;
 mod jwt;
 mod origin;
 mod replaceable;
+mod signed;
 #[cfg(test)]
 mod test_keys;
+mod ticket;
 mod times;
 
 pub use cookie::CookieAuth;
@@ -23,6 +25,7 @@ pub use http::HttpAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
+pub use ticket::{Order, Ticket, Tickets};
 
 pub use crate::model::{Identity, Judgement};
 
@@ -101,6 +104,21 @@ pub trait Authenticator: Send + Sync + 'static {
     fn finds_credential(&self, _handshake: &Handshake<'_>) -> bool {
         true
     }
+
+    /// Whether the credential is one that only the page itself can have put there, in the URL: then, without
+    /// `clients.origins`, a page of any origin may read the stream that it opens (CORS).
+    fn is_brought_by_page(&self, _handshake: &Handshake<'_>) -> bool {
+        false
+    }
+
+    /// Everything else lets the handshake in: uses up a credential that counts once. It is called after
+    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason.
+    ///
+    /// # Errors
+    /// Why it is refused after all: another one was quicker.
+    fn use_up(&self, _handshake: &Handshake<'_>) -> Result<(), Reason> {
+        Ok(())
+    }
 }
 
 /// The authenticator that a configuration asks for. Keys that a set has in vain are logged, each in a line.
@@ -132,6 +150,11 @@ pub fn asking(auth: &Auth, questions: Option<&Sender<Asked>>) -> Result<Arc<dyn 
         }
         (None, _) => Err("auth.mode is empty".into()),
     }
+}
+
+/// The same, but that a ticket, where there is one, decides alone.
+pub fn with_tickets(tickets: Arc<Tickets>, others: Arc<dyn Authenticator>) -> Arc<dyn Authenticator> {
+    Arc::new(Combined::new(vec![tickets, others]))
 }
 
 /// Whether it knows what to do with `Authorization: Bearer`.
@@ -188,7 +211,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::{testing::*, *};
-    use crate::config::{Cookie, Http, Jwt};
+    use crate::config::Config;
 
     #[test]
     fn the_device_is_named_by_header_before_query() {
@@ -213,15 +236,7 @@ mod tests {
 
     #[test]
     fn a_configuration_becomes_its_authenticator() {
-        let mut auth = Auth {
-            modes: vec![AuthMode::Header],
-            header: "X-CUSTOMER_ID".into(),
-            device_header: "X-DEVICE-ID".into(),
-            first_frame_ms: None,
-            jwt: Jwt::default(),
-            cookie: Cookie::default(),
-            http: Http::default(),
-        };
+        let mut auth = Auth { modes: vec![AuthMode::Header], ..Config::default().auth };
         let text = request("/ws?user=42", &[]);
         let head = head(&text);
         let verdict = from_config(&auth).unwrap().authenticate(&handshake(&head, 0));

@@ -1,6 +1,7 @@
 //! An authenticator that can be replaced while shards use it: keys change without a restart.
 
 use super::{Authenticator, Handshake, Verdict};
+use crate::model::Reason;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Judges by whichever authenticator was put in last. The lock is held for one judgement and contended only while
@@ -30,5 +31,12 @@ impl Authenticator for Replaceable {
 
     fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).finds_credential(handshake)
+    }
+    fn is_brought_by_page(&self, handshake: &Handshake<'_>) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_brought_by_page(handshake)
+    }
+
+    fn use_up(&self, handshake: &Handshake<'_>) -> Result<(), Reason> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).use_up(handshake)
     }
 }

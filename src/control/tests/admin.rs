@@ -162,6 +162,7 @@ fn every_endpoint_asks_for_its_role() {
         ("POST /push", send),
         ("POST /v1/users/ann/push", send),
         ("POST /v1/messages", send),
+        ("POST /v1/tickets", send),
         ("GET /v1/users/ann/devices", read),
         ("GET /v1/nodes", read),
         ("GET /v1/stats", read),

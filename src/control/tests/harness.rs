@@ -4,7 +4,8 @@ use super::elsewhere::Others;
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
-    config::{Config, KafkaBrokers, Role, Secret, Token},
+    config::{Config, KafkaBrokers, RegistryUrl, Role, Secret, Token},
+    conn::auth::Tickets,
     control::{Control, ControlThread, spawn},
     directory::{Arrival, Blocks, Directory},
     kit::{
@@ -106,7 +107,10 @@ impl Node {
         let clock = Clock::start();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let drawn = (config.registry.url == RegistryUrl::Memory).then(|| Secret::new("k".repeat(32)));
+        let tickets = Arc::new(Tickets::new(&config.auth.tickets, drawn, stats.clone()).unwrap());
         let control = Control {
+            tickets,
             brakes: Arc::new(Brakes::new(&config.lanes)),
             config: Arc::new(config),
             router,

@@ -8,7 +8,7 @@ mod response;
 mod upgrade;
 
 pub use head::{HEADERS_MAX, Head, HeadError, parse_head};
-pub use response::{Response, write_response};
+pub use response::{Response, cors_headers, write_response};
 pub use upgrade::{Upgrade, UpgradeError, websocket_upgrade, write_switching_protocols};
 
 pub(super) use response::push_header;

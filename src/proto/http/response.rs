@@ -1,5 +1,6 @@
 //! Response heads, and the small bodies that go with some.
 
+use smallvec::SmallVec;
 use std::io::Write;
 
 /// A response whose body, if any, is short text.
@@ -37,6 +38,19 @@ impl Response<'_> {
 /// Appends a response without a body.
 pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], close: bool) {
     Response { status, headers, body: "" }.write(out, close);
+}
+
+/// The headers that let a page of this origin read an answer (WHATWG Fetch 3.3), also one to a request with cookies; `*`: a
+/// page of any origin, but of a request without. The caller has checked the origin.
+pub fn cors_headers(allow_origin: Option<&str>) -> SmallVec<[(&str, &str); 5]> {
+    let mut headers = SmallVec::new();
+    if let Some(origin) = allow_origin {
+        headers.push(("Access-Control-Allow-Origin", origin));
+        if origin != "*" {
+            headers.extend([("Access-Control-Allow-Credentials", "true"), ("Vary", "Origin")]);
+        }
+    }
+    headers
 }
 
 fn push_status(out: &mut Vec<u8>, status: u16) {

@@ -72,6 +72,9 @@ fn the_head_comes_with_the_delay() {
     let with_origin = written(|out| write_head(out, 1, Some("https://a.example")));
     let cors = "\r\nAccess-Control-Allow-Origin: https://a.example\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n";
     assert!(with_origin.contains(cors), "{with_origin}");
+    let for_all = written(|out| write_head(out, 1, Some("*")));
+    assert!(for_all.contains("\r\nAccess-Control-Allow-Origin: *\r\n"), "{for_all}");
+    assert!(!for_all.contains("Credentials"), "{for_all}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Cookies, good and bad.
 
 use super::{
-    super::testing::*,
-    testing::{cookie, sign},
+    super::{signed::testing::sign, testing::*},
+    testing::cookie,
     *,
 };
 use crate::config::Secret;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,0 +1,246 @@
+//! Tickets: what a backend asks the internal port for, and a page brings as `?ticket=`, since a browser's `EventSource` and
+//! `WebSocket` send no headers of its own. They count in every mode.
+//!
+//! A ticket is `t1.CLAIMS.MAC`, as [`super::signed`] has it, so that every node that has the keys believes it. It lives for
+//! seconds. Within a node it counts once: it is used up by the handshake that is accepted with it, and remembered until it
+//! ends; a handshake that is refused for another reason leaves it as it was. Of what other nodes have used a node knows
+//! nothing: there its short life is the only bound.
+//!
+//! Makes and judges tickets; draws no randomness and reads no clock.
+
+use super::{
+    Authenticator, Handshake, Identity, Verdict,
+    signed::{Code, Signer},
+};
+use crate::{
+    config::{self, Secret, TICKET_TTL_MS_MAX},
+    model::Reason,
+    stats::{NodeStats, TicketResult},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+/// What a ticket begins with.
+const VERSION: &str = "t1.";
+/// The parameter that brings it.
+const PARAMETER: &str = "ticket";
+/// Two nodes' clocks may differ by so much before a ticket made by the one seems to live too long to the other, ms.
+const CLOCKS_APART_MS: u64 = 60_000;
+/// How many ended tickets are forgotten for each that is used: more than one, so that what was a flood once is let go.
+const FORGOTTEN_AT_ONCE: usize = 4;
+
+/// The tickets of a node: makes them, judges them, and remembers which were used. One object serves all its threads.
+pub struct Tickets {
+    /// None: there are no keys, and every ticket is a bad one.
+    signer: RwLock<Option<Signer>>,
+    ttl_ms: u64,
+    used: Mutex<Used>,
+    stats: Arc<NodeStats>,
+}
+
+/// Whom a ticket is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// The device; None: the client may name it.
+    pub device: Option<&'a str>,
+    /// Its life, ms, cut to [`TICKET_TTL_MS_MAX`]; None: `auth.tickets.ttl`.
+    pub ttl_ms: Option<u64>,
+    /// When the connection that it opens ends (4002), seconds since 1970.
+    pub ends_unix_s: Option<u64>,
+    /// Tells it from all others; no secret.
+    pub id: &'a str,
+}
+
+/// A ticket. It has no `Debug`: whoever reads it can be its user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// What the page brings.
+    pub text: String,
+    /// When it ends, seconds since 1970.
+    pub expires_unix_s: u64,
+}
+
+/// What a ticket says.
+#[derive(Serialize, Deserialize)]
+struct Claims<'a> {
+    id: Cow<'a, str>,
+    user: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Cow<'a, str>>,
+    /// When the ticket ends.
+    exp: u64,
+    /// When its connection ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<u64>,
+}
+
+/// What is remembered of a used ticket: when it ends, seconds since 1970, and the beginning of its code, which nobody without
+/// a key can choose.
+type Mark = (u64, u64);
+
+impl Tickets {
+    /// Takes the settings. Where they have no keys, `drawn` are used, if there are any.
+    ///
+    /// # Errors
+    /// What is wrong with the keys, naming the setting.
+    pub fn new(
+        config: &config::Tickets,
+        drawn: Option<Secret>,
+        stats: Arc<NodeStats>,
+    ) -> Result<Self, String> {
+        let keys = config.keys.as_ref().or(drawn.as_ref());
+        let signer = RwLock::new(keys.map(signer).transpose()?);
+        let used = Mutex::new(Used { max: config.used, marks: BTreeSet::new() });
+        Ok(Self { signer, ttl_ms: config.ttl_ms, used, stats })
+    }
+
+    /// From now on signs with the first of these keys, and believes them all. What was used stays used.
+    ///
+    /// # Errors
+    /// What is wrong with the keys, naming the setting; then the old ones stay.
+    pub fn replace_keys(&self, keys: &Secret) -> Result<(), String> {
+        let fresh = signer(keys)?;
+        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Ok(())
+    }
+
+    /// Makes a ticket; `None` when there are no keys.
+    pub fn make(&self, order: &Order<'_>, unix_ms: u64) -> Option<Ticket> {
+        let ttl_ms = order.ttl_ms.unwrap_or(self.ttl_ms).min(TICKET_TTL_MS_MAX);
+        let exp = unix_ms.saturating_add(ttl_ms).div_ceil(1_000);
+        let exp = order.ends_unix_s.map_or(exp, |ends| ends.min(exp));
+        let claims = Claims {
+            id: order.id.into(),
+            user: order.user.into(),
+            device: order.device.map(Cow::Borrowed),
+            exp,
+            end: order.ends_unix_s,
+        };
+        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+        let text = signer.as_ref()?.sign(&claims)?;
+        self.stats.ticket(TicketResult::Made);
+        Some(Ticket { text, expires_unix_s: exp })
+    }
+
+    /// Whom the handshake's ticket is for, and its mark; what is wrong with it otherwise.
+    fn judge(&self, handshake: &Handshake<'_>) -> Result<(Claims<'static>, Mark), TicketResult> {
+        // A parameter that is not UTF-8 is no ticket.
+        let text = handshake.head.query_param(PARAMETER).ok().flatten().ok_or(TicketResult::Bad)?;
+        let (claims, code) = {
+            let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+            let opened = signer.as_ref().and_then(|signer| signer.open::<Claims<'static>>(&text));
+            opened.ok_or(TicketResult::Bad)?
+        };
+        let now_ms = handshake.unix_ms;
+        let has_ended = |unix_s: u64| now_ms >= unix_s.saturating_mul(1_000);
+        if has_ended(claims.exp) || claims.end.is_some_and(has_ended) {
+            return Err(TicketResult::Expired);
+        }
+        // It comes from a node whose clock is far ahead, or is to live longer than any may.
+        if claims.exp.saturating_mul(1_000) > now_ms.saturating_add(TICKET_TTL_MS_MAX + CLOCKS_APART_MS) {
+            return Err(TicketResult::Bad);
+        }
+        let mark = (claims.exp, beginning(&code));
+        Ok((claims, mark))
+    }
+
+    fn used(&self) -> std::sync::MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, result: TicketResult) -> Reason {
+        self.stats.ticket(result);
+        if result == TicketResult::NoRoom { Reason::Full } else { Reason::AuthFailed }
+    }
+}
+
+fn signer(keys: &Secret) -> Result<Signer, String> {
+    Signer::new(VERSION, keys, "auth.tickets.keys")
+}
+
+fn beginning(code: &Code) -> u64 {
+    code.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+impl Authenticator for Tickets {
+    fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
+        let judged = self.judge(handshake).and_then(|(claims, mark)| {
+            if self.used().marks.contains(&mark) { Err(TicketResult::Used) } else { Ok(claims) }
+        });
+        match judged {
+            Ok(claims) => Verdict::Accept(Identity {
+                user: claims.user,
+                device: claims.device,
+                issued_unix_s: None,
+                expires_unix_s: claims.end,
+            }),
+            Err(result) => Verdict::Refuse(self.refuse(result)),
+        }
+    }
+
+    fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
+        !matches!(handshake.head.query_param(PARAMETER), Ok(None))
+    }
+
+    /// Whoever has the ticket got it from the backend: no browser sends one along by itself.
+    fn is_brought_by_page(&self, handshake: &Handshake<'_>) -> bool {
+        self.finds_credential(handshake)
+    }
+
+    fn use_up(&self, handshake: &Handshake<'_>) -> Result<(), Reason> {
+        let used = self.judge(handshake).and_then(|(_, mark)| self.used().insert(mark, handshake.unix_ms));
+        match used {
+            Ok(()) => {
+                self.stats.ticket(TicketResult::Accepted);
+                Ok(())
+            }
+            Err(result) => Err(self.refuse(result)),
+        }
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tickets").field("ttl_ms", &self.ttl_ms).finish_non_exhaustive()
+    }
+}
+
+/// Which tickets were used and have not ended.
+struct Used {
+    max: usize,
+    /// The first ones end first.
+    marks: BTreeSet<Mark>,
+}
+
+impl Used {
+    /// Remembers one that was not used yet. What has not ended is never forgotten: where there is no room left, no more are
+    /// used.
+    fn insert(&mut self, mark: Mark, unix_ms: u64) -> Result<(), TicketResult> {
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            match self.marks.first() {
+                Some(&(ends_s, _)) if unix_ms >= ends_s.saturating_mul(1_000) => {
+                    self.marks.pop_first();
+                }
+                _ => break,
+            }
+        }
+        if self.marks.contains(&mark) {
+            return Err(TicketResult::Used);
+        }
+        if self.marks.len() >= self.max {
+            return Err(TicketResult::NoRoom);
+        }
+        self.marks.insert(mark);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What must be nowhere but with those who own it: credentials of clients, the keys that they are checked with, and the internal
+//! port's tokens. Every mode is spoken with, well and badly, at the loudest level of the log, and then everything is read that
+//! a node says.
+
+use crate::{
+    auth::{NEW, OLD, cookie_of, file},
+    chromium::{SECRET, token},
+    client::{get, upgrade},
+    http::{self, Wire},
+    node::{Node, until, without_our_environment},
+};
+use std::{process::Command, time::Duration};
+
+const TICKETS: &str = "key-of-tickets-0123456789abcdef-0123456789";
+const BACKEND: &str = "token-of-the-backend-0123456789";
+const WRONG: &str = "a-token-that-is-wrong-0123456789";
+
+/// Everything that clients and senders of a node have heard and everything that it has said of itself.
+struct Overheard {
+    node: Node,
+    text: String,
+}
+
+impl Overheard {
+    /// Sends this to the client port, and keeps the answer.
+    fn send(&mut self, request: &[u8]) {
+        let mut wire = Wire::connect(self.node.clients);
+        wire.try_send(request);
+        wire.shut_write();
+        self.text += &String::from_utf8_lossy(&wire.rest(Duration::from_secs(5)));
+    }
+
+    /// The same to the internal port.
+    fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let answer = http::request(self.node.internal, method, target, headers, body);
+        self.text += &format!("{:?}\n{}\n", answer.headers, answer.text());
+    }
+}
+
+/// Requests of clients that bring a credential in this target and these lines, in all ways to go wrong.
+fn requests(target: &str, headers: &[(&str, &str)]) -> Vec<Vec<u8>> {
+    let and = if target.is_empty() { "?" } else { "&" };
+    let at = |path: &str| format!("{path}{target}");
+    let stream = get(&at("/sse"), headers);
+    let text = String::from_utf8(stream.clone()).unwrap();
+    let with = |line: &str| text.replace("\r\n\r\n", &format!("\r\n{line}\r\n\r\n")).into_bytes();
+    vec![
+        upgrade(&at("/ws"), headers),
+        get(&at("/ws"), headers),
+        get(&at("/nowhere"), headers),
+        get(&format!("{}{and}ping=soon", at("/sse")), headers),
+        get(&format!("{}{and}device=%00", at("/sse")), headers),
+        text.replace("GET", "POST").into_bytes(),
+        text.replace("GET", "OPTIONS").into_bytes(),
+        text.replace("HTTP/1.1", "HTTP/1.9").into_bytes(),
+        upgrade(&at("/ws"), &[headers, &[("Origin", "https://evil.example")]].concat()),
+        with(&format!("X-Fill: {}", "x".repeat(20_000))),
+        with("X-Bad : a"),
+        with("X-Nul: \0"),
+        text.replace("\r\n\r\n", "\r\n").into_bytes(),
+        stream,
+    ]
+}
+
+/// One that is wrong at its end, and one that is cut.
+fn spoilt(good: &str) -> [String; 3] {
+    let cut = &good[..good.len() - 6];
+    [good.to_owned(), format!("{cut}AAAAAA"), cut.to_owned()]
+}
+
+#[test]
+fn no_credential_and_no_key_is_ever_said() {
+    let (_folder, path) = file(&format!("{NEW}\n{OLD}\n"));
+    for format in ["text", "json"] {
+        let sets = [
+            "log.level=trace".to_owned(),
+            format!("log.format={format}"),
+            "auth.mode=jwt,cookie".into(),
+            format!("auth.jwt.secret={SECRET}"),
+            "auth.jwt.cookie=token".into(),
+            format!("auth.cookie.keys_file={}", path.display()),
+            format!("auth.tickets.keys={TICKETS}"),
+            format!("internal.token={BACKEND}"),
+            "clients.origins=https://app.example".into(),
+        ];
+        let node = Node::start(&sets.each_ref().map(String::as_str));
+        let bearer = format!("Bearer {BACKEND}");
+        let asked =
+            node.ask_with("POST", "/v1/tickets", &[("Authorization", &bearer)], b"{\"user\":\"ada\"}");
+        let ticket = asked.json()["ticket"].as_str().unwrap().to_owned();
+        let mut secrets = [SECRET, NEW, OLD, TICKETS, BACKEND, WRONG].map(str::to_owned).to_vec();
+        let mut said = Overheard { node, text: String::new() };
+        for value in [token("ada"), cookie_of(OLD, "ada"), ticket].iter().flat_map(|good| spoilt(good)) {
+            for (target, header) in [
+                (format!("?token={value}"), None),
+                (format!("?ticket={value}"), None),
+                (String::new(), Some(("Authorization", format!("Bearer {value}")))),
+                (String::new(), Some(("Cookie", format!("token={value}")))),
+                (String::new(), Some(("Cookie", format!("a=b; holdfast={value}")))),
+            ] {
+                let lines: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                requests(&target, &lines).iter().for_each(|request| said.send(request));
+            }
+            // Its signature is what counts.
+            secrets.extend(value.split('.').map(str::to_owned).filter(|part| part.len() > 15));
+        }
+        for token in [BACKEND, WRONG] {
+            let bearer = ("Authorization", format!("Bearer {token}"));
+            let zuul = ("X-Zuul.push.secure.token", token.to_owned());
+            for (name, value) in [bearer, zuul] {
+                let headers = [(name, value.as_str()), ("X-CUSTOMER_ID", "ada")];
+                for (method, target) in [
+                    ("GET", "/metrics"),
+                    ("GET", "/v1/stats"),
+                    ("GET", "/v1/nodes"),
+                    ("GET", "/v1/nowhere"),
+                    ("POST", "/v1/users/ada/push"),
+                    ("POST", "/v1/broadcast"),
+                    ("POST", "/push"),
+                    ("POST", "/v1/tickets"),
+                    ("PUT", "/v1/tickets"),
+                    ("DELETE", "/v1/users/ada?block=1s"),
+                ] {
+                    said.ask(method, target, &headers, b"x");
+                }
+            }
+            said.ask("POST", &format!("/v1/tickets?token={}", &token[..3]), &[], b"");
+        }
+        let Overheard { node, mut text } = said;
+        node.sigterm();
+        until("the end of the drain's beginning", || node.log().contains("draining").then_some(()));
+        text += &node.log();
+        text += &shown(&sets);
+        assert!(text.contains("holdfast_tickets_total") && text.contains("audit") && text.contains("***"));
+        assert!(text.contains("connection ended"), "the log is loud");
+        for secret in secrets {
+            let at = text.find(&secret);
+            let around = at.map(|at| text[..at].lines().last().unwrap_or_default().to_owned());
+            assert_eq!(around, None, "{secret} is said in {format}");
+        }
+    }
+}
+
+/// What `config show` prints.
+fn shown(sets: &[String]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    without_our_environment(&mut command);
+    command.args(["config", "show"]);
+    for set in sets {
+        command.args(["--set", set]);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
