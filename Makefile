@@ -53,11 +53,13 @@ run:
 	@echo
 	@exec $(TARGET)/release/holdfast serve --clients $(CLIENTS) --internal $(INTERNAL)
 
-# The tests of a fleet of two releases take the later one from here. Built in the same folder, it has its dependencies from there.
+# The tests of a fleet of two releases take the later one from here, and those of Kafka over TLS the one that can; both are one
+# program, as each takes a minute. Built in the same folder, it has its dependencies from there.
 test: $(VENV)/ready
-	$(CARGO) build --features next-format --bin holdfast
-	cp '$(TARGET)/debug/holdfast' '$(TARGET)/holdfast-next-format'
-	TEST_NEXT_FORMAT='$(abspath $(TARGET))/holdfast-next-format' TEST_PYTHON='$(abspath $(VENV))/bin/python' TEST_NODE='$(abspath $(MODULES))' \
+	$(CARGO) build --features next-format,kafka-tls --bin holdfast
+	cp '$(TARGET)/debug/holdfast' '$(TARGET)/holdfast-other'
+	TEST_NEXT_FORMAT='$(abspath $(TARGET))/holdfast-other' TEST_KAFKA_TLS='$(abspath $(TARGET))/holdfast-other' \
+		TEST_PYTHON='$(abspath $(VENV))/bin/python' TEST_NODE='$(abspath $(MODULES))' \
 		$(CARGO) test --workspace --no-fail-fast
 	scripts/autobahn quick '$(TARGET)/debug/holdfast' '$(TARGET)/autobahn'
 

@@ -7,6 +7,7 @@ mod fleet;
 mod memory;
 mod queue;
 mod ready;
+mod reload;
 mod secrets;
 mod shards;
 mod supervisor;
@@ -24,13 +25,13 @@ use crate::{
     config::{AuthMode, Config, KafkaBrokers, RegistryUrl, Secret, peer_token},
     conn::{
         Settings, Shared,
-        auth::{self, Authenticator, Replaceable, Tickets},
+        auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
     },
     control::{self, Control, ControlThread},
     directory::{Dedup, Directory, Journal, PresenceLog},
     model::mail::ToShard,
     shard::{ShardThread, listen},
-    stats::{BuildInfo, NodeStats},
+    stats::{BuildInfo, NodeStats, Pressure},
 };
 use fleet::Fleet;
 use memory::MemoryWatch;
@@ -80,15 +81,20 @@ enum Role {
     Process,
 }
 
+/// What a processor is in the words of the configuration.
+fn as_processor(config: &mut Config) {
+    // Nobody is connected: once it has left the queue there is nothing to wait for.
+    config.drain.delay_ms = 0;
+    config.limits.connections = 0;
+    config.node.shards = 0;
+}
+
 /// Runs a processor until it is told to stop. The configuration was checked by [`crate::config::check_processor`].
 ///
 /// # Errors
 /// When it cannot start.
 pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
-    // Nobody is connected: once it has left the queue there is nothing to wait for.
-    config.drain.delay_ms = 0;
-    config.limits.connections = 0;
-    config.node.shards = 0;
+    as_processor(&mut config);
     let signals = signals()?;
     let secrets = SecretWatch::new(&config, None);
     let node = Node::start(config, secrets, Role::Process)?;
@@ -145,6 +151,7 @@ struct Node {
     memory: MemoryWatch,
     secrets: SecretWatch,
     supervisor: Supervisor,
+    bound: Bound,
     /// What other nodes call.
     address: String,
     ready_line: Option<String>,
@@ -154,6 +161,13 @@ struct Node {
     told: Told,
     /// What the last look at the drain has told the registry and the queue.
     was_draining: bool,
+}
+
+/// Where the node listens: not what the configuration says, where it was started with listeners.
+struct Bound {
+    /// A processor has none.
+    clients: Vec<SocketAddr>,
+    internal: SocketAddr,
 }
 
 /// What all threads of a node share.
@@ -203,9 +217,9 @@ impl Common {
     }
 
     /// The thread that asks the endpoint of `auth.http`.
-    fn callout(&self, mail: callout::Mail) -> io::Result<CalloutThread> {
-        let patience_ms = self.config.limits.handshake_timeout_ms;
-        CalloutThread::spawn(mail, &self.config.auth.http, patience_ms, self.clock, self.stats.clone())
+    fn callout(&self, config: &Config, mail: callout::Mail) -> io::Result<CalloutThread> {
+        let patience_ms = config.limits.handshake_timeout_ms;
+        CalloutThread::spawn(mail, &config.auth.http, patience_ms, self.clock, self.stats.clone())
             .map_err(|error| io::Error::new(error.kind(), format!("auth.http: {error}")))
     }
 
@@ -243,7 +257,7 @@ impl Node {
         let mut callout = None;
         let authenticator = match role {
             Role::Serve(others, mail) => {
-                callout = mail.map(|mail| common.callout(mail)).transpose()?;
+                callout = mail.map(|mail| common.callout(config, mail)).transpose()?;
                 Some(auth::with_tickets(tickets.clone(), others))
             }
             Role::ServeOwn(own) if config.auth.tickets.keys.is_none() => Some(own),
@@ -261,10 +275,10 @@ impl Node {
         let internal_address = internal.local_addr()?;
         let address = fleet::address_of(internal_address, &config.registry.url);
         let (router, fleet) = fleet::join(&common, mail, common.lease(address.clone()), mailboxes)?;
+        let live = control::Live::new(config.clone())?;
         let collapse_seed = foldhash::fast::RandomState::default();
         let queue = queue::start(&common, &router, collapse_seed.clone(), events)?;
         let parts = Control {
-            config: config.clone(),
             router: router.clone(),
             broadcasts: Arc::new(Broadcasts::default()),
             drain: common.drain.clone(),
@@ -276,7 +290,7 @@ impl Node {
             collapse_seed,
             peers: fleet.peers.clone(),
         };
-        let control = control::spawn(internal, parts)?;
+        let control = control::spawn(internal, live, parts)?;
         common.stats.mark_baseline();
         let memory = MemoryWatch::new(config.limits.memory_percent);
         let ready_line = announce(config, &addresses, internal_address, queue.address())?;
@@ -293,6 +307,7 @@ impl Node {
             memory,
             secrets,
             supervisor,
+            bound: Bound { clients: addresses, internal: internal_address },
             address,
             ready_line,
             superseded: false,
@@ -306,11 +321,7 @@ impl Node {
         let mut ticks = 0u64;
         loop {
             match signals.recv_timeout(TICK) {
-                Ok(SIGHUP) => {
-                    tracing::warn!(
-                        "SIGHUP: this version reloads nothing; restart the node to change its configuration"
-                    );
-                }
+                Ok(SIGHUP) => self.reload(),
                 Ok(_) if self.common.drain.status().origin == Some(DrainOrigin::Signal) => {
                     tracing::warn!("a second signal: stopping at once");
                     return Ended::CutShort;
@@ -389,34 +400,39 @@ impl Node {
     }
 
     fn watch(&mut self, ticks: u64) {
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(tokens) = self.secrets.look(&self.common.stats)
+        if ticks.is_multiple_of(SECRET_TICKS) {
+            self.look_at_secrets();
+        }
+        if ticks.is_multiple_of(MEMORY_TICKS)
+            && let Some(pressure) = self.memory.look()
         {
+            self.press(pressure);
+        }
+        if ticks.is_multiple_of(LEASE_TICKS) {
+            self.renew();
+        }
+    }
+
+    fn look_at_secrets(&mut self) {
+        if let Some(tokens) = self.secrets.look(&self.common.stats) {
             if let Some(peers) = &self.fleet.peers {
                 peers.set_token(peer_token(&tokens).cloned());
             }
             self.control.replace_tokens(tokens);
         }
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(password) = self.secrets.look_at_kafka()
-        {
+        if let Some(password) = self.secrets.look_at_kafka() {
             self.queue.set_password(password);
         }
-        if ticks.is_multiple_of(SECRET_TICKS)
-            && let Some(callout) = &self.callout
+        if let Some(callout) = &self.callout
             && let Some(token) = self.secrets.look_at_callout()
         {
-            callout.set_token(token);
+            callout.set_token(Some(token));
         }
-        if ticks.is_multiple_of(MEMORY_TICKS)
-            && let Some(pressure) = self.memory.look()
-        {
-            self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
-            self.common.stats.set_memory_pressure(pressure);
-        }
-        if ticks.is_multiple_of(LEASE_TICKS) {
-            self.renew();
-        }
+    }
+
+    fn press(&self, pressure: Pressure) {
+        self.common.shared.pressure.store(pressure as u8, Ordering::Relaxed);
+        self.common.stats.set_memory_pressure(pressure);
     }
 
     /// A drain that has begun, or was taken back, is told to the registry, and to the queue: others are to take this node's
@@ -503,7 +519,7 @@ impl Node {
 fn tickets_of(common: &Common, role: &Role) -> Result<Tickets, Box<dyn Error>> {
     let is_alone = common.config.registry.url == RegistryUrl::Memory && matches!(role, Role::Serve(..));
     let drawn = is_alone.then(draw_key).transpose()?;
-    Ok(Tickets::new(&common.config.auth.tickets, drawn, common.stats.clone())?)
+    Ok(Tickets::new(TicketRules::new(&common.config.auth.tickets)?, drawn, common.stats.clone())?)
 }
 
 /// A key that nobody can guess, as text.

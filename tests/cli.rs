@@ -99,7 +99,9 @@ fn an_unknown_key_and_a_bad_value_name_key_value_and_what_is_allowed() {
     for ran in [run(&["config", "check", path]), run(&["serve", "--config", path])] {
         assert_eq!(ran.code, 1);
         assert!(
-            ran.err.starts_with("holdfast: limits.conections = 5: unknown key; expected one of limits.conn"),
+            ran.err.starts_with(
+                "holdfast: limits.conections = 5: unknown key (did you mean limits.connections?); expected one of limits.conn"
+            ),
             "{}",
             ran.err
         );
@@ -118,6 +120,29 @@ fn an_unknown_key_and_a_bad_value_name_key_value_and_what_is_allowed() {
     assert!(ran.err.contains("node.shards = \"many\"") && ran.err.contains("(--shards)"), "{}", ran.err);
     let ran = run(&["serve", "--config", "/nowhere/holdfast.toml"]);
     assert!(ran.code == 1 && ran.err.contains("/nowhere/holdfast.toml"), "{}", ran.err);
+}
+
+#[test]
+fn each_mistake_of_a_file_has_its_line() {
+    let (_folder, path) = file("[drain]\nrate = 0\ndelay = 5\n\n[log]\nlevel = \"loud\"\n");
+    for ran in [
+        run(&["config", "check", path.to_str().unwrap()]),
+        run(&["serve", "--config", path.to_str().unwrap()]),
+    ] {
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+        let lines: Vec<&str> = ran.err.lines().collect();
+        for (line, (begin, end)) in lines.iter().zip([
+            ("holdfast: drain.rate = 0: expected", ", line 2)"),
+            ("holdfast: drain.delay = 5: expected", ", line 3)"),
+            ("holdfast: log.level = \"loud\": expected", ", line 6)"),
+        ]) {
+            assert!(line.starts_with(begin) && line.ends_with(end), "{line}");
+        }
+        assert_eq!(lines.len(), 3);
+    }
+    let (_folder, path) = file("[drain]\nrate = 5\n");
+    let ran = run(&["config", "check", path.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.out), (0, format!("{} is fine\n", path.display())));
 }
 
 #[test]

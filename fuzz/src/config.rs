@@ -45,8 +45,9 @@ fn check(sources: &Sources, open: bool) {
         }
     };
     check_ranges(&config);
-    let (reloaded, _) = config.reload().expect("what was accepted is accepted again");
-    assert_eq!(meaning(&reloaded), meaning(&config));
+    let reloaded = config.reload().expect("what was accepted is accepted again");
+    assert!(reloaded.changed.is_empty() && reloaded.waiting.is_empty());
+    assert_eq!(meaning(&reloaded.config), meaning(&config));
     let (text, _) = render::effective(sources).expect("what was accepted is shown");
     if open {
         let shown = written(text.as_bytes());

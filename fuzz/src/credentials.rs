@@ -8,8 +8,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use holdfast::{
     config::{Cookie, Jwt, Secret, TICKET_TTL_MS_MAX, Tickets as Settings},
     conn::auth::{
-        Authenticator, CookieAuth, Handshake, HeaderAuth, JwtAuth, Tickets, Verdict, cors_origin,
-        device_from_request, origin_allowed,
+        Authenticator, CookieAuth, Handshake, HeaderAuth, JwtAuth, TicketRules, Tickets, Verdict,
+        cors_origin, device_from_request, origin_allowed,
     },
     model::{Lanes, Protocol},
     proto::http::{Head, parse_head},
@@ -73,7 +73,8 @@ fn cookie() -> CookieAuth {
 static TICKETS: LazyLock<Tickets> = LazyLock::new(|| {
     let keys = Some(Secret::new(SECRET.replace(' ', "-")));
     let stats = Arc::new(NodeStats::new(1, &Lanes::default(), BuildInfo::current()));
-    Tickets::new(&Settings { keys, ttl_ms: 30_000, used: 1_000 }, None, stats).expect("good settings")
+    let rules = TicketRules::new(&Settings { keys, ttl_ms: 30_000, used: 1_000 }).expect("good settings");
+    Tickets::new(rules, None, stats).expect("good settings")
 });
 
 fn check_unsigned(target: &[u8], line: &[u8]) {

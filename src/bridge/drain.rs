@@ -58,8 +58,6 @@ pub enum DrainStep {
 
 /// The drain of one node.
 pub struct DrainSwitch {
-    config: config::Drain,
-    grace_ms: u64,
     state: Mutex<State>,
     /// True from the first moment of a drain: what health checks look at.
     draining: Arc<AtomicBool>,
@@ -67,6 +65,10 @@ pub struct DrainSwitch {
 
 #[derive(Clone, Copy)]
 struct State {
+    /// Of the drain under way, which goes on as it began.
+    rules: Rules,
+    /// Of the next.
+    next: Rules,
     phase: DrainPhase,
     origin: Option<DrainOrigin>,
     began_ms: u64,
@@ -77,10 +79,19 @@ struct State {
     now_ms: u64,
 }
 
+#[derive(Clone, Copy)]
+struct Rules {
+    config: config::Drain,
+    grace_ms: u64,
+}
+
 impl DrainSwitch {
     /// A node that serves. `grace_ms` is `lifetime.grace`.
     pub fn new(config: config::Drain, grace_ms: u64) -> Self {
+        let rules = Rules { config, grace_ms };
         let state = State {
+            rules,
+            next: rules,
             phase: DrainPhase::Serving,
             origin: None,
             began_ms: 0,
@@ -90,7 +101,12 @@ impl DrainSwitch {
             cancelled: false,
             now_ms: 0,
         };
-        Self { config, grace_ms, state: Mutex::new(state), draining: Arc::default() }
+        Self { state: Mutex::new(state), draining: Arc::default() }
+    }
+
+    /// Changes the settings of drains that begin from now on.
+    pub fn set_rules(&self, config: config::Drain, grace_ms: u64) {
+        self.lock().next = Rules { config, grace_ms };
     }
 
     /// Begins a drain now, with so many connections. A signal takes over one that the API began; otherwise one under way goes on as it is. Says
@@ -105,6 +121,8 @@ impl DrainSwitch {
             return taken_over;
         }
         self.draining.store(true, Ordering::Relaxed);
+        state.rules = state.next;
+        state.window_ms = state.rules.config.window_ms;
         state.phase = DrainPhase::Delay;
         state.origin = Some(origin);
         (state.began_ms, state.now_ms) = (now.millis(), now.millis());
@@ -140,13 +158,14 @@ impl DrainSwitch {
     pub fn status(&self) -> DrainStatus {
         let state = *self.lock();
         let draining = state.phase != DrainPhase::Serving;
+        let Rules { config, grace_ms } = state.rules;
         DrainStatus {
             phase: state.phase,
             origin: state.origin,
             connections: state.connections,
             remaining: state.remaining,
             elapsed_ms: if draining { state.now_ms.saturating_sub(state.began_ms) } else { 0 },
-            deadline_ms: if draining { self.config.delay_ms + state.window_ms + self.grace_ms } else { 0 },
+            deadline_ms: if draining { config.delay_ms + state.window_ms + grace_ms } else { 0 },
         }
     }
 
@@ -160,19 +179,20 @@ impl DrainSwitch {
             return DrainStep::Resume;
         }
         let elapsed_ms = state.now_ms.saturating_sub(state.began_ms);
+        let Rules { config, grace_ms } = state.rules;
         let delay_ms = match has_left_queue {
-            true => self.config.delay_ms,
-            false => self.config.delay_ms.max(LEAVE_QUEUE_MS),
+            true => config.delay_ms,
+            false => config.delay_ms.max(LEAVE_QUEUE_MS),
         };
         match state.phase {
             DrainPhase::Delay if elapsed_ms >= delay_ms => {
-                let paced_ms = remaining.saturating_mul(1_000) / self.config.rate.max(1);
-                state.window_ms = self.config.window_ms.max(paced_ms);
+                let paced_ms = remaining.saturating_mul(1_000) / config.rate.max(1);
+                state.window_ms = config.window_ms.max(paced_ms);
                 state.phase = DrainPhase::Leaving;
                 DrainStep::Leave { window_ms: state.window_ms }
             }
             DrainPhase::Leaving => {
-                let deadline_ms = self.config.delay_ms + state.window_ms + self.grace_ms;
+                let deadline_ms = config.delay_ms + state.window_ms + grace_ms;
                 if remaining > 0 && elapsed_ms < deadline_ms {
                     return DrainStep::Wait;
                 }
@@ -234,6 +254,20 @@ mod tests {
         assert_eq!(drain.advance(at(5_000), 1_000_000, true), DrainStep::Leave { window_ms: 200_000 });
         assert_eq!(drain.advance(at(208_999), 1, true), DrainStep::Wait);
         assert_eq!(drain.advance(at(209_000), 1, true), DrainStep::Finish);
+    }
+
+    #[test]
+    fn a_drain_under_way_goes_on_as_it_began_and_the_next_by_the_new_settings() {
+        let drain = DrainSwitch::new(CONFIG, 4_000);
+        drain.start(DrainOrigin::Api, at(0), 5);
+        drain.set_rules(config::Drain { delay_ms: 1_000, window_ms: 2_000, rate: 1 }, 500);
+        assert_eq!(drain.status().deadline_ms, 39_000);
+        assert_eq!(drain.advance(at(4_999), 5, true), DrainStep::Wait);
+        assert!(drain.cancel());
+        assert_eq!(drain.advance(at(5_000), 5, true), DrainStep::Resume);
+        drain.start(DrainOrigin::Api, at(10_000), 5);
+        assert_eq!(drain.status().deadline_ms, 3_500);
+        assert_eq!(drain.advance(at(11_000), 5, true), DrainStep::Leave { window_ms: 5_000 });
     }
 
     #[test]

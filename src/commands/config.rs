@@ -1,6 +1,6 @@
 //! `holdfast config`: the default file, a check, the effective values.
 
-use super::{fail, node_args::NodeArgs, print};
+use super::{fail, fail_each, node_args::NodeArgs, print};
 use crate::{
     config::{ConfigError, Sources, Warning, load, render},
     server,
@@ -55,7 +55,7 @@ pub fn main(args: &Args) -> i32 {
 fn answer(said: Result<(String, Vec<Warning>), ConfigError>) -> i32 {
     let (text, warnings) = match said {
         Ok(said) => said,
-        Err(error) => return fail(error),
+        Err(error) => return fail_each(&error),
     };
     for warning in warnings {
         eprintln!("holdfast: warning: {warning}");

@@ -1,6 +1,6 @@
 //! `holdfast doctor`: what this host can hold, and what is in the way of more.
 
-use super::{DONE, FAILED, fail, node_args::NodeArgs, print};
+use super::{DONE, FAILED, fail, fail_each, node_args::NodeArgs, print};
 use crate::{
     config::load,
     ops::{
@@ -55,7 +55,7 @@ matters cannot be read, or Redis, Kafka or the endpoint of auth.http cannot be r
 pub fn main(args: &Args) -> i32 {
     let (config, warnings) = match load(&args.node.sources()) {
         Ok(loaded) => loaded,
-        Err(error) => return fail(error),
+        Err(error) => return fail_each(&error),
     };
     for warning in warnings {
         eprintln!("holdfast: warning: {warning}");

@@ -20,6 +20,7 @@ mod size;
 mod top;
 mod version;
 
+use crate::config::ConfigError;
 use clap::{Parser, Subcommand};
 
 /// Done.
@@ -97,6 +98,14 @@ pub fn main() -> i32 {
 /// Says why the command failed.
 fn fail(why: impl std::fmt::Display) -> i32 {
     eprintln!("holdfast: {why}");
+    FAILED
+}
+
+/// Says every mistake of a configuration.
+fn fail_each(error: &ConfigError) -> i32 {
+    for mistake in error.each() {
+        fail(mistake);
+    }
     FAILED
 }
 

@@ -1,6 +1,6 @@
 //! `holdfast serve`: runs a node.
 
-use super::{DONE, FAILED, fail, node_args::NodeArgs};
+use super::{DONE, FAILED, fail_each, node_args::NodeArgs};
 use crate::{
     config::{self, Config, ConfigError, Warning, logging},
     server::Ended,
@@ -39,7 +39,7 @@ pub fn run(
 ) -> i32 {
     let (config, warnings) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return fail(error),
+        Err(error) => return fail_each(&error),
     };
     logging::start(&config.log);
     for warning in warnings {

@@ -2,7 +2,7 @@
 
 use super::{
     AuthMode, Clients, Config, ConfigError, Dedup, Delivery, Distribution, Drain, Internal, Kafka,
-    KafkaBrokers, Lifetime, Limits, Log, Node, Registry, RegistryUrl, Role, Secret, Token, Warning,
+    KafkaBrokers, Lifetime, Limits, Log, Node, Registry, RegistryUrl, Role, Secret, Token, Typed, Warning,
     duration::format_ms,
     kind::{DURATION_MS_MAX, quoted},
     load::{Layers, Origin, Sources},
@@ -13,30 +13,67 @@ use crate::model::{Lanes, lane::LaneConfig};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Checks values against each other and reads the files of secrets.
 ///
 /// # Errors
-/// At the first contradiction.
+/// At contradictions, one of each section.
 pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>), ConfigError> {
-    let mut checker = Checker { layers, warnings: Vec::new() };
+    check_knowing(layers, sources, Vec::new())
+}
+
+/// The same for a node that runs: a file of one of the `known` secrets may have become unreadable.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_knowing(
+    layers: Layers,
+    sources: &Sources,
+    known: Vec<Secret>,
+) -> Result<(Config, Vec<Warning>), ConfigError> {
+    let mut checker = Checker { layers, warnings: Vec::new(), known };
     checker.warnings.append(&mut checker.layers.warnings);
-    let config = Config {
-        node: checker.node(),
-        clients: checker.clients()?,
-        internal: checker.internal()?,
-        auth: login::check(&mut checker)?,
-        lifetime: checker.lifetime()?,
-        drain: checker.drain(),
-        delivery: Delivery { timeout_ms: checker.layers.raw.delivery.timeout },
-        limits: checker.limits(),
-        dedup: checker.dedup(),
-        lanes: checker.lanes()?,
-        registry: checker.registry()?,
-        kafka: checker.kafka()?,
-        log: Log { format: checker.layers.raw.log.format, level: checker.layers.raw.log.level.clone() },
-        sources: sources.clone(),
+    let (node, drain, limits, dedup) = (checker.node(), checker.drain(), checker.limits(), checker.dedup());
+    let sections = (
+        checker.clients(),
+        checker.internal(),
+        login::check(&mut checker),
+        checker.lifetime(),
+        checker.lanes(),
+        checker.registry(),
+        checker.kafka(),
+    );
+    let config = match sections {
+        (Ok(clients), Ok(internal), Ok(auth), Ok(lifetime), Ok(lanes), Ok(registry), Ok(kafka)) => {
+            let raw = &checker.layers.raw;
+            let delivery = Delivery { timeout_ms: raw.delivery.timeout };
+            let log = Log { format: raw.log.format, level: raw.log.level.clone() };
+            let typed = Typed(Arc::new(checker.layers.clone()));
+            let sources = sources.clone();
+            Config {
+                node,
+                clients,
+                internal,
+                auth,
+                lifetime,
+                drain,
+                delivery,
+                limits,
+                dedup,
+                lanes,
+                registry,
+                kafka,
+                log,
+                sources,
+                typed,
+            }
+        }
+        (a, b, c, d, e, f, g) => {
+            let all = [a.err(), b.err(), c.err(), d.err(), e.err(), f.err(), g.err()];
+            return Err(ConfigError::together(all.into_iter().flatten().collect()));
+        }
     };
     checker.exposure(&config)?;
     Ok((config, checker.warnings))
@@ -48,7 +85,7 @@ pub fn check(layers: Layers, sources: &Sources) -> Result<(Config, Vec<Warning>)
 /// When it would have nothing to do, or nowhere to deliver to.
 pub fn check_processor(config: &Config) -> Result<(), ConfigError> {
     let refuse = |key: &str, value: &str, problem: &str| {
-        let origin = Origin::Default;
+        let origin = config.typed.0.origin(key);
         Err(ConfigError::Value { key: key.into(), value: quoted(value), problem: problem.into(), origin })
     };
     if config.registry.url == RegistryUrl::Memory {
@@ -72,6 +109,7 @@ pub fn check_processor(config: &Config) -> Result<(), ConfigError> {
 pub(super) struct Checker {
     pub(super) layers: Layers,
     warnings: Vec<Warning>,
+    known: Vec<Secret>,
 }
 
 impl Checker {
@@ -82,6 +120,21 @@ impl Checker {
         problem: impl Into<String>,
     ) -> ConfigError {
         let origin = self.layers.origin(key);
+        ConfigError::Value { key: key.into(), value: value.into(), problem: problem.into(), origin }
+    }
+
+    /// Refuses a key that contradicts another: where it was not set itself, the place is the other's.
+    pub(super) fn refuse_with(
+        &self,
+        key: &str,
+        other: &str,
+        value: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> ConfigError {
+        let origin = match self.layers.origin(key) {
+            Origin::Default => self.layers.origin(other),
+            own => own,
+        };
         ConfigError::Value { key: key.into(), value: value.into(), problem: problem.into(), origin }
     }
 
@@ -152,7 +205,8 @@ impl Checker {
                 }
                 Kind::Single(_) | Kind::Cluster(_) if of_sentinels.is_some() => {
                     let problem = "expected only with a redis+sentinel registry.url";
-                    return Err(self.refuse("registry.sentinel_password", "***", problem));
+                    let (key, file) = ("registry.sentinel_password", "registry.sentinel_password_file");
+                    return Err(self.refuse_with(key, file, "***", problem));
                 }
                 Kind::Single(_) | Kind::Cluster(_) => {}
             }
@@ -178,7 +232,8 @@ impl Checker {
         if clients.ping_min > clients.ping_max {
             let problem =
                 format!("expected at most clients.ping_max, which is {}", format_ms(clients.ping_max));
-            return Err(self.refuse("clients.ping_min", quoted(&format_ms(clients.ping_min)), problem));
+            let shown = quoted(&format_ms(clients.ping_min));
+            return Err(self.refuse_with("clients.ping_min", "clients.ping_max", shown, problem));
         }
         if !(clients.ping_min..=clients.ping_max).contains(&clients.ping) {
             self.warn(format!(
@@ -225,17 +280,7 @@ impl Checker {
             };
             tokens.push(Token { name: token.name.clone(), role: token.role, secret });
         }
-        if let Some(name) = repeated(tokens.iter().map(|token| token.name.as_str())) {
-            let problem = "expected each name once (internal.token is called \"token\")";
-            return Err(self.refuse("internal.tokens", quoted(name), problem));
-        }
-        if let Some(at) =
-            (1..tokens.len()).find(|at| tokens[..*at].iter().any(|one| one.secret == tokens[*at].secret))
-        {
-            let problem =
-                format!("the token {} is the same as another; expected different ones", tokens[at].name);
-            return Err(self.refuse("internal.tokens", "***", problem));
-        }
+        self.check_distinct(&tokens)?;
         self.check_peers(&tokens)?;
         let identity_header = internal.identity_header.clone();
         Ok(Internal {
@@ -244,6 +289,25 @@ impl Checker {
             push_from: internal.push_from.clone(),
             identity_header,
         })
+    }
+
+    fn check_distinct(&self, tokens: &[Token]) -> Result<(), ConfigError> {
+        let twice = |same: fn(&Token, &Token) -> bool| {
+            (1..tokens.len()).find(|at| tokens[..*at].iter().any(|one| same(one, &tokens[*at])))
+        };
+        // The first may be internal.token.
+        let place = |at: usize| at - (tokens.len() - self.layers.raw.internal.tokens.len());
+        if let Some(at) = twice(|one, other| one.name == other.name) {
+            let problem = "expected each name once (internal.token is called \"token\")";
+            let key = format!("internal.tokens[{}].name", place(at));
+            return Err(self.refuse(&key, quoted(&tokens[at].name), problem));
+        }
+        if let Some(at) = twice(|one, other| one.secret == other.secret) {
+            let name = &tokens[at].name;
+            let problem = format!("the token {name} is the same as another; expected different ones");
+            return Err(self.refuse(&format!("internal.tokens[{}].token", place(at)), "***", problem));
+        }
+        Ok(())
     }
 
     /// Nodes of a fleet call each other with a token of theirs.
@@ -277,9 +341,12 @@ impl Checker {
     }
 
     fn secret_file(&self, key: &str, path: &Path) -> Result<Secret, ConfigError> {
-        Secret::from_file(path).map_err(|error| {
-            let shown = quoted(&path.display().to_string());
-            self.refuse(key, shown, format!("expected a readable file that holds the secret: {error}"))
+        Secret::from_file(path).or_else(|error| {
+            let known = self.known.iter().find(|secret| secret.source() == Some(path));
+            known.cloned().ok_or_else(|| {
+                let shown = quoted(&path.display().to_string());
+                self.refuse(key, shown, format!("expected a readable file that holds the secret: {error}"))
+            })
         })
     }
 
@@ -292,7 +359,8 @@ impl Checker {
             Distribution::Zuul => mean,
         };
         let max = raw.max.unwrap_or(auto.min(DURATION_MS_MAX));
-        let refuse = |problem: String| Err(self.refuse("lifetime.max", quoted(&format_ms(max)), problem));
+        let shown = quoted(&format_ms(max));
+        let refuse = |problem| Err(self.refuse_with("lifetime.max", "lifetime.mean", shown, problem));
         if max < mean {
             return refuse(format!("expected at least lifetime.mean, which is {}", format_ms(mean)));
         }
@@ -349,9 +417,11 @@ impl Checker {
         }
         if let Some(name) = raw.lane.keys().find(|name| !order.contains(name)) {
             let problem = format!("unknown lane; expected one of lanes.order: {}", order.join(", "));
-            let mut keys = raw::LANE_KEYS.iter().map(|(key, _)| format!("lanes.{name}.{key}"));
-            let key = keys.find(|key| self.layers.origins.contains_key(key)).unwrap_or_default();
-            return Err(self.refuse(&key, "…", problem));
+            let keys = raw::LANE_KEYS.iter().map(|(key, ..)| format!("lanes.{name}.{key}"));
+            let set = keys.zip(raw::show_lane(raw, name));
+            let mut set = set.filter(|(key, _)| self.layers.origins.contains_key(key));
+            let (key, value) = set.next().unwrap_or_default();
+            return Err(self.refuse(&key, value, problem));
         }
         let lane = |name: &String| {
             let typed = raw.lane.get(name).cloned().unwrap_or_default();

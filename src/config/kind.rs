@@ -52,9 +52,21 @@ impl Input {
     }
 }
 
-/// Writes a TOML string.
+/// Writes a TOML string, in one line.
 pub fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    match text.contains(['\n', '\r']) {
+        false => toml::Value::from(text).to_string(),
+        true => format!("\"{}\"", text.chars().map(escaped).collect::<String>()),
+    }
+}
+
+fn escaped(c: char) -> String {
+    match c {
+        '"' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".into(),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.into(),
+    }
 }
 
 /// Why a value was refused: by default because it is not what [`Kind::allowed`] says.
@@ -442,7 +454,14 @@ impl<K: Kind> Kind for List<K> {
         if !(self.1..=self.2).contains(&all.len()) {
             return Err(Rejected::default());
         }
-        all.iter().map(|one| self.0.parse(one)).collect()
+        let item = |(at, one): (usize, &Input)| {
+            self.0.parse(one).map_err(|inner| Rejected {
+                within: format!("[{at}]{}", inner.within),
+                value: inner.value.or_else(|| (!self.0.is_secret()).then(|| one.shown())),
+                problem: inner.problem.or_else(|| Some(format!("expected {}", self.0.allowed()))),
+            })
+        };
+        all.iter().enumerate().map(item).collect()
     }
 
     fn show(&self, value: &Self::Value) -> String {

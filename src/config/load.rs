@@ -1,17 +1,15 @@
 //! Reads every source and lays the higher over the lower: flags, environment, file, default.
 //!
-//! Owns where a value came from and how an error says so. The environment is an argument: nothing here asks the process.
+//! Owns where a value came from and how an error says so. The environment is an argument: nothing here asks the process. A
+//! mistake does not hide another: all that can be told apart are reported together.
 
 use super::{
-    Config, check,
+    Config, check, file,
     kind::{Input, Rejected},
     raw::{self, Found, Raw},
+    unknown,
 };
 use std::{collections::BTreeMap, fmt, path::PathBuf};
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
 
 /// Where to read from.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +79,35 @@ pub enum ConfigError {
     /// A file that cannot be read or is not TOML, or a `--set` without a key.
     #[error("{0}")]
     Source(String),
+    /// More than one of them, a line each.
+    #[error("{}", .0.iter().map(Self::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<Self>),
+}
+
+impl ConfigError {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Value { origin, .. } => origin.clone(),
+            _ => Origin::Default,
+        }
+    }
+
+    /// The mistakes one by one, each fit for a line.
+    pub fn each(&self) -> &[Self] {
+        match self {
+            Self::Several(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// All of them as one error, in the order of their places.
+    pub(super) fn together(mut mistakes: Vec<Self>) -> Self {
+        mistakes.sort_by_key(Self::origin);
+        match mistakes.pop() {
+            Some(only) if mistakes.is_empty() => only,
+            last => Self::Several(mistakes.into_iter().chain(last).collect()),
+        }
+    }
 }
 
 /// Where a value was set; ordered from the lowest to the highest.
@@ -128,8 +155,11 @@ pub struct Layers {
     pub raw: Raw,
     /// By the full name of a key.
     pub origins: BTreeMap<String, Origin>,
+    /// Places in the file of what is within a value: of `key[2]` and `key[2].name`.
+    pub(super) places: BTreeMap<String, Origin>,
     /// What was odd on the way.
     pub warnings: Vec<Warning>,
+    mistakes: Vec<ConfigError>,
 }
 
 /// Reads and checks the configuration.
@@ -148,22 +178,34 @@ pub fn read(sources: &Sources) -> Result<Layers, ConfigError> {
     let mut layers = Layers::default();
     if let Some(path) = &sources.file {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError::Source(format!("cannot read the configuration file {name}: {error}"))
-        })?;
-        layers.read_file(&name, &text)?;
+        match file::read(path) {
+            Ok(text) => file::enter(&mut layers, &name, &text),
+            Err(fault) => layers.mistake(fault),
+        }
     }
-    layers.read_environment(&sources.env)?;
+    layers.enter_environment(&sources.env);
     for set in &sources.sets {
-        let Some((name, value)) = set.split_once('=') else {
-            return Err(ConfigError::Source(format!("--set {set}: expected section.key=value")));
-        };
-        layers.set(name.trim(), &Input::Bare(value.trim().into()), Origin::Flag("--set".into()))?;
+        match set.split_once('=') {
+            Some((name, value)) => {
+                let origin = Origin::Flag("--set".into());
+                layers.enter(name.trim(), &Input::Bare(value.trim().into()), origin);
+            }
+            None => layers.mistake(ConfigError::Source(without_key(set))),
+        }
     }
     for (flag, name, value) in sources.flags.values() {
-        layers.set(name, &Input::Bare(value), Origin::Flag(flag.into()))?;
+        layers.enter(name, &Input::Bare(value), Origin::Flag(flag.into()));
     }
-    Ok(layers)
+    let mistakes = std::mem::take(&mut layers.mistakes);
+    if mistakes.is_empty() { Ok(layers) } else { Err(ConfigError::together(mistakes)) }
+}
+
+/// What follows the name may be a secret.
+fn without_key(set: &str) -> String {
+    let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let name = set.split(|c| !named(c)).next().unwrap_or_default();
+    let rest = if name.len() < set.len() { "…" } else { "" };
+    format!("--set {name}{rest}: expected section.key=value")
 }
 
 impl Flags {
@@ -188,86 +230,51 @@ impl Flags {
 }
 
 impl Layers {
-    /// Where a key's value was set.
+    /// Where a key's value was set, or what is within it, such as `internal.tokens[1].token_file`.
     pub fn origin(&self, name: &str) -> Origin {
-        self.origins.get(name).cloned().unwrap_or_default()
+        let key = name.split('[').next().unwrap_or(name);
+        let origin = self.origins.get(key).cloned().unwrap_or_default();
+        self.within(name, origin)
     }
 
-    fn set(&mut self, name: &str, input: &Input, origin: Origin) -> Result<(), ConfigError> {
-        let Some(found) = raw::find(name) else { return Err(unknown(name, input, origin)) };
+    /// The place of what is within a value of the file: where it is not known, of what holds it.
+    fn within(&self, name: &str, origin: Origin) -> Origin {
+        if !matches!(origin, Origin::File(..)) {
+            return origin;
+        }
+        let item = name.split_inclusive(']').next().unwrap_or(name);
+        self.places.get(name).or_else(|| self.places.get(item)).cloned().unwrap_or(origin)
+    }
+
+    /// Sets a value, or remembers why it is refused.
+    pub(super) fn enter(&mut self, name: &str, input: &Input, origin: Origin) {
+        let Some(found) = raw::find(name) else {
+            return self.mistake(unknown::error(name, input, origin));
+        };
         match found.set(&mut self.raw, input) {
             Ok(()) => {
                 self.origins.insert(name.into(), origin);
-                Ok(())
             }
-            Err(rejected) => Err(refused(name, &found, input, rejected, origin)),
+            Err(rejected) => {
+                let origin = self.within(&format!("{name}{}", rejected.within), origin);
+                self.mistake(refused(name, &found, input, rejected, origin));
+            }
         }
     }
 
-    fn read_environment(&mut self, env: &[(String, String)]) -> Result<(), ConfigError> {
+    pub(super) fn mistake(&mut self, mistake: ConfigError) {
+        self.mistakes.push(mistake);
+    }
+
+    fn enter_environment(&mut self, env: &[(String, String)]) {
         for (variable, value) in env.iter().filter(|(name, _)| name.starts_with("HOLDFAST_")) {
             match raw::name_of_variable(variable) {
                 Some(name) => {
-                    self.set(&name, &Input::Bare(value.clone()), Origin::Variable(variable.clone()))?
+                    self.enter(&name, &Input::Bare(value.clone()), Origin::Variable(variable.clone()));
                 }
-                None => self.warnings.push(Warning(format!(
-                    "the environment variable {variable} is no setting of Holdfast and is ignored"
-                ))),
+                None => self.warnings.push(Warning(unknown::variable(variable))),
             }
         }
-        Ok(())
-    }
-
-    fn read_file(&mut self, path: &str, text: &str) -> Result<(), ConfigError> {
-        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-        let table = DeTable::parse(text).map_err(|error| {
-            let at = error.span().map_or(1, |span| line(span.start));
-            ConfigError::Source(format!("{path}, line {at}: {}", error.message()))
-        })?;
-        self.read_table("", table.get_ref(), &|at| Origin::File(path.into(), line(at)))
-    }
-
-    fn read_table(
-        &mut self,
-        prefix: &str,
-        table: &DeTable<'_>,
-        origin: &dyn Fn(usize) -> Origin,
-    ) -> Result<(), ConfigError> {
-        for (key, value) in table {
-            let name = format!("{prefix}{}", key.get_ref());
-            let origin_here = origin(key.span().start);
-            match value.get_ref() {
-                // A table with the name of a key is that key's value, of the wrong type.
-                DeValue::Table(inner) if raw::find(&name).is_none() => {
-                    if !is_section(&name) {
-                        return Err(unknown(&name, &Input::Table(Vec::new()), origin_here));
-                    }
-                    self.read_table(&format!("{name}."), inner, origin)?;
-                }
-                _ => self.set(&name, &input_of(value), origin_here)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_section(name: &str) -> bool {
-    let lane = name.strip_prefix("lanes.").is_some_and(super::words::is_lane);
-    lane || raw::SECTIONS.iter().any(|section| section.name == name)
-}
-
-fn input_of(value: &Spanned<DeValue<'_>>) -> Input {
-    match value.get_ref() {
-        DeValue::String(text) => Input::Text(text.clone().into_owned()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or_else(|_| Input::Other(number.to_string()), Input::Integer),
-        DeValue::Float(number) => Input::Other(number.to_string()),
-        DeValue::Boolean(flag) => Input::Boolean(*flag),
-        DeValue::Datetime(time) => Input::Other(time.to_string()),
-        DeValue::Array(all) => Input::List(all.iter().map(input_of).collect()),
-        DeValue::Table(table) => Input::Table(
-            table.iter().map(|(key, value)| (key.get_ref().to_string(), input_of(value))).collect(),
-        ),
     }
 }
 
@@ -279,40 +286,5 @@ fn refused(name: &str, found: &Found<'_>, input: &Input, rejected: Rejected, ori
         value: rejected.value.unwrap_or_else(shown),
         problem: rejected.problem.unwrap_or_else(|| format!("expected {}", found.allowed())),
         origin,
-    }
-}
-
-fn unknown(name: &str, input: &Input, origin: Origin) -> ConfigError {
-    // A misspelt key may be that of a secret.
-    let secret = ["tok", "sec", "pass", "key"].iter().any(|word| name.contains(word));
-    let value = if secret { "***".into() } else { input.shown() };
-    ConfigError::Value {
-        key: name.into(),
-        value,
-        problem: format!("unknown key; expected {}", near(name)),
-        origin,
-    }
-}
-
-/// The keys of the section that a name seems to mean, else the sections.
-fn near(name: &str) -> String {
-    let section = raw::SECTIONS.iter().filter(|section| {
-        name.strip_prefix(section.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    });
-    match section.max_by_key(|section| section.name.len()) {
-        Some(section) => {
-            let mut all: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
-            if section.name == "lanes" {
-                all.extend(["lanes.NAME.policy", "lanes.NAME.ttl", "lanes.NAME.topics"]);
-            }
-            let inner =
-                raw::SECTIONS.iter().filter(|other| other.name.starts_with(&format!("{}.", section.name)));
-            all.extend(inner.map(|other| other.name));
-            format!("one of {}", all.join(", "))
-        }
-        None => {
-            let all: Vec<&str> = raw::SECTIONS.iter().map(|section| section.name).collect();
-            format!("a key of one of the sections {}", all.join(", "))
-        }
     }
 }

@@ -227,7 +227,8 @@ fn check_algorithms(checker: &Checker, algorithms: &[String], key: Option<&str>)
         (Some(_), _) => return Ok(()),
     };
     let shown = algorithms.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(", ");
-    Err(checker.refuse("auth.jwt.algorithms", format!("[{shown}]"), problem))
+    let key = key.unwrap_or_default();
+    Err(checker.refuse_with("auth.jwt.algorithms", key, format!("[{shown}]"), problem))
 }
 
 fn public_key(checker: &Checker, path: &Path) -> Result<Secret, ConfigError> {

@@ -11,22 +11,30 @@ pub mod size;
 
 mod check;
 mod endpoint;
+mod file;
 mod kind;
 mod load;
 mod login;
 mod raw;
+mod reload;
 mod secret;
 mod token;
+mod unknown;
 mod words;
 
 pub use check::{check_processor, exposed};
 pub use load::{ConfigError, Flags, Origin, Sources, Warning, load};
 pub use login::{TICKET_TTL_MS_MAX, signing_keys};
+pub use raw::Change;
+#[cfg(test)]
+pub(crate) use reload::testing as reload_testing;
+pub use reload::{Difference, Reloaded};
 pub use secret::Secret;
 
 use crate::model::Lanes;
 use ipnet::IpNet;
-use std::{net::SocketAddr, path::PathBuf};
+use load::Layers;
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
 
 /// The whole checked configuration. Durations are milliseconds, sizes bytes, unless a name says otherwise.
 #[derive(Clone, Debug)]
@@ -57,19 +65,20 @@ pub struct Config {
     pub kafka: Kafka,
     /// What is logged, and how.
     pub log: Log,
-    /// What it was read from, so that it can be read again.
+    /// What it was read from, so that it can be read again. What a program has changed in it since is lost by a reload that
+    /// changes anything.
     pub sources: Sources,
+    /// What was read there.
+    typed: Typed,
 }
 
-impl Config {
-    /// Reads the same sources again, for SIGHUP. A node that has no name of its own keeps the one that it drew.
-    ///
-    /// # Errors
-    /// As [`load`]; the running configuration stays.
-    pub fn reload(&self) -> Result<(Config, Vec<Warning>), ConfigError> {
-        let mut sources = self.sources.clone();
-        sources.flags.node_id = Some(self.node.id.clone());
-        load(&sources)
+/// The values as typed, which say what has changed when they are read again.
+#[derive(Clone)]
+struct Typed(Arc<Layers>);
+
+impl fmt::Debug for Typed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
     }
 }
 
@@ -243,7 +252,7 @@ pub struct Cookie {
 }
 
 /// `auth.http.*`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Http {
     /// What is asked; there where the mode is on.
     pub url: Option<String>,

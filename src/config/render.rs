@@ -7,7 +7,10 @@ use super::{
     duration::format_ms,
     kind::{Kind, quoted},
     load::{self, Layers},
-    raw::{LANE_KEYS, LANE_POLICY, LANE_TOPICS, LANE_TTL, Raw, SECTIONS, Section, default_topics},
+    raw::{
+        Change, LANE_KEYS, LANE_POLICY, LANE_TOPICS, LANE_TTL, Raw, SECTIONS, Section, default_topics,
+        show_lane,
+    },
 };
 use std::fmt::Write;
 
@@ -77,17 +80,19 @@ pub fn page() -> String {
     let mut out = String::from(PAGE_HEAD);
     for section in SECTIONS {
         let _ = write!(out, "\n## {}\n\n{}\n\n", section.name, section.about);
-        out.push_str("| key | default | allowed | why |\n|---|---|---|---|\n");
+        out.push_str("| key | default | allowed | on reload | why |\n|---|---|---|---|---|\n");
         for key in section.keys {
-            row(&mut out, key.name, &(key.show)(&raw), &(key.allowed)(), key.why);
+            row(&mut out, key.name, &(key.show)(&raw), &(key.allowed)(), (key.change, key.why));
         }
         if section.name == "lanes" {
-            let [(policy, policy_why), (ttl, ttl_why), (topics, topics_why)] = LANE_KEYS;
-            let shown = LANE_POLICY.show(&Default::default());
-            row(&mut out, &format!("lanes.NAME.{policy}"), &shown, &LANE_POLICY.allowed(), policy_why);
-            row(&mut out, &format!("lanes.NAME.{ttl}"), &LANE_TTL.show(&None), &LANE_TTL.allowed(), ttl_why);
-            let shown = LANE_TOPICS.show(&default_topics("NAME"));
-            row(&mut out, &format!("lanes.NAME.{topics}"), &shown, &LANE_TOPICS.allowed(), topics_why);
+            let defaults = [
+                (LANE_POLICY.show(&Default::default()), LANE_POLICY.allowed()),
+                (LANE_TTL.show(&None), LANE_TTL.allowed()),
+                (LANE_TOPICS.show(&default_topics("NAME")), LANE_TOPICS.allowed()),
+            ];
+            for ((key, change, why), (shown, allowed)) in LANE_KEYS.iter().zip(&defaults) {
+                row(&mut out, &format!("lanes.NAME.{key}"), shown, allowed, (*change, why));
+            }
         }
     }
     out
@@ -117,6 +122,9 @@ a file with every key, `config check FILE` checks one, `config show` prints what
 - With `auth.mode = \"header\"` a client address other than loopback is refused, and so is such an internal address without
   any token, unless `--insecure` (`node.insecure`) insists.
 
+The column \"on reload\" says what becomes of another value when a running node is told to read its configuration again
+(SIGHUP): `changes`, or `restart`: the old value stays until then and the log names the key. docs/operations.md has more.
+
 Named tokens of the internal port:
 
 ```toml
@@ -127,9 +135,14 @@ token_file = \"/run/secrets/checkout\"
 ```
 ";
 
-fn row(out: &mut String, name: &str, default: &str, allowed: &str, why: &str) {
+fn row(out: &mut String, name: &str, default: &str, allowed: &str, (change, why): (Change, &str)) {
     let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
-    let _ = writeln!(out, "| `{name}` | `{}` | {} | {} |", cell(default), cell(allowed), cell(why));
+    let change = match change {
+        Change::Hot => "changes",
+        Change::Cold => "restart",
+    };
+    let _ =
+        writeln!(out, "| `{name}` | `{}` | {} | {change} | {} |", cell(default), cell(allowed), cell(why));
 }
 
 fn short<'a>(section: &Section, name: &'a str) -> &'a str {
@@ -144,17 +157,11 @@ fn note(layers: &Layers, name: &str) -> String {
 }
 
 fn lane_keys(raw: &Raw, lane: &str, why: bool) -> String {
-    let typed = raw.lane.get(lane).cloned().unwrap_or_default();
-    let values = [
-        LANE_POLICY.show(&typed.policy.unwrap_or_default()),
-        LANE_TTL.show(&typed.ttl.flatten()),
-        LANE_TOPICS.show(&typed.topics.unwrap_or_else(|| default_topics(lane))),
-    ];
-    let line = |((key, reason), value): (&(&str, &str), &String)| match why {
+    let line = |((key, _, reason), value): (&(&str, Change, &str), &String)| match why {
         true => format!("# {reason}\n{key} = {value}\n"),
         false => format!("{key} = {value}\n"),
     };
-    LANE_KEYS.iter().zip(&values).map(line).collect()
+    LANE_KEYS.iter().zip(&show_lane(raw, lane)).map(line).collect()
 }
 
 /// The value that an automatic one came to, where it is the same at every start.

@@ -1,5 +1,8 @@
 //! The configuration as a whole: sources, precedence, checks between keys, pages.
 
+mod mistakes;
+mod reloading;
+
 use super::*;
 
 fn with(sets: &[&str]) -> Result<(Config, Vec<Warning>), ConfigError> {
@@ -129,24 +132,29 @@ fn an_error_names_the_key_the_value_the_allowed_and_the_place() {
     let (_folder, sources) = file("[limits]\nconections = 5\n");
     let error = load(&sources).map(|_| ()).unwrap_err().to_string();
     assert!(
-        error.starts_with("limits.conections = 5: unknown key; expected one of limits.connections,"),
+        error.starts_with(
+            "limits.conections = 5: unknown key (did you mean limits.connections?); expected one of "
+        ),
         "{error}"
     );
     for (text, word) in [
-        ("[limts]\n", "limts = {…}: unknown key; expected a key of one of the sections node,"),
+        (
+            "[limts]\n",
+            "limts = {…}: unknown key (did you mean limits?); expected a key of one of the sections node,",
+        ),
         ("a = 1\n", "a = 1: unknown key"),
         ("[limits]\nhead_bytes = {}\n", "limits.head_bytes = {…}: expected a size"),
         ("[clients]\nping = 50\n", "clients.ping = 50: expected a duration with its unit"),
         ("[clients]\nlisten = \"127.0.0.1:1\"\n", "clients.listen = \"127.0.0.1:1\": expected a list"),
-        ("[clients]\nping = \n", "line 2: "),
+        ("[clients]\nping = \n", "line 2, column 8: ping: "),
         (
             "[lanes.urgent]\nttl = \"1s\"\n",
-            "lanes.urgent.ttl = …: unknown lane; expected one of lanes.order: high",
+            "lanes.urgent.ttl = \"1s\": unknown lane; expected one of lanes.order: high",
         ),
         ("[lanes.high]\ncolour = 1\n", "lanes.high.colour = 1: unknown key; expected one of lanes.order"),
         (
             "[auth.jwt]\nsecrte = \"hush\"\n",
-            "auth.jwt.secrte = ***: unknown key; expected one of auth.jwt.algorithms",
+            "auth.jwt.secrte = ***: unknown key (did you mean auth.jwt.secret?); expected one of auth.jwt.algorithms",
         ),
         (
             "[[internal.tokens]]\nname = \"a\"\nrole = \"b\"\ntoken = \"hush\"",
@@ -377,8 +385,8 @@ fn a_secret_comes_from_the_higher_source_of_the_two() {
     sources.env = vec![("HOLDFAST_INTERNAL_TOKEN_FILE".into(), "/nowhere".into())];
     assert_eq!(load(&sources).unwrap().0.internal.tokens[0].secret.reveal(), "higher");
     refused(&["internal.token_file=/nowhere"], &["internal.token_file = \"/nowhere\"", "readable"]);
-    refused(&["internal.tokens=a:send:x,a:read:y"], &["internal.tokens = \"a\"", "once"]);
-    refused(&["internal.tokens=a:send:x,b:read:x"], &["internal.tokens = ***", "different"]);
+    refused(&["internal.tokens=a:send:x,a:read:y"], &["internal.tokens[1].name = \"a\"", "once"]);
+    refused(&["internal.tokens=a:send:x,b:read:x"], &["internal.tokens[1].token = ***", "different"]);
 }
 
 #[test]
@@ -437,7 +445,7 @@ fn a_reload_reads_the_sources_again_and_keeps_the_name() {
     let (_folder, sources) = file("[drain]\nrate = 1\n");
     let (config, _) = load(&sources).unwrap();
     std::fs::write(sources.file.unwrap(), "[drain]\nrate = 2\n").unwrap();
-    let (again, _) = config.reload().unwrap();
+    let again = config.reload().unwrap().config;
     assert_eq!((again.drain.rate, again.node.id), (2, config.node.id));
 }
 

@@ -66,7 +66,9 @@ fn from_text(text: &str) -> Result<RawToken, Rejected> {
     let mut parts = text.splitn(3, ':');
     let mut next = || Input::Text(parts.next().unwrap_or_default().to_owned());
     let (name, role, token) = (next(), next(), next());
-    from_pairs("", &[("name".into(), name), ("role".into(), role), ("token".into(), token)])
+    let pairs = [("name".into(), name), ("role".into(), role), ("token".into(), token)];
+    // Any part may be a secret: of a list whose tokens have commas, or one in another order.
+    from_pairs("", &pairs).map_err(|rejected| Rejected { value: Some("…".into()), ..rejected })
 }
 
 fn from_input(at: usize, input: &Input) -> Result<RawToken, Rejected> {

@@ -49,7 +49,7 @@ use std::{
     io::ErrorKind,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -159,7 +159,7 @@ pub enum Step {
 
 /// What every connection of a shard shares, and what is lent to the one that has an event.
 pub struct Tools {
-    /// Settings of this run.
+    /// Settings, until others are taken.
     pub settings: Arc<Settings>,
     /// Says who clients are.
     pub authenticator: Arc<dyn auth::Authenticator>,
@@ -212,6 +212,8 @@ pub struct Shared {
     pub addresses: Addresses,
     /// Names this run in connection ids.
     pub node: AtomicU64,
+    /// Settings that replace those of the start; shards are told to take them ([`crate::model::mail::ToShard::Reload`]).
+    pub fresh: Mutex<Option<Arc<Settings>>>,
 }
 
 impl Shared {

@@ -1,11 +1,18 @@
 //! What connections need of the configuration, worked out once.
 
-use super::lifetime::LifetimeLaw;
+use super::{Tools, lifetime::LifetimeLaw};
 use crate::{
     config::{Config, ProxyProtocol, PushRate},
+    kit::token_bucket::TokenBucket,
     model::Lanes,
 };
 use ipnet::IpNet;
+use std::{collections::HashMap, sync::PoisonError};
+
+/// Handshakes at once over the limit of connections: those that wait only for their refusal.
+const REFUSALS_AT_ONCE: u32 = 64;
+/// Slots are numbered in 24 bits.
+const TABLE_MAX: usize = (1 << 24) - 1;
 
 /// Settings of all connections of a node.
 #[derive(Clone, Debug)]
@@ -42,6 +49,10 @@ pub struct Settings {
     pub first_frame_ms: Option<u64>,
     /// Handshakes waiting at once on one shard.
     pub opening_max: usize,
+    /// New connections a second on one shard; None: as many as come.
+    pub handshakes_per_s: Option<f64>,
+    /// Connections of one shard, in any phase.
+    pub table_max: u32,
     /// A request head, bytes.
     pub head_bytes: usize,
     /// A message from a client, bytes.
@@ -67,6 +78,9 @@ impl Settings {
     pub fn new(config: &Config) -> Self {
         let seconds = |ms: u64| u16::try_from(ms.div_ceil(1_000)).unwrap_or(u16::MAX).max(1);
         let (clients, limits) = (&config.clients, &config.limits);
+        // A processor has no shard.
+        let shards = config.node.shards.max(1);
+        let handshakes_per_s = limits.handshakes_per_second as f64 / shards as f64;
         Self {
             lifetime: LifetimeLaw::new(&config.lifetime),
             grace_ms: config.lifetime.grace_ms,
@@ -83,8 +97,9 @@ impl Settings {
             device_header: config.auth.device_header.clone(),
             handshake_timeout_ms: limits.handshake_timeout_ms,
             first_frame_ms: config.auth.first_frame_ms,
-            // A processor has no shard.
-            opening_max: limits.unauthenticated.div_ceil(config.node.shards.max(1)).max(1),
+            opening_max: limits.unauthenticated.div_ceil(shards).max(1),
+            handshakes_per_s: (handshakes_per_s > 0.0).then_some(handshakes_per_s),
+            table_max: table_max(limits.connections, limits.unauthenticated),
             head_bytes: limits.head_bytes,
             message_bytes: limits.message_bytes,
             inbound_rate: limits.inbound_rate,
@@ -95,5 +110,35 @@ impl Settings {
             delivery_timeout_ms: config.delivery.timeout_ms,
             lanes: config.lanes.clone(),
         }
+    }
+}
+
+/// A shard may come to hold all connections of the node, the handshakes under way, and those being refused.
+fn table_max(connections: usize, unauthenticated: usize) -> u32 {
+    let most = connections.saturating_add(unauthenticated).min(TABLE_MAX);
+    (most as u32).saturating_add(REFUSALS_AT_ONCE).min(TABLE_MAX as u32)
+}
+
+impl Tools {
+    /// A full bucket for the admission rate of these settings; None: every handshake is admitted.
+    pub fn admission(settings: &Settings, now_us: u64) -> Option<TokenBucket> {
+        settings.handshakes_per_s.map(|rate| TokenBucket::new(rate, rate.max(1.0), now_us))
+    }
+
+    /// Takes the settings that were put into [`super::Shared::fresh`]. Connections keep what was settled when they came: their
+    /// lifetime, their ping interval, whether they compress, and whether their address counts.
+    pub fn take_settings(&mut self, now_us: u64) {
+        let fresh = self.shared.fresh.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(fresh) = fresh else { return };
+        // Everybody begins with a full bucket of the new size.
+        if fresh.push_rate != self.settings.push_rate {
+            self.push_buckets = HashMap::new();
+        }
+        // What a flood of handshakes has used up stays used up.
+        match (&mut self.admission, fresh.handshakes_per_s) {
+            (Some(bucket), Some(rate)) => bucket.set_rate(rate, rate.max(1.0), now_us),
+            (admission, _) => *admission = Self::admission(&fresh, now_us),
+        }
+        self.settings = fresh;
     }
 }

@@ -3,13 +3,17 @@
 use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
 use crate::{
     bridge::Delivered,
+    config::Config,
     model::{Body, Collapse, Identifier, Message},
 };
 use hyper::header::HeaderName;
 use std::{
     hash::BuildHasher,
-    io::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    io::{self, Write},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// See the module.
@@ -18,13 +22,33 @@ pub struct App {
     pub control: Control,
     /// Who may ask.
     pub gate: Gate,
-    /// The header that names the user on Zuul's endpoint.
-    pub identity: HeaderName,
+    live: RwLock<Live>,
     /// What [`write_node`] writes of this node.
     node_json: Vec<u8>,
     /// Tells ids drawn by this run from those of all others.
     run: u64,
     drawn: AtomicU64,
+}
+
+/// What may be replaced while requests are served.
+#[derive(Clone)]
+pub struct Live {
+    config: Arc<Config>,
+    identity: HeaderName,
+}
+
+impl Live {
+    /// # Errors
+    /// When `internal.identity_header` is no header name.
+    pub fn new(config: Arc<Config>) -> io::Result<Self> {
+        let identity = HeaderName::try_from(&config.internal.identity_header).map_err(io::Error::other)?;
+        Ok(Self { config, identity })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
 }
 
 /// What a sender may say about a message, wherever it says it.
@@ -44,10 +68,27 @@ pub struct Options<'a> {
 
 impl App {
     /// `run` is a number that no other run of any node has.
-    pub fn new(control: Control, gate: Gate, identity: HeaderName, run: u64) -> Self {
+    pub fn new(control: Control, gate: Gate, live: Live, run: u64) -> Self {
         let mut node_json = Vec::new();
-        write_node(&control.config.node.id, &control.config.node.region, &mut node_json);
-        Self { control, gate, identity, node_json, run, drawn: AtomicU64::new(0) }
+        write_node(&live.config.node.id, &live.config.node.region, &mut node_json);
+        Self { control, gate, live: RwLock::new(live), node_json, run, drawn: AtomicU64::new(0) }
+    }
+
+    /// The configuration as it is now: to be asked for once in a request, which then sees one and the same.
+    pub fn config(&self) -> Arc<Config> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).config.clone()
+    }
+
+    /// The header that names the user on Zuul's endpoint.
+    pub fn identity(&self) -> HeaderName {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).identity.clone()
+    }
+
+    /// Serves requests from now on by another configuration.
+    pub fn replace(&self, live: Live) {
+        self.gate.replace_tokens(live.config.internal.tokens.clone());
+        self.gate.replace_push_from(live.config.internal.push_from.clone());
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
     /// Makes a message.
@@ -55,7 +96,7 @@ impl App {
     /// # Errors
     /// 400 for an unknown lane or an unusable id or collapse key.
     pub fn message(&self, body: Body, options: &Options<'_>) -> Result<Message, Refusal> {
-        let config = &self.control.config;
+        let config = self.config();
         let lane = match options.lane {
             None => config.lanes.default_lane(),
             Some(name) => config.lanes.by_name(name).ok_or_else(|| self.unknown_lane(name))?,
@@ -126,7 +167,8 @@ impl App {
 
     /// A lane that there is not: 400 where a message names it.
     pub fn unknown_lane(&self, name: &str) -> Refusal {
-        let lanes: Vec<&str> = self.control.config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
+        let config = self.config();
+        let lanes: Vec<&str> = config.lanes.iter().map(|(_, lane)| lane.name.as_str()).collect();
         let message = format!("{name:?} is not a lane; the lanes are {}", lanes.join(", "));
         Refusal::bad_request("unknown_lane", message)
     }

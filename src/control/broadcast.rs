@@ -40,7 +40,7 @@ pub async fn start(
     let query = Query::parse(parts.uri.query(), PARAMETERS)?;
     let scope = Scope::at(query.word("scope", SCOPES)?);
     let right = if scope == Scope::Relayed { Right::Peer } else { Right::Admin };
-    let headers = Headers::of(&parts.headers, &app.identity);
+    let headers = Headers::of(&parts.headers, &app.identity());
     let caller = app.gate.check_bearer(&headers, right)?;
     let plan = Plan::read(app, &query, scope)?;
     let options = Options {
@@ -50,7 +50,7 @@ pub async fn start(
         collapse: query.value("collapse"),
         timeout_ms: None,
     };
-    let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
+    let payload = read_body(&mut body, app.config().limits.push_bytes, watch).await?;
     let kind = kind_of(headers.content_type);
     let message = Arc::new(app.message(checked_body(kind, payload)?, &options)?);
     let Plan { id, spread_ms, wait } = &plan;
@@ -90,7 +90,7 @@ impl Plan {
         if spread_ms > SPREAD_MS_MAX {
             return Err(Refusal::bad_request("bad_parameter", "spread must be at most 1h"));
         }
-        let delivery_ms = app.control.config.delivery.timeout_ms;
+        let delivery_ms = app.config().delivery.timeout_ms;
         let wait_ms = delivery_ms.saturating_add(spread_ms).saturating_add(SLACK_MS);
         let wait_ms = query.duration_ms("timeout")?.unwrap_or(wait_ms).min(wait_ms);
         let relayed = query.name(RELAYED_ID)?;
@@ -133,7 +133,7 @@ pub async fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>,
     let query = Query::parse(parts.uri.query(), &["scope"])?;
     let scope = Scope::at(query.word("scope", SCOPES)?);
     let right = if scope == Scope::Relayed { Right::Peer } else { Right::Admin };
-    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), right)?;
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), right)?;
     let id = name_part(id, "broadcast's id")?;
     let mut stopped = app.control.broadcasts.stop(&id);
     let mut is_whole = true;

@@ -61,7 +61,7 @@ pub fn deliver(
     parts: &Parts,
     body: Incoming,
 ) -> Result<Response<Reply>, Refusal> {
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Peer)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Peer)?;
     Query::parse(parts.uri.query(), &[])?;
     let name = parts.headers.get(wire::FORMAT_HEADER);
     let Some(format) = name.and_then(|name| format::named(FORMAT, name.as_bytes())) else {
@@ -301,7 +301,7 @@ impl App {
     /// # Errors
     /// The outcome of one that is none.
     fn message_of_peer(&self, delivery: &WireDelivery) -> Result<Message, Outcome> {
-        let config = &self.control.config;
+        let config = self.config();
         if delivery.payload.len() > config.limits.push_bytes {
             return Err(Outcome::TooLarge);
         }

@@ -93,7 +93,8 @@ impl Said {
 /// The nodes that live, but for this one.
 pub fn others(app: &App) -> Vec<Lease> {
     let mut nodes = app.control.router.registry().nodes();
-    nodes.retain(|lease| lease.node != app.control.config.node.id);
+    let own = app.config();
+    nodes.retain(|lease| lease.node != own.node.id);
     nodes
 }
 

@@ -91,7 +91,7 @@ impl<'a> Headers<'a> {
 /// See the module.
 pub struct Gate {
     tokens: RwLock<Arc<[Token]>>,
-    push_from: Vec<IpNet>,
+    push_from: RwLock<Vec<IpNet>>,
     /// Names of this node, in lower case.
     names: Vec<String>,
 }
@@ -102,12 +102,17 @@ impl Gate {
         let advertised = config.node.advertise.as_deref().map(without_port);
         let names = advertised.into_iter().chain(host_name).map(str::to_ascii_lowercase).collect();
         let tokens = RwLock::new(config.internal.tokens.clone().into());
-        Self { tokens, push_from: config.internal.push_from.clone(), names }
+        Self { tokens, push_from: RwLock::new(config.internal.push_from.clone()), names }
     }
 
     /// Takes other tokens from now on.
     pub fn replace_tokens(&self, tokens: Vec<Token>) {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
+    }
+
+    /// Takes other networks of senders without a token from now on.
+    pub fn replace_push_from(&self, networks: Vec<IpNet>) {
+        *self.push_from.write().unwrap_or_else(PoisonError::into_inner) = networks;
     }
 
     /// Turns away what a browser was talked into. `authority` is that of the request line, where it has one.
@@ -170,10 +175,15 @@ impl Gate {
                 _ => Err(forbidden("forbidden", "the secure token is not that of a sender")),
             };
         }
-        if headers.authorization.is_none() && self.push_from.iter().any(|network| network.contains(&peer)) {
+        if headers.authorization.is_none() && self.is_push_from(peer) {
             return Ok(());
         }
         self.check_bearer(headers, Right::Send).map(|_| ())
+    }
+
+    fn is_push_from(&self, peer: IpAddr) -> bool {
+        let networks = self.push_from.read().unwrap_or_else(PoisonError::into_inner);
+        networks.iter().any(|network| network.contains(&peer))
     }
 
     fn tokens(&self) -> Arc<[Token]> {

@@ -23,9 +23,9 @@ const UNIX_MS_MIN: u64 = 100_000_000_000;
 /// # Errors
 /// 400, 401 and 403.
 pub fn list(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Read)?;
     Query::parse(parts.uri.query(), &[])?;
-    let lanes: Vec<Value> = app.control.config.lanes.iter().map(|(lane, _)| state(app, lane)).collect();
+    let lanes: Vec<Value> = app.config().lanes.iter().map(|(lane, _)| state(app, lane)).collect();
     Ok(json(StatusCode::OK, &value!({ "lanes": lanes })))
 }
 
@@ -34,8 +34,8 @@ pub fn list(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
 /// # Errors
 /// 400, 401 and 403; 404 for a lane that there is not; 409 where there is no queue.
 pub fn tell(app: &App, lane: &str, action: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
-    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Admin)?;
-    let config = &app.control.config;
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Admin)?;
+    let config = app.config();
     let name = name_part(lane, "lane")?;
     let lane = config.lanes.by_name(&name);
     let lane = lane.ok_or_else(|| Refusal { status: StatusCode::NOT_FOUND, ..app.unknown_lane(&name) })?;
@@ -72,7 +72,7 @@ fn before_ms(text: Option<&str>, unix_ms: u64) -> Result<u64, Refusal> {
 fn state(app: &App, lane: Lane) -> Value {
     let (brake, stats) = (app.control.brakes.of(lane), &app.control.stats);
     value!({
-        "lane": app.control.config.lanes.config(lane).name,
+        "lane": app.config().lanes.config(lane).name,
         "paused": brake.paused,
         "skip_before_ms": brake.skip_before_ms,
         "lag": stats.kafka_lag(lane),

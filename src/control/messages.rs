@@ -51,7 +51,7 @@ pub async fn messages(
     parts: &Parts,
     body: Incoming,
 ) -> Result<Response<Reply>, Refusal> {
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Send)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Send)?;
     Query::parse(parts.uri.query(), &[])?;
     watch.on_stream_progress();
     let mut stream = MessageStream::new(app.clone(), watch.clone(), body);
@@ -138,7 +138,7 @@ enum Gathered {
 
 impl MessageStream {
     fn new(app: Arc<App>, watch: Arc<Watch>, body: Incoming) -> Self {
-        let bytes_max = app.control.config.limits.push_bytes;
+        let bytes_max = app.config().limits.push_bytes;
         Self {
             app,
             watch,

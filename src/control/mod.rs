@@ -27,15 +27,16 @@ mod tests;
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
-    config::{Config, Token},
+    config::Token,
     conn::auth::Tickets,
     directory::Blocks,
     stats::NodeStats,
 };
 use app::App;
+pub use app::Live;
 use connection::{Seconds, Watch, WatchedStream};
 use gate::Gate;
-use hyper::{header::HeaderName, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
@@ -66,8 +67,6 @@ const STOP_LOOK: Duration = Duration::from_millis(10);
 
 /// The parts of the node that the internal port acts on.
 pub struct Control {
-    /// The checked configuration.
-    pub config: Arc<Config>,
     /// From users to shards.
     pub router: Arc<Router>,
     /// Broadcasts under way.
@@ -98,6 +97,11 @@ pub struct ControlThread {
 }
 
 impl ControlThread {
+    /// Serves requests by another configuration from now on.
+    pub fn replace(&self, live: Live) {
+        self.app.replace(live);
+    }
+
     /// Takes other tokens from now on.
     pub fn replace_tokens(&self, tokens: Vec<Token>) {
         self.app.gate.replace_tokens(tokens);
@@ -114,13 +118,11 @@ impl ControlThread {
 /// Starts the thread on a bound listener.
 ///
 /// # Errors
-/// When the runtime or the thread cannot be made, or `internal.identity_header` is no header name.
-pub fn spawn(listener: TcpListener, control: Control) -> io::Result<ControlThread> {
-    let identity =
-        HeaderName::try_from(&control.config.internal.identity_header).map_err(io::Error::other)?;
+/// When the runtime or the thread cannot be made.
+pub fn spawn(listener: TcpListener, live: Live, control: Control) -> io::Result<ControlThread> {
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let gate = Gate::new(&control.config, host_name.as_deref().map(str::trim));
-    let app = Arc::new(App::new(control, gate, identity, fastrand::u64(..)));
+    let gate = Gate::new(live.config(), host_name.as_deref().map(str::trim));
+    let app = Arc::new(App::new(control, gate, live, fastrand::u64(..)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     listener.set_nonblocking(true)?;
     let listener = {

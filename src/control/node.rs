@@ -28,8 +28,8 @@ pub fn readyz(app: &App) -> Response<Reply> {
     if app.control.drain.is_draining() {
         return ready(false, "draining");
     }
-    let (config, kafka) = (&app.control.config.kafka, &app.control.stats.kafka);
-    let has_queue = config.process && config.brokers != KafkaBrokers::None;
+    let (config, kafka) = (app.config(), &app.control.stats.kafka);
+    let has_queue = config.kafka.process && config.kafka.brokers != KafkaBrokers::None;
     match app.control.router.registry().health() {
         Health::Starting => ready(false, "the registry has not answered yet"),
         _ if has_queue && !kafka.has_answered() => ready(false, "Kafka has not answered yet"),
@@ -46,7 +46,7 @@ pub fn readyz(app: &App) -> Response<Reply> {
 /// 401 and 403.
 pub fn metrics(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     // No check of the query: scrapers add their own.
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Read)?;
     Ok(text(StatusCode::OK, stats::CONTENT_TYPE, app.control.stats.prometheus_text()))
 }
 
@@ -96,7 +96,7 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
 }
 
 fn check(app: &App, parts: &Parts, right: Right) -> Result<super::gate::Caller, Refusal> {
-    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), right)?;
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), right)?;
     Query::parse(parts.uri.query(), &[])?;
     Ok(caller)
 }

@@ -41,7 +41,7 @@ async fn try_zuul(
         let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "");
         return Err(Refusal { allow: Some("GET, POST"), ..refusal });
     }
-    let headers = Headers::of(&parts.headers, &app.identity);
+    let headers = Headers::of(&parts.headers, &app.identity());
     app.gate.check_origin(&headers, parts.uri.authority().map(|authority| authority.as_str()))?;
     app.gate.check_zuul(&headers, peer)?;
     let Some(user) = headers.identity else {
@@ -56,7 +56,7 @@ async fn try_zuul(
             None => Err(Refusal::registry_away()),
         };
     }
-    let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
+    let payload = read_body(&mut body, app.config().limits.push_bytes, watch).await?;
     if payload.is_empty() {
         return Ok(StatusCode::NO_CONTENT);
     }
@@ -95,7 +95,7 @@ pub async fn v1(
     parts: &Parts,
     mut body: Incoming,
 ) -> Result<Response<Reply>, Refusal> {
-    let headers = Headers::of(&parts.headers, &app.identity);
+    let headers = Headers::of(&parts.headers, &app.identity());
     app.gate.check_bearer(&headers, Right::Send)?;
     let user = name_part(user, "user")?;
     let query = Query::parse(parts.uri.query(), PUSH_PARAMETERS)?;
@@ -109,7 +109,7 @@ pub async fn v1(
         collapse: query.value("collapse"),
         timeout_ms: query.duration_ms("timeout")?,
     };
-    let payload = read_body(&mut body, app.control.config.limits.push_bytes, watch).await?;
+    let payload = read_body(&mut body, app.config().limits.push_bytes, watch).await?;
     let message = app.message(checked_body(kind_of(headers.content_type), payload)?, &options)?;
     let delivered = app.control.router.push(&user, device, Arc::new(message)).await;
     if delivered.is_empty() && delivered.unknown().is_some() {

@@ -136,7 +136,7 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         return Ok(Endpoint::ZuulPush);
     }
     if !matches!(endpoint, Some(Endpoint::Livez | Endpoint::Readyz)) {
-        let headers = Headers::of(&parts.headers, &app.identity);
+        let headers = Headers::of(&parts.headers, &app.identity());
         app.gate.check_origin(&headers, parts.uri.authority().map(|authority| authority.as_str()))?;
     }
     let endpoint = endpoint.ok_or_else(|| {

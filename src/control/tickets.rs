@@ -57,7 +57,7 @@ pub async fn make(
     parts: &Parts,
     mut body: Incoming,
 ) -> Result<Response<Reply>, Refusal> {
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Send)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Send)?;
     Query::parse(parts.uri.query(), &[])?;
     let body = read_body(&mut body, BODY_BYTES_MAX, watch).await.map_err(|refusal| match refusal.status {
         StatusCode::PAYLOAD_TOO_LARGE => {

@@ -43,10 +43,11 @@ struct DeviceRow<'a> {
 /// # Errors
 /// 400, 401 and 403; 503 when nobody can say.
 pub async fn devices(app: &App, user: &str, parts: &Parts) -> Result<Response<Reply>, Refusal> {
-    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), Right::Read)?;
+    app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), Right::Read)?;
     Query::parse(parts.uri.query(), &[])?;
     let user = name_part(user, "user")?;
-    let node = app.control.config.node.id.as_str();
+    let config = app.config();
+    let node = config.node.id.as_str();
     let found = app.control.router.devices(&user, app.control.clock.now()).await;
     let partial = found.unknown.is_some();
     if partial && found.devices.is_empty() {
@@ -79,7 +80,7 @@ pub async fn disconnect(
         Query::parse(parts.uri.query(), if device.is_some() { &["scope"] } else { &["block", "scope"] })?;
     let scope = Scope::at(query.word("scope", SCOPES)?);
     let right = if scope == Scope::Relayed { Right::Peer } else { Right::Admin };
-    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity), right)?;
+    let caller = app.gate.check_bearer(&Headers::of(&parts.headers, &app.identity()), right)?;
     let user = name_part(user, "user")?;
     let device = device.map(|device| name_part(device, "device")).transpose()?;
     let block_ms = query.duration_ms("block")?.filter(|&block_ms| block_ms > 0);

@@ -4,7 +4,10 @@ use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
     hash::BuildHasher,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// The ids of one node, per user, device and id, for a window and up to a number.
@@ -14,8 +17,8 @@ use std::{
 pub struct Dedup {
     seen: Mutex<Seen>,
     seed: RandomState,
-    window_ms: u64,
-    max: usize,
+    window_ms: AtomicU64,
+    max: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -28,7 +31,14 @@ struct Seen {
 impl Dedup {
     /// Remembers ids for `window_ms`, at most `max` of them.
     pub fn new(window_ms: u64, max: usize) -> Self {
+        let (window_ms, max) = (window_ms.into(), max.into());
         Self { seen: Mutex::default(), seed: RandomState::default(), window_ms, max }
+    }
+
+    /// Changes the window and the number from now on. What is remembered beyond a smaller number goes as others come.
+    pub fn set_bounds(&self, window_ms: u64, max: usize) {
+        self.window_ms.store(window_ms, Relaxed);
+        self.max.store(max, Relaxed);
     }
 
     /// The key of a message id for one device.
@@ -39,20 +49,24 @@ impl Dedup {
     /// Whether it was written within the window. Times are monotonic ms.
     pub fn is_duplicate(&self, key: u64, now_ms: u64) -> bool {
         let mut seen = self.lock();
-        seen.forget(now_ms.saturating_sub(self.window_ms));
+        seen.forget(now_ms.saturating_sub(self.window_ms.load(Relaxed)));
         seen.written_ms.contains_key(&key)
     }
 
     /// Remembers that it was written now.
     pub fn remember(&self, key: u64, now_ms: u64) {
-        if self.max == 0 || self.window_ms == 0 {
+        let max = self.max.load(Relaxed);
+        if max == 0 || self.window_ms.load(Relaxed) == 0 {
             return;
         }
         let mut seen = self.lock();
-        if seen.order.len() >= self.max
-            && let Some((oldest, at)) = seen.order.pop_front()
-        {
-            seen.drop_if(oldest, at);
+        // Two for one: beyond a number that was made smaller it becomes fewer, and nobody waits for that.
+        for _ in 0..2 {
+            if seen.order.len() >= max
+                && let Some((oldest, at)) = seen.order.pop_front()
+            {
+                seen.drop_if(oldest, at);
+            }
         }
         seen.written_ms.insert(key, now_ms);
         seen.order.push_back((key, now_ms));
@@ -101,5 +115,17 @@ mod tests {
             "the oldest gave way"
         );
         assert!(dedup.lock().order.len() <= 2 && dedup.lock().written_ms.len() <= 2);
+    }
+
+    #[test]
+    fn other_bounds_count_from_then_on() {
+        let dedup = Dedup::new(1_000, 100);
+        let key = |id: u64| dedup.key("ann", "tv", &id.to_string());
+        (0..100).for_each(|id| dedup.remember(key(id), id));
+        dedup.set_bounds(10_000, 10);
+        assert!(dedup.is_duplicate(key(99), 5_000), "the window is longer");
+        (100..200).for_each(|id| dedup.remember(key(id), id));
+        assert_eq!(dedup.lock().order.len(), 10);
+        assert!(dedup.is_duplicate(key(199), 5_000) && !dedup.is_duplicate(key(150), 5_000));
     }
 }

@@ -31,7 +31,10 @@ use journal::Entry;
 use partition::Partition;
 use std::{
     hash::BuildHasher,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Partitions, a power of two: enough that sixteen shards seldom meet, few enough that an empty node stays small.
@@ -101,7 +104,7 @@ pub enum Refused {
 pub struct Directory {
     partitions: Box<[Mutex<Partition>]>,
     seed: SeedableRandomState,
-    per_user_max: usize,
+    per_user_max: AtomicUsize,
     journal: Option<Journal>,
     presence: Option<PresenceLog>,
 }
@@ -126,7 +129,13 @@ impl Directory {
     fn build(per_user_max: usize, journal: Option<Journal>, seed: SeedableRandomState) -> Self {
         let partition = || Mutex::new(Partition::new(seed.clone(), journal.is_some()));
         let partitions = (0..PARTITIONS).map(|_| partition()).collect();
-        Self { partitions, seed, per_user_max, journal, presence: None }
+        Self { partitions, seed, per_user_max: per_user_max.into(), journal, presence: None }
+    }
+
+    /// Changes `limits.connections_per_user` from now on. Who has more keeps them until the next one comes, for which the
+    /// oldest goes.
+    pub fn set_per_user_max(&self, per_user_max: usize) {
+        self.per_user_max.store(per_user_max, Ordering::Relaxed);
     }
 
     /// The same, whose every arrival and departure is told.
@@ -144,7 +153,7 @@ impl Directory {
         let mut changed = |entry| self.post(at, entry);
         let before = self.routes_of(&partition, arrival.user);
         let (index, displaced) = partition.register(arrival, &mut changed)?;
-        let evicted = match self.per_user_max {
+        let evicted = match self.per_user_max.load(Ordering::Relaxed) {
             _ if Mutant::UserLimitForgotten.is_on() => None,
             0 => None,
             max => partition.evict_oldest(arrival.user, arrival.handle, arrival.began_ms, max, &mut changed),

@@ -76,6 +76,8 @@ pub enum ToShard {
     },
     /// Accept again; who was asked to leave still leaves.
     CancelDrain,
+    /// Take the settings that were left for all shards.
+    Reload,
     /// Do nothing but turn: a loop that does is alive.
     Beat,
     /// End every connection and the loop.

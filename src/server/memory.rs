@@ -21,6 +21,18 @@ impl MemoryWatch {
         Self { limit_percent: u64::from(limit_percent), looks_above: 0, pressure: Pressure::None }
     }
 
+    /// Takes another limit; 0 is off. Says so when that ends a pressure.
+    pub fn set_limit(&mut self, limit_percent: u8) -> Option<Pressure> {
+        let limit_percent = u64::from(limit_percent);
+        if limit_percent == self.limit_percent {
+            return None;
+        }
+        (self.limit_percent, self.looks_above) = (limit_percent, 0);
+        // What is still above the new limit shows at the next look.
+        let pressed = std::mem::replace(&mut self.pressure, Pressure::None) != Pressure::None;
+        pressed.then_some(Pressure::None)
+    }
+
     /// Looks; says so when the pressure has changed. To be called about once a second.
     pub fn look(&mut self) -> Option<Pressure> {
         if self.limit_percent == 0 {
@@ -103,6 +115,19 @@ mod tests {
         assert_eq!(watch.judge(85), Some(Pressure::Refuse));
         assert_eq!(watch.judge(79), None, "not yet well below");
         assert_eq!(watch.judge(78), Some(Pressure::None));
+    }
+
+    #[test]
+    fn another_limit_counts_from_the_next_look() {
+        let mut watch = MemoryWatch::new(80);
+        assert_eq!(watch.set_limit(70), None);
+        assert_eq!(watch.judge(75), Some(Pressure::ShedLow));
+        assert_eq!(watch.set_limit(70), None, "the same");
+        assert_eq!(watch.set_limit(90), Some(Pressure::None));
+        assert_eq!(watch.judge(75), None);
+        assert_eq!(watch.judge(95), Some(Pressure::ShedLow));
+        assert_eq!(watch.set_limit(0), Some(Pressure::None));
+        assert_eq!(watch.look(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Auth, Config, Secret, Token},
-    conn::auth::{self, Replaceable, Tickets},
+    conn::auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
     kit::mailbox::Sender,
     model::question::Asked,
     stats::NodeStats,
@@ -91,6 +91,30 @@ impl SecretWatch {
         self.tickets = Some(tickets);
     }
 
+    /// Whether it has clients' credentials checked.
+    pub fn judges(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// Watches what another configuration was read with, by which clients are judged from now on. Kafka's password needs a
+    /// restart to come from elsewhere.
+    pub fn follow(
+        &mut self,
+        config: &Config,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        tickets: TicketRules,
+        questions: Option<Sender<Asked>>,
+    ) {
+        if let Some(all) = &self.tickets {
+            all.set_rules(tickets);
+        }
+        if let (Some(replaceable), Some(fresh)) = (&self.authenticator, authenticator) {
+            replaceable.replace(fresh);
+        }
+        let fresh = Self::new(config, self.authenticator.take());
+        *self = Self { kafka: self.kafka.take(), tickets: self.tickets.take(), questions, ..fresh };
+    }
+
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
     /// used, leaves things as they were and is logged.
     pub fn look(&mut self, stats: &NodeStats) -> Option<Vec<Token>> {
@@ -129,9 +153,12 @@ impl SecretWatch {
                 *secret = fresh.clone();
             }
             let taken = match (&self.authenticator, &self.tickets) {
-                (_, Some(tickets)) if file.is_of_tickets => tickets.replace_keys(&fresh),
-                (Some(authenticator), _) => auth::asking(&auth, self.questions.as_ref())
-                    .map(|changed| authenticator.replace(changed)),
+                (_, Some(tickets)) if file.is_of_tickets => {
+                    TicketRules::new(&auth.tickets).map(|rules| tickets.set_rules(rules))
+                }
+                (Some(authenticator), _) => {
+                    auth::asking(&auth, self.questions.as_ref()).map(|changed| authenticator.replace(changed))
+                }
                 _ => Ok(()),
             };
             stats.key_reload(taken.is_ok());

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     config::{Config, exposed},
     conn::{Tools, auth::Authenticator, lent::Lents},
-    kit::{mailbox, mailbox::Sender, random::Random, token_bucket::TokenBucket},
+    kit::{mailbox, mailbox::Sender, random::Random},
     model::mail::{CONTROL_LETTERS, CONTROL_RESERVE, ToShard},
     shard::{Parts, ShardThread, listen, listen::Inherited, net_mio::MioNet},
 };
@@ -15,9 +15,6 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
 };
-
-/// Handshakes at once over the limit of connections: those that wait only for their refusal.
-const REFUSALS_AT_ONCE: u32 = 64;
 
 /// A shard's network, and how its mailbox wakes it.
 type NetAndWake = (MioNet, Arc<dyn mailbox::Wake>);
@@ -91,20 +88,17 @@ pub(super) fn spawn(
         let parts = Parts {
             index: index as u16,
             net,
-            tools: tools(common, authenticator, index, senders.len()),
+            tools: tools(common, authenticator, index),
             dedup: common.dedup.clone(),
             mail,
             shards: senders.clone(),
-            table_max: table_max(limits.connections, limits.unauthenticated),
         };
         threads.push(ShardThread::spawn(parts)?);
     }
     Ok((senders, threads))
 }
 
-fn tools(common: &Common, authenticator: &Arc<dyn Authenticator>, index: usize, shards: usize) -> Tools {
-    let rate = common.config.limits.handshakes_per_second as f64 / shards as f64;
-    let admission = (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), common.clock.micros()));
+fn tools(common: &Common, authenticator: &Arc<dyn Authenticator>, index: usize) -> Tools {
     Tools {
         settings: common.settings.clone(),
         authenticator: authenticator.clone(),
@@ -117,16 +111,10 @@ fn tools(common: &Common, authenticator: &Arc<dyn Authenticator>, index: usize, 
         inflater: Default::default(),
         out: Vec::new(),
         displaced: Vec::new(),
-        admission,
+        admission: Tools::admission(&common.settings, common.clock.micros()),
         push_buckets: HashMap::new(),
         addresses: HashMap::new(),
         opening: 0,
         refusing: false,
     }
-}
-
-/// A shard may come to hold all connections of the node, the handshakes under way, and those being refused.
-fn table_max(connections: usize, unauthenticated: usize) -> u32 {
-    let most = connections.saturating_add(unauthenticated).min((1 << 24) - 1);
-    (most as u32).saturating_add(REFUSALS_AT_ONCE).min((1 << 24) - 1)
 }

@@ -67,6 +67,23 @@ impl Supervisor {
         }
     }
 
+    /// The configuration is about to be read again.
+    pub fn reloading(&self) {
+        if self.is_there
+            && !self.stopping
+            && let Ok(now) = NotifyState::monotonic_usec_now()
+        {
+            tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// It was, or was refused.
+    pub fn reloaded(&self) {
+        if self.is_there && !self.stopping {
+            tell(&[NotifyState::Ready]);
+        }
+    }
+
     /// To be called at each tick. Says whether the threads should be made to turn, as signs of life are looked for next time.
     pub fn look(&mut self, look: &Look<'_>) -> bool {
         if !self.is_there {

@@ -63,6 +63,10 @@ impl<N: Net> Shard<N> {
                 self.accept_again(now);
                 self.leaving = None;
             }
+            ToShard::Reload => {
+                self.tools.take_settings(now.micros);
+                self.table.set_limit(self.tools.settings.table_max);
+            }
             ToShard::Beat => {}
             ToShard::Stop => {
                 for slot in 0..self.table.high_water() {

@@ -61,8 +61,6 @@ pub struct Parts<N> {
     pub mail: Receiver<ToShard>,
     /// The mailboxes of all shards, its own included, in their order.
     pub shards: Vec<Sender<ToShard>>,
-    /// Most connections in any phase: bounds the table.
-    pub table_max: u32,
 }
 
 /// What each event may look at and none changes.
@@ -114,10 +112,10 @@ impl<N: Net> Shard<N> {
             own: Own { index: parts.index, dedup: parts.dedup, mailbox },
             accepting: vec![false; parts.net.listeners()],
             net: parts.net,
+            table: Slab::with_limit(parts.tools.settings.table_max),
             tools: parts.tools,
             mail: parts.mail,
             shards: parts.shards,
-            table: Slab::with_limit(parts.table_max),
             wheel: Wheel::new(now.tick()),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             letters: Vec::new(),

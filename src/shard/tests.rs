@@ -7,6 +7,7 @@ mod handshaking;
 mod leaving;
 mod living;
 mod overload;
+mod reloading;
 mod spending;
 mod sweeping;
 mod taking_over;

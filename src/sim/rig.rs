@@ -14,7 +14,6 @@ use crate::{
         completion::{Batch, Tally},
         mailbox::{self, Sender},
         random::Random,
-        token_bucket::TokenBucket,
     },
     model::{
         Body, Handle, Lane, Message, Outcome, Reason,
@@ -69,12 +68,6 @@ impl Push {
     }
 }
 
-/// Each shard's share of the node's admission rate.
-fn admission(config: &Config, now_us: u64) -> Option<TokenBucket> {
-    let rate = config.limits.handshakes_per_second as f64 / config.node.shards as f64;
-    (rate > 0.0).then(|| TokenBucket::new(rate, rate.max(1.0), now_us))
-}
-
 impl Rig {
     /// One shard, and lives too long to matter, unless `change` says otherwise.
     pub fn new(change: impl FnOnce(&mut Config)) -> Self {
@@ -83,13 +76,19 @@ impl Rig {
 
     /// Several shards, with room for so many letters in each lane of each mailbox.
     pub fn with_shards(shards: usize, letters: usize, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Self::config(shards);
+        change(&mut config);
+        Self::build(&config, letters, 1)
+    }
+
+    /// What such a node has where nothing is changed: connections of long lives.
+    pub fn config(shards: usize) -> Config {
         let mut config = Config::default();
         config.node.shards = shards;
         config.lifetime.distribution = Distribution::Uniform;
         (config.lifetime.mean_ms, config.lifetime.max_ms) = (86_400_000, 86_400_000);
         config.limits.memory_percent = 0;
-        change(&mut config);
-        Self::build(&config, letters, 1)
+        config
     }
 
     /// A node of this configuration; the seed decides what its connections draw.
@@ -129,7 +128,7 @@ impl Rig {
                 inflater: Default::default(),
                 out: Vec::new(),
                 displaced: Vec::new(),
-                admission: admission(config, now_us),
+                admission: Tools::admission(&settings, now_us),
                 push_buckets: HashMap::new(),
                 addresses: HashMap::new(),
                 opening: 0,
@@ -142,7 +141,6 @@ impl Rig {
                 dedup: dedup.clone(),
                 mail,
                 shards: mailboxes.clone(),
-                table_max: 100_000,
             })
         });
         let shards: Vec<_> = node.collect();

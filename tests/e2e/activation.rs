@@ -151,6 +151,10 @@ fn a_supervisor_hears_that_the_node_is_ready_lives_and_stops() {
         .environment("WATCHDOG_USEC", "1000000")
         .start();
     assert_eq!(hear(&supervisor, "READY=1")[0], "READY=1");
+    node.signal("HUP");
+    let heard = hear(&supervisor, "READY=1");
+    let reloads = heard.iter().position(|line| line == "RELOADING=1").expect("that it reloads");
+    assert!(heard[reloads + 1].starts_with("MONOTONIC_USEC="), "{heard:?}");
     // Shards that have nothing to do live, too.
     let began = Instant::now();
     for _ in 0..3 {

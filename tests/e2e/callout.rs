@@ -6,7 +6,7 @@ use crate::{
     client::{Sse, Ws, get, upgrade},
     endpoint::{Endpoint, always, answer, good, hang, header, raw},
     http::Wire,
-    node::{Node, until, without_our_environment},
+    node::{Node, Plan, until, without_our_environment},
     python,
 };
 use std::{
@@ -559,4 +559,45 @@ fn doctor_asks_the_endpoint_about_nobody() {
     endpoint.die();
     let away = say(&endpoint);
     assert!(away.contains("auth.http") && away.contains("it cannot be reached"), "{away}");
+}
+
+#[test]
+fn a_reload_asks_another_endpoint_and_loses_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holdfast.toml");
+    let write = |mode: &str, url: &str| {
+        let jwt = "[auth.jwt]\nsecret = \"a shared secret of some length, for tests\"";
+        let text = format!("[auth]\nmode = \"{mode}\"\n{jwt}\n[auth.http]\nurl = \"{url}\"\n");
+        std::fs::write(&path, text).unwrap();
+    };
+    let url = |endpoint: &Endpoint| format!("http://{}/", endpoint.address);
+    let (slow, quick) =
+        (Endpoint::start(good("", Duration::from_millis(800))), Endpoint::start(good("", AT_ONCE)));
+    write("jwt", "");
+    let node = Plan::new(&[]).file(&path).start();
+    let reload = |mode: &str, url: &str| {
+        write(mode, url);
+        let count = || {
+            let of = |result| node.metric(&format!("holdfast_config_reloads_total{{result=\"{result}\"}}"));
+            of("ok") + of("refused")
+        };
+        let before = count();
+        node.signal("HUP");
+        until("the reload", || (count() > before).then_some(()));
+    };
+    assert_eq!(status(&node, "session=ada"), 401, "nobody is asked yet");
+    reload("jwt,http", &url(&slow));
+    let mut waiting = Wire::connect(node.clients);
+    waiting.send(&upgrade("/ws", &[("Cookie", "session=early")]));
+    until("the question", || (slow.asked() == 1).then_some(()));
+    reload("jwt,http", &url(&quick));
+    assert_eq!(status(&node, "session=ada"), 101);
+    assert_eq!((slow.asked(), quick.asked()), (1, 1));
+    assert_eq!(waiting.head().unwrap().status, 101, "who was asked about before is told");
+    reload("jwt,http", "http://me:hush@host/");
+    assert_eq!(status(&node, "session=ada"), 101);
+    assert_eq!(quick.asked(), 2, "a bad file changes nothing");
+    reload("jwt", &url(&quick));
+    assert_eq!((status(&node, "session=ada"), quick.asked()), (401, 2));
+    assert!(!node.log().contains("hush"));
 }

@@ -46,6 +46,7 @@ mod pages;
 mod proxy;
 mod push;
 mod python;
+mod reload;
 mod slow;
 mod soak;
 mod sse;

@@ -41,6 +41,7 @@ pub struct Plan {
     kafka: String,
     role: &'static str,
     environment: Vec<(String, String)>,
+    file: Option<PathBuf>,
     sets: Vec<String>,
     shards: usize,
     clients_at: Vec<String>,
@@ -59,6 +60,7 @@ impl Plan {
             kafka: "none".to_owned(),
             role: "serve",
             environment: Vec::new(),
+            file: None,
             sets: sets.iter().map(|&set| set.to_owned()).collect(),
             shards: 1,
             clients_at: vec![ANY_PORT.to_owned()],
@@ -100,6 +102,12 @@ impl Plan {
     /// A variable of the environment.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With this configuration file.
+    pub fn file(mut self, path: &Path) -> Self {
+        self.file = Some(path.to_owned());
         self
     }
 
@@ -153,6 +161,9 @@ impl Plan {
             command.args(["--registry", url]);
         }
         command.envs(self.environment);
+        if let Some(path) = &self.file {
+            command.arg("--config").arg(path);
+        }
         command.arg("--shards").arg(self.shards.to_string()).arg("--ready-file").arg(&ready);
         // What the host's other programs use must not change what a test sees.
         command.args(["--set", "limits.memory=off"]);

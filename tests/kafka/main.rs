@@ -44,5 +44,6 @@ mod regions;
 mod rehearsal;
 mod site;
 mod steady;
+mod tls;
 mod topics;
 mod verdict;

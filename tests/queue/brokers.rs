@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 /// How long the brokers may take to do as they are told.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Who may come in by [`Brokers::guarded_addresses`].
+/// Who may come in by [`Brokers::guarded_addresses`] and [`Brokers::secured_addresses`].
 pub const USER: &str = "ada";
 /// And how.
 pub const PASSWORD: &str = "a secret";
@@ -36,9 +36,10 @@ pub struct Brokers {
 }
 
 struct Broker {
-    /// For clients without a password; with one; for the other controllers.
-    ports: [u16; 3],
+    /// For clients without a password; with one; for the other controllers; for clients with a password, over TLS.
+    ports: [u16; 4],
     folder: PathBuf,
+    secured: bool,
     process: Option<Child>,
 }
 
@@ -53,15 +54,27 @@ impl Brokers {
         cluster
     }
 
+    /// One that also listens for TLS and SCRAM: see [`Self::secured_addresses`].
+    pub fn start_secured() -> Self {
+        let mut cluster = Self::prepare_kind(1, true);
+        cluster.start_again(0);
+        cluster
+    }
+
     /// So many that are yet to be started, one by one, with [`Self::start_again`].
     pub fn prepare(count: usize) -> Self {
+        Self::prepare_kind(count, false)
+    }
+
+    fn prepare_kind(count: usize, secured: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut ports = free_ports(count * 3).into_iter();
+        let mut ports = free_ports(count * 4).into_iter();
         let mut next = || ports.next().unwrap();
         let brokers: Vec<_> = (0..count)
             .map(|at| Broker {
-                ports: [next(), next(), next()],
+                ports: [next(), next(), next(), next()],
                 folder: folder.path().join(at.to_string()),
+                secured,
                 process: None,
             })
             .collect();
@@ -74,6 +87,9 @@ impl Brokers {
             fs::create_dir(&broker.folder).unwrap();
             let properties = properties(broker, at, count, &voters.join(","));
             fs::write(broker.folder.join("server.properties"), properties).unwrap();
+            if secured {
+                write_certificate(&broker.folder, "broker");
+            }
         }
         let formats: Vec<Child> = brokers.iter().map(Broker::format).collect();
         for mut format in formats {
@@ -90,6 +106,16 @@ impl Brokers {
     /// The same for who has a password, by SASL's PLAIN.
     pub fn guarded_addresses(&self) -> String {
         self.listeners(1)
+    }
+
+    /// The same by SCRAM-SHA-512, over TLS with the certificate of [`Self::certificate`].
+    pub fn secured_addresses(&self) -> String {
+        format!("localhost:{}", self.brokers[0].ports[3])
+    }
+
+    /// A file with the certificate that a client over TLS is to trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.brokers[0].folder.join("broker.pem")
     }
 
     /// One broker dies at once.
@@ -183,7 +209,13 @@ impl Brokers {
 impl Broker {
     fn format(&self) -> Child {
         let arguments = ["kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ"];
-        self.java(&arguments).args(["-c", "server.properties"]).spawn().unwrap()
+        let mut format = self.java(&arguments);
+        format.args(["-c", "server.properties"]);
+        if self.secured {
+            let user = format!("SCRAM-SHA-512=[name=\"{USER}\",iterations=4096,password=\"{PASSWORD}\"]");
+            format.args(["--add-scram", &user]);
+        }
+        format.spawn().unwrap()
     }
 
     fn start(&mut self) {
@@ -223,7 +255,7 @@ impl Drop for Broker {
 }
 
 fn properties(broker: &Broker, at: usize, count: usize, voters: &str) -> String {
-    let [open, guarded, controller] = broker.ports;
+    let [open, guarded, controller, secured] = broker.ports;
     let replicas = count.min(3);
     let mut text = format!(
         "process.roles=broker,controller\nnode.id={}\ncontroller.quorum.voters={voters}\n\
@@ -238,6 +270,20 @@ fn properties(broker: &Broker, at: usize, count: usize, voters: &str) -> String 
         broker.folder.join("data").display(),
         replicas.div_ceil(2),
     );
+    if broker.secured {
+        text = text
+            .replace(
+                "\nadvertised.listeners=",
+                &format!(",SECURED://127.0.0.1:{secured}\nadvertised.listeners="),
+            )
+            .replace("\nlistener.security", &format!(",SECURED://localhost:{secured}\nlistener.security"))
+            .replace("CONTROLLER:PLAINTEXT", "CONTROLLER:PLAINTEXT,SECURED:SASL_SSL");
+        text += "listener.name.secured.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+                 listener.name.secured.scram-sha-512.sasl.jaas.config=\
+                 org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+                 listener.name.secured.ssl.keystore.type=PEM\n\
+                 listener.name.secured.ssl.keystore.location=broker-with-key.pem\n";
+    }
     // So soon is a broker that was killed taken for dead.
     text += "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
     text += "group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n";
@@ -249,6 +295,20 @@ fn properties(broker: &Broker, at: usize, count: usize, voters: &str) -> String 
         writeln!(text, "{topic}.min.isr={}", replicas.div_ceil(2)).unwrap();
     }
     text
+}
+
+/// `NAME.pem`, a certificate of `localhost` that vouches for itself, and `NAME-with-key.pem`.
+pub fn write_certificate(folder: &Path, name: &str) {
+    let (key, certificate) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pem")));
+    let mut openssl = Command::new("openssl");
+    let kind = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
+    openssl.arg("req").args(kind.split(' '));
+    openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    let made = openssl.output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let both = fs::read_to_string(key).unwrap() + &fs::read_to_string(certificate).unwrap();
+    fs::write(folder.join(format!("{name}-with-key.pem")), both).unwrap();
 }
 
 /// Where the jars are; fetched where they are missing.

@@ -66,12 +66,22 @@ impl Mail {
     }
 }
 
-/// The running thread.
+/// The running thread. Dropped, it ends by itself.
 pub struct CalloutThread {
     client: Arc<Client>,
-    stopping: Arc<AtomicBool>,
+    questions: Sender<Asked>,
+    orders: Arc<Orders>,
     bell: Arc<Bell>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread is told.
+#[derive(Default)]
+struct Orders {
+    /// Answer what was asked, and then end.
+    retire: AtomicBool,
+    /// End at once.
+    stop: AtomicBool,
 }
 
 impl CalloutThread {
@@ -94,7 +104,7 @@ impl CalloutThread {
             in_flight: config.in_flight,
         };
         let breaker = Breaker::new(breaker, Random::seeded(fastrand::u64(..)));
-        let stopping = Arc::new(AtomicBool::new(false));
+        let orders = Arc::new(Orders::default());
         let runner = Runner {
             letters: mail.letters,
             bell: mail.bell.clone(),
@@ -112,7 +122,7 @@ impl CalloutThread {
             flights: FuturesUnordered::new(),
             last_problem: None,
             is_away: false,
-            stopping: stopping.clone(),
+            orders: orders.clone(),
             stats,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -122,20 +132,42 @@ impl CalloutThread {
             .build()?;
         let thread =
             std::thread::Builder::new().name("callout".into()).spawn(move || runner.start(runtime))?;
-        Ok(Self { client, stopping, bell: mail.bell, thread })
+        let (questions, bell) = (mail.questions, mail.bell);
+        Ok(Self { client, questions, orders, bell, thread: Some(thread) })
+    }
+
+    /// Where questions go.
+    pub fn questions(&self) -> Sender<Asked> {
+        self.questions.clone()
     }
 
     /// Sends another token along from now on.
-    pub fn set_token(&self, token: &Secret) {
-        self.client.set_token(Some(token));
+    pub fn set_token(&self, token: Option<&Secret>) {
+        self.client.set_token(token);
+    }
+
+    /// Another has taken its place: lets it answer what was asked of it, and end.
+    pub fn retire(mut self) {
+        self.orders.retire.store(true, Ordering::Release);
+        self.bell.wake();
+        self.thread = None;
     }
 
     /// Ends the thread. Whoever still waits is told that nobody knows.
-    pub fn stop(self) {
-        self.stopping.store(true, Ordering::Release);
+    pub fn stop(mut self) {
+        self.orders.stop.store(true, Ordering::Release);
         self.bell.wake();
         // An error says that the thread has panicked: that was reported.
-        let _ = self.thread.join();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Drop for CalloutThread {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.orders.stop.store(true, Ordering::Release);
+            self.bell.wake();
+        }
     }
 }
 
@@ -155,7 +187,7 @@ struct Runner {
     last_problem: Option<Problem>,
     /// The endpoint is left alone, and that was said.
     is_away: bool,
-    stopping: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     stats: Arc<NodeStats>,
 }
 
@@ -168,7 +200,8 @@ impl Runner {
 
     async fn run(&mut self) {
         let mut letters = Vec::with_capacity(LETTERS_MAX);
-        while !self.stopping.load(Ordering::Acquire) {
+        while !self.orders.stop.load(Ordering::Acquire) {
+            let is_retired = self.orders.retire.load(Ordering::Acquire);
             let more = self.letters.take(LETTERS_MAX, &mut letters);
             let now = self.asker.clock.now();
             for Asked { question, judgement } in letters.drain(..) {
@@ -178,7 +211,12 @@ impl Runner {
             }
             self.desk.advance(now);
             self.carry_out();
-            self.count(now);
+            if is_retired && !more && self.desk.counts().waiting == 0 {
+                return;
+            }
+            if !is_retired {
+                self.count(now);
+            }
             self.wait(more, now).await;
         }
     }

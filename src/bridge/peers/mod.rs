@@ -37,7 +37,10 @@ use hyper::header::HeaderValue;
 use link::{Ask, Keeper, Link, Told, Waiter, What};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::task::AbortHandle;
@@ -117,6 +120,9 @@ struct Common {
     authorization: RwLock<Option<HeaderValue>>,
     /// The lanes' names, highest first.
     lanes: Vec<String>,
+    /// Those of the settings that may change.
+    payload_bytes_max: AtomicUsize,
+    delivery_timeout_ms: AtomicU64,
     /// Of all links, also of those that are forgotten.
     answered: AtomicU64,
     failed: AtomicU64,
@@ -152,6 +158,8 @@ impl Peers {
     ) -> Arc<Self> {
         let authorization = RwLock::new(token.as_ref().and_then(authorization));
         let common = Common {
+            payload_bytes_max: settings.payload_bytes_max.into(),
+            delivery_timeout_ms: settings.delivery_timeout_ms.into(),
             settings,
             clock,
             authorization,
@@ -168,6 +176,12 @@ impl Peers {
         *self.common.authorization.write().unwrap_or_else(PoisonError::into_inner) = header;
     }
 
+    /// Changes the largest payload and how long a message may wait, for messages from now on.
+    pub fn set_bounds(&self, payload_bytes_max: usize, delivery_timeout_ms: u64) {
+        self.common.payload_bytes_max.store(payload_bytes_max, Ordering::Relaxed);
+        self.common.delivery_timeout_ms.store(delivery_timeout_ms, Ordering::Relaxed);
+    }
+
     /// Sends a message. Never waits. The ticket is answered with the peer's outcome: `failed` when there is no room, no
     /// connection, or no answer in time.
     pub fn deliver(&self, peer: &Peer, delivery: Delivery, ticket: Ticket<Outcome>) {
@@ -175,7 +189,7 @@ impl Peers {
         let settings = &self.common.settings;
         let now = self.common.clock.now();
         let bytes = message.body.bytes().len();
-        if bytes > settings.payload_bytes_max {
+        if bytes > self.common.payload_bytes_max.load(Ordering::Relaxed) {
             return ticket.answer(Outcome::TooLarge);
         }
         let left_ms = message.expires_unix_ms.map(|expires| expires.saturating_sub(now.unix_ms));
@@ -209,7 +223,8 @@ impl Peers {
     ) {
         let settings = &self.common.settings;
         let now = self.common.clock.now();
-        let wait_ms = settings.delivery_timeout_ms.saturating_add(settings.answer_slack_ms);
+        let delivery_timeout_ms = self.common.delivery_timeout_ms.load(Ordering::Relaxed);
+        let wait_ms = delivery_timeout_ms.saturating_add(settings.answer_slack_ms);
         let ask = Ask {
             place,
             user: user.into(),
@@ -293,7 +308,8 @@ impl Common {
 
     /// How long a message may wait for its connection.
     fn timeout_ms(&self, message: &Message) -> u64 {
-        self.settings.delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX))
+        let delivery_timeout_ms = self.delivery_timeout_ms.load(Ordering::Relaxed);
+        delivery_timeout_ms.min(message.timeout_ms.unwrap_or(u64::MAX))
     }
 
     fn authorization(&self) -> Option<HeaderValue> {

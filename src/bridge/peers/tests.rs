@@ -200,6 +200,17 @@ fn a_node_that_dies_fails_what_it_owes_and_is_found_again() {
 }
 
 #[test]
+fn another_size_counts_for_messages_from_then_on() {
+    let rig = Rig::new(|_| {});
+    let (fake, peer) = Fake::start();
+    fake.serve();
+    assert_eq!(rig.post(&peer, 100).wait().0, Outcome::Written);
+    rig.peers.set_bounds(99, 200);
+    assert_eq!(rig.post(&peer, 100).wait().0, Outcome::TooLarge);
+    assert_eq!(rig.post(&peer, 99).wait().0, Outcome::Written);
+}
+
+#[test]
 fn what_was_counted_of_a_node_outlives_it() {
     let rig = Rig::new(|settings| settings.delivery_timeout_ms = 60_000);
     let (fake, peer) = Fake::start();

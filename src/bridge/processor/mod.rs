@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     kit::{completion::Returns, mutant::Mutant, time::Now},
-    model::{Lane, Outcome},
+    model::{Lane, Lanes, Outcome},
     stats::NodeStats,
 };
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -163,6 +163,11 @@ impl Future for Question {
 }
 
 impl Processor {
+    /// Takes other defaults of the same lanes and another largest payload, for records from now on.
+    pub fn set_bounds(&mut self, lanes: Lanes, push_bytes: usize) {
+        (self.settings.intake.lanes, self.settings.intake.push_bytes) = (lanes, push_bytes);
+    }
+
     /// A processor that holds nothing.
     pub fn new(settings: Settings, router: Arc<Router>, stats: Arc<NodeStats>) -> Self {
         let reports = Reports::new(

@@ -526,3 +526,19 @@ fn what_is_too_large_has_its_outcome_too() {
     assert_eq!(topics, ["dead", "status"]);
     assert_eq!(bench.counted(Outcome::TooLarge), 1);
 }
+
+#[test]
+fn other_bounds_count_for_records_from_then_on() {
+    let mut bench = Bench::new(10);
+    bench.connect("ann", "phone", 1);
+    let lanes =
+        || Lanes::new(vec![LaneConfig { name: "high".into(), policy: LanePolicy::Drop, ttl_ms: None }]);
+    let mut too_large = |push_bytes| {
+        bench.core.set_bounds(lanes(), push_bytes);
+        let mut record = bench.record("ann", "", &[]);
+        record.value = Some(vec![b'x'; 150].into());
+        bench.turn([Output::Batch { lane: LANE, records: vec![record] }]);
+        bench.counted(Outcome::TooLarge)
+    };
+    assert_eq!([too_large(200), too_large(149), too_large(150)], [0, 1, 1]);
+}

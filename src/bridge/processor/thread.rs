@@ -41,12 +41,16 @@ pub struct Settings {
     pub core: CoreSettings,
 }
 
+/// What the core has not yet been told: see [`Processor::set_bounds`].
+type Fresh = Mutex<Option<(Lanes, usize)>>;
+
 /// The running thread.
 pub struct ProcessorThread {
     queue: Arc<Queue>,
     stats: Arc<NodeStats>,
     bell: Arc<Bell>,
     membership: Arc<Membership>,
+    fresh: Arc<Fresh>,
     obeyed: Mutex<[Brake; LANES_MAX]>,
     ends: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -78,18 +82,19 @@ impl ProcessorThread {
             rung.ring();
         })?;
         let queue = Arc::new(queue);
-        let ends = Arc::new(AtomicBool::new(false));
+        let (ends, fresh) = (Arc::new(AtomicBool::new(false)), Arc::new(Fresh::default()));
         let runner = Runner {
             core: Processor::new(settings.core, router, stats.clone()),
             queue: queue.clone(),
             outputs,
             bell: bell.clone(),
+            fresh: fresh.clone(),
             ends: ends.clone(),
             clock,
         };
         let thread = std::thread::Builder::new().name("processor".into()).spawn(move || runner.run());
         let thread = thread.map_err(|fault| Invalid::Thread(fault.to_string()))?;
-        Ok(Self { queue, stats, bell, membership, obeyed: Mutex::default(), ends, thread })
+        Ok(Self { queue, stats, bell, membership, fresh, obeyed: Mutex::default(), ends, thread })
     }
 
     /// Hands everything to the other members of the group, once it has its outcomes.
@@ -110,6 +115,11 @@ impl ProcessorThread {
     /// Waits until this node has a share of the partitions. Says whether it has.
     pub fn wait_for_share(&self, at_most: Duration) -> bool {
         self.membership.wait(at_most)
+    }
+
+    /// The lanes' defaults or `limits.push_bytes` have changed.
+    pub fn set_bounds(&self, lanes: Lanes, push_bytes: usize) {
+        *self.fresh.lock().unwrap_or_else(PoisonError::into_inner) = Some((lanes, push_bytes));
     }
 
     /// The queue's password has changed.
@@ -160,6 +170,7 @@ struct Runner {
     queue: Arc<Queue>,
     outputs: mpsc::Receiver<Output>,
     bell: Arc<Bell>,
+    fresh: Arc<Fresh>,
     ends: Arc<AtomicBool>,
     clock: Clock,
 }
@@ -169,6 +180,10 @@ impl Runner {
         let waker = Waker::from(self.bell.clone());
         let mut ends_us = None;
         loop {
+            let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((lanes, push_bytes)) = fresh {
+                self.core.set_bounds(lanes, push_bytes);
+            }
             let outputs = self.outputs.try_iter().take(OUTPUTS_MAX);
             let queue = &self.queue;
             let mut submit = |request| queue.submit(request);

@@ -22,7 +22,7 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 /// What a ticket begins with.
@@ -36,11 +36,29 @@ const FORGOTTEN_AT_ONCE: usize = 4;
 
 /// The tickets of a node: makes them, judges them, and remembers which were used. One object serves all its threads.
 pub struct Tickets {
-    /// None: there are no keys, and every ticket is a bad one.
-    signer: RwLock<Option<Signer>>,
-    ttl_ms: u64,
+    rules: RwLock<TicketRules>,
+    /// What signs where the rules have no keys; None: then every ticket is a bad one.
+    drawn: Option<Signer>,
     used: Mutex<Used>,
     stats: Arc<NodeStats>,
+}
+
+/// `auth.tickets.*`, ready for use.
+pub struct TicketRules {
+    signer: Option<Signer>,
+    ttl_ms: u64,
+    used: usize,
+}
+
+impl TicketRules {
+    /// Takes the settings.
+    ///
+    /// # Errors
+    /// What is wrong with the keys, naming the setting.
+    pub fn new(config: &config::Tickets) -> Result<Self, String> {
+        let signer = config.keys.as_ref().map(signer).transpose()?;
+        Ok(Self { signer, ttl_ms: config.ttl_ms, used: config.used })
+    }
 }
 
 /// Whom a ticket is for.
@@ -86,34 +104,26 @@ struct Claims<'a> {
 type Mark = (u64, u64);
 
 impl Tickets {
-    /// Takes the settings. Where they have no keys, `drawn` are used, if there are any.
+    /// By these rules. Where they have no keys, `drawn` are used, if there are any.
     ///
     /// # Errors
-    /// What is wrong with the keys, naming the setting.
-    pub fn new(
-        config: &config::Tickets,
-        drawn: Option<Secret>,
-        stats: Arc<NodeStats>,
-    ) -> Result<Self, String> {
-        let keys = config.keys.as_ref().or(drawn.as_ref());
-        let signer = RwLock::new(keys.map(signer).transpose()?);
-        let used = Mutex::new(Used { max: config.used, marks: BTreeSet::new() });
-        Ok(Self { signer, ttl_ms: config.ttl_ms, used, stats })
+    /// What is wrong with the drawn keys.
+    pub fn new(rules: TicketRules, drawn: Option<Secret>, stats: Arc<NodeStats>) -> Result<Self, String> {
+        let drawn = drawn.as_ref().map(signer).transpose()?;
+        let used = Mutex::new(Used { max: rules.used, marks: BTreeSet::new() });
+        Ok(Self { rules: RwLock::new(rules), drawn, used, stats })
     }
 
-    /// From now on signs with the first of these keys, and believes them all. What was used stays used.
-    ///
-    /// # Errors
-    /// What is wrong with the keys, naming the setting; then the old ones stay.
-    pub fn replace_keys(&self, keys: &Secret) -> Result<(), String> {
-        let fresh = signer(keys)?;
-        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-        Ok(())
+    /// From now on signs with the first of their keys, and believes them all. What was used stays used.
+    pub fn set_rules(&self, rules: TicketRules) {
+        self.used().max = rules.used;
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
     /// Makes a ticket; `None` when there are no keys.
     pub fn make(&self, order: &Order<'_>, unix_ms: u64) -> Option<Ticket> {
-        let ttl_ms = order.ttl_ms.unwrap_or(self.ttl_ms).min(TICKET_TTL_MS_MAX);
+        let rules = self.rules();
+        let ttl_ms = order.ttl_ms.unwrap_or(rules.ttl_ms).min(TICKET_TTL_MS_MAX);
         let exp = unix_ms.saturating_add(ttl_ms).div_ceil(1_000);
         let exp = order.ends_unix_s.map_or(exp, |ends| ends.min(exp));
         let claims = Claims {
@@ -123,8 +133,7 @@ impl Tickets {
             exp,
             end: order.ends_unix_s,
         };
-        let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
-        let text = signer.as_ref()?.sign(&claims)?;
+        let text = rules.signer.as_ref().or(self.drawn.as_ref())?.sign(&claims)?;
         self.stats.ticket(TicketResult::Made);
         Some(Ticket { text, expires_unix_s: exp })
     }
@@ -134,8 +143,9 @@ impl Tickets {
         // A parameter that is not UTF-8 is no ticket.
         let text = handshake.head.query_param(PARAMETER).ok().flatten().ok_or(TicketResult::Bad)?;
         let (claims, code) = {
-            let signer = self.signer.read().unwrap_or_else(PoisonError::into_inner);
-            let opened = signer.as_ref().and_then(|signer| signer.open::<Claims<'static>>(&text));
+            let rules = self.rules();
+            let signer = rules.signer.as_ref().or(self.drawn.as_ref());
+            let opened = signer.and_then(|signer| signer.open::<Claims<'static>>(&text));
             opened.ok_or(TicketResult::Bad)?
         };
         let now_ms = handshake.unix_ms;
@@ -151,7 +161,11 @@ impl Tickets {
         Ok((claims, mark))
     }
 
-    fn used(&self) -> std::sync::MutexGuard<'_, Used> {
+    fn rules(&self) -> RwLockReadGuard<'_, TicketRules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -208,7 +222,7 @@ impl Authenticator for Tickets {
 
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tickets").field("ttl_ms", &self.ttl_ms).finish_non_exhaustive()
+        f.debug_struct("Tickets").field("ttl_ms", &self.rules().ttl_ms).finish_non_exhaustive()
     }
 }
 

@@ -107,7 +107,7 @@ pub(super) fn push(app: &App, line: &[u8]) -> Result<Pushed, Refusal> {
 
 /// The answer to a line or a payload that is too long.
 pub(super) fn too_large(app: &App) -> Refusal {
-    let bytes_max = app.control.config.limits.push_bytes;
+    let bytes_max = app.config().limits.push_bytes;
     let message = format!("the message is larger than limits.push_bytes ({bytes_max} bytes)");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
@@ -123,7 +123,7 @@ fn body(app: &App, line: &mut Line<'_>) -> Result<Body, Refusal> {
         }
         _ => return Err(bad_line("give one of json, text and base64")),
     };
-    if body.bytes().len() > app.control.config.limits.push_bytes { Err(too_large(app)) } else { Ok(body) }
+    if body.bytes().len() > app.config().limits.push_bytes { Err(too_large(app)) } else { Ok(body) }
 }
 
 fn span_ms(span: &Span<'_>) -> Result<u64, Refusal> {

@@ -5,8 +5,8 @@ use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, registry::Lease, router, store::Place},
     clock::Clock,
     config::{Config, KafkaBrokers, RegistryUrl, Role, Secret, Token},
-    conn::auth::Tickets,
-    control::{Control, ControlThread, spawn},
+    conn::auth::{TicketRules, Tickets},
+    control::{Control, ControlThread, Live, spawn},
     directory::{Arrival, Blocks, Directory},
     kit::{
         completion::Ticket,
@@ -107,12 +107,14 @@ impl Node {
         let clock = Clock::start();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let live = Live::new(Arc::new(config.clone())).unwrap();
         let drawn = (config.registry.url == RegistryUrl::Memory).then(|| Secret::new("k".repeat(32)));
-        let tickets = Arc::new(Tickets::new(&config.auth.tickets, drawn, stats.clone()).unwrap());
+        let tickets = Arc::new(
+            Tickets::new(TicketRules::new(&config.auth.tickets).unwrap(), drawn, stats.clone()).unwrap(),
+        );
         let control = Control {
             tickets,
             brakes: Arc::new(Brakes::new(&config.lanes)),
-            config: Arc::new(config),
             router,
             broadcasts: Arc::new(Broadcasts::default()),
             drain: drain.clone(),
@@ -122,7 +124,7 @@ impl Node {
             collapse_seed: foldhash::fast::RandomState::default(),
             peers: None,
         };
-        let control = Some(spawn(listener, control).unwrap());
+        let control = Some(spawn(listener, live, control).unwrap());
         let script = Arc::new(Mutex::new(Script::default()));
         let shard = Some(std::thread::spawn({
             let script = script.clone();
@@ -225,6 +227,7 @@ fn run_shard(mut receiver: Receiver<ToShard>, bell: &Bell, script: &Mutex<Script
                 ToShard::Identified { .. }
                 | ToShard::Drain { .. }
                 | ToShard::CancelDrain
+                | ToShard::Reload
                 | ToShard::Beat => {}
             }
         }

@@ -20,10 +20,13 @@ const NOW_S: u64 = 2_000_000_000;
 const NOW_MS: u64 = NOW_S * 1000;
 const HOUR_MS: u64 = 3_600_000;
 
+fn rules(keys: Option<&str>, used: usize) -> Result<TicketRules, String> {
+    TicketRules::new(&config::Tickets { keys: keys.map(Secret::new), ttl_ms: 30_000, used })
+}
+
 fn with_keys(keys: Option<&str>, used: usize) -> Tickets {
     let stats = Arc::new(NodeStats::new(1, &Lanes::default(), BuildInfo::current()));
-    let config = config::Tickets { keys: keys.map(Secret::new), ttl_ms: 30_000, used };
-    Tickets::new(&config, None, stats).unwrap()
+    Tickets::new(rules(keys, used).unwrap(), None, stats).unwrap()
 }
 
 fn tickets() -> Tickets {
@@ -232,16 +235,22 @@ fn keys_are_rotated_and_what_was_used_stays_used() {
     let by_new = two.make(&order("ada", "2"), NOW_MS).unwrap().text;
     assert!(is_good(&two, &by_old), "all are accepted");
     assert!(is_good(&with_keys(Some(KEY), 1), &by_new), "the first signs");
-    two.replace_keys(&Secret::new(format!("{OLD}\n{KEY}"))).unwrap();
+    two.set_rules(rules(Some(&format!("{OLD}\n{KEY}")), 10).unwrap());
     assert!(!is_good(&two, &by_old), "used before");
-    assert!(two.replace_keys(&Secret::new("short")).is_err_and(|error| error.contains("auth.tickets.keys")));
-    assert!(is_good(&two, &by_new), "a bad file changes nothing");
-    two.replace_keys(&Secret::new(OLD)).unwrap();
+    assert!(rules(Some("short"), 10).is_err_and(|error| error.contains("auth.tickets.keys")));
+    assert!(is_good(&two, &by_new));
+    two.set_rules(rules(Some(OLD), 10).unwrap());
     assert!(!is_good(&two, &two_of(KEY)) && is_good(&two, &two_of(OLD)));
     let none = with_keys(None, 10);
     assert!(none.make(&order("ada", "1"), NOW_MS).is_none() && !is_good(&none, &by_new));
-    none.replace_keys(&Secret::new(KEY)).unwrap();
+    none.set_rules(rules(Some(KEY), 10).unwrap());
     assert!(is_good(&none, &by_new));
+    // What was drawn counts as long as nothing is given.
+    let stats = Arc::new(NodeStats::new(1, &Lanes::default(), BuildInfo::current()));
+    let drawn = Tickets::new(rules(None, 10).unwrap(), Some(Secret::new(OLD)), stats).unwrap();
+    assert!(is_good(&drawn, &two_of(OLD)));
+    drawn.set_rules(rules(Some(KEY), 10).unwrap());
+    assert!(!is_good(&drawn, &two_of(OLD)) && is_good(&drawn, &two_of(KEY)));
     assert_eq!(format!("{none:?}"), "Tickets { ttl_ms: 30000, .. }");
 }
 
