@@ -3,7 +3,9 @@
 //! Owns what is true of every connection that is let in, whenever and however its identity came.
 
 use super::{
-    Connection, Context, Phase, Settings, Step, Tools, auth, flag,
+    Connection, Context, Phase, Settings, Step, Tools,
+    auth::{self, Handshake},
+    flag,
     handshake::{Request, Wanted},
 };
 use crate::{
@@ -29,12 +31,14 @@ const TOKEN_SPREAD_S_MAX: u64 = 300;
 const RECORD_GRACE_MS: u64 = 30_000;
 
 impl Connection {
-    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open.
+    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. `judged` is the
+    /// handshake that was judged at once: a credential that counts once is used up by that.
     pub(super) fn arrive(
         &mut self,
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
+        judged: Option<&Handshake<'_>>,
     ) -> Step {
         let Ok(wishes) = Wishes::read(request.head, identity, &context.tools.settings) else {
             return self.refuse(context, Reason::BadIdentity, Some(request));
@@ -45,7 +49,7 @@ impl Connection {
         if !self.enter_address(context, request.peer) {
             return self.refuse(context, Reason::AddressLimit, Some(request));
         }
-        self.accept(context, identity, &wishes, request)
+        self.accept(context, identity, &wishes, request, judged)
     }
 
     /// Registers, then answers: it can be found before the client knows that it is connected.
@@ -55,6 +59,7 @@ impl Connection {
         identity: &Identity<'_>,
         wishes: &Wishes<'_>,
         request: &Request<'_>,
+        judged: Option<&Handshake<'_>>,
     ) -> Step {
         let shared = context.tools.shared.clone();
         if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
@@ -62,7 +67,8 @@ impl Connection {
             return self.refuse(context, Reason::Full, Some(request));
         }
         // Before it is registered: who comes with a credential that was used must put nobody out of a place.
-        if let Err(reason) = context.tools.authenticator.use_up(&request.handshake(context)) {
+        let used = judged.map_or(Ok(()), |handshake| context.tools.authenticator.use_up(handshake));
+        if let Err(reason) = used {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, reason, Some(request));
         }

@@ -112,7 +112,8 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 
     /// Everything else lets the handshake in: uses up a credential that counts once. It is called after
-    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason.
+    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Of a
+    /// verdict that comes later whoever gives it has seen to that.
     ///
     /// # Errors
     /// Why it is refused after all: another one was quicker.
@@ -134,7 +135,7 @@ pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
 /// # Errors
 /// As [`from_config`].
 pub fn asking(auth: &Auth, questions: Option<&Sender<Asked>>) -> Result<Arc<dyn Authenticator>, String> {
-    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode, auth)) {
+    if auth.first_frame && !auth.modes.iter().any(|&mode| judges_tokens(mode, auth)) {
         return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
                     expected \"jwt\", or \"http\" with \"authorization\" among auth.http.credentials, alone or beside \
                     another"
@@ -250,7 +251,7 @@ mod tests {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
-        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        (auth.modes, auth.first_frame) = (vec![AuthMode::Header], true);
         assert!(
             from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")),
             "who would judge it?"
