@@ -1,6 +1,9 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
-use super::{Control, gate::Gate, reply::Refusal, reply::write_json_string, request::check_name};
+use super::{
+    Control, audit::Refused, gate::Gate, openapi::Document, reply::Refusal, reply::write_json_string,
+    request::check_name,
+};
 use crate::{
     bridge::Delivered,
     config::Config,
@@ -28,6 +31,8 @@ pub struct App {
     /// Tells ids drawn by this run from those of all others.
     run: u64,
     drawn: AtomicU64,
+    /// Lines of the audit log about refusals.
+    pub refused: Refused,
 }
 
 /// What may be replaced while requests are served.
@@ -35,6 +40,7 @@ pub struct App {
 pub struct Live {
     config: Arc<Config>,
     identity: HeaderName,
+    openapi: Arc<Document>,
 }
 
 impl Live {
@@ -42,7 +48,8 @@ impl Live {
     /// When `internal.identity_header` is no header name.
     pub fn new(config: Arc<Config>) -> io::Result<Self> {
         let identity = HeaderName::try_from(&config.internal.identity_header).map_err(io::Error::other)?;
-        Ok(Self { config, identity })
+        let openapi = Arc::new(Document::new(&config));
+        Ok(Self { config, identity, openapi })
     }
 
     /// The configuration.
@@ -71,7 +78,15 @@ impl App {
     pub fn new(control: Control, gate: Gate, live: Live, run: u64) -> Self {
         let mut node_json = Vec::new();
         write_node(&live.config.node.id, &live.config.node.region, &mut node_json);
-        Self { control, gate, live: RwLock::new(live), node_json, run, drawn: AtomicU64::new(0) }
+        Self {
+            control,
+            gate,
+            live: RwLock::new(live),
+            node_json,
+            run,
+            drawn: AtomicU64::new(0),
+            refused: Refused::default(),
+        }
     }
 
     /// The configuration as it is now: to be asked for once in a request, which then sees one and the same.
@@ -82,6 +97,11 @@ impl App {
     /// The header that names the user on Zuul's endpoint.
     pub fn identity(&self) -> HeaderName {
         self.live.read().unwrap_or_else(PoisonError::into_inner).identity.clone()
+    }
+
+    /// What the port says of itself.
+    pub fn openapi(&self) -> Arc<Document> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).openapi.clone()
     }
 
     /// Serves requests from now on by another configuration.

@@ -86,6 +86,11 @@ impl<'a> Headers<'a> {
         }
         found
     }
+
+    /// Whether a bearer token is offered at all.
+    pub fn brings_a_token(&self) -> bool {
+        self.authorization.is_some()
+    }
 }
 
 /// See the module.
@@ -160,6 +165,16 @@ impl Gate {
             Some(at) if right.is_given_by(tokens[at].role) => Ok(Caller(Some((tokens.clone(), at)))),
             Some(_) => Err(forbidden("forbidden", "the role of this token does not allow that")),
         }
+    }
+
+    /// Whoever sends a request; None: nobody who is known here.
+    pub fn caller(&self, headers: &Headers<'_>) -> Option<Caller> {
+        let tokens = self.tokens();
+        if tokens.is_empty() {
+            return Some(Caller(None));
+        }
+        let at = find(&tokens, headers.authorization.and_then(bearer)?)?;
+        Some(Caller(Some((tokens, at))))
     }
 
     /// Checks the token of Zuul's endpoint, in either spelling, or the sender's network.

@@ -5,6 +5,7 @@
 //! [`CONNECTIONS_MAX`], heads and bodies in size and time, messages in flight for each request.
 
 mod app;
+mod audit;
 mod broadcast;
 mod connection;
 mod deliver;
@@ -13,6 +14,7 @@ mod gate;
 mod lanes;
 mod messages;
 mod node;
+mod openapi;
 mod push;
 mod reply;
 mod request;
@@ -24,11 +26,12 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+pub use tickets::MakeTicket;
+
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::Token,
-    conn::auth::Tickets,
     directory::Blocks,
     stats::NodeStats,
 };
@@ -80,7 +83,7 @@ pub struct Control {
     /// Users who are kept out.
     pub blocks: Arc<Blocks>,
     /// Makes tickets for clients.
-    pub tickets: Arc<Tickets>,
+    pub tickets: Box<MakeTicket>,
     /// The node's clocks.
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.

@@ -12,6 +12,7 @@ pub mod payload;
 pub mod protocol;
 pub mod question;
 pub mod reason;
+pub mod ticket;
 
 pub use handle::{ConnectionId, Handle, Incarnation};
 pub use identifier::{BadIdentifier, Identifier};
@@ -24,3 +25,4 @@ pub use payload::{BadPayload, Kind};
 pub use protocol::Protocol;
 pub use question::Question;
 pub use reason::Reason;
+pub use ticket::{MadeTicket, TicketOrder};

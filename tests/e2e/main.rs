@@ -15,6 +15,7 @@ mod chromium;
 mod client;
 mod clients;
 mod connecters;
+mod contract;
 mod crowd;
 mod devices;
 mod doctor;

@@ -25,7 +25,7 @@ pub use http::HttpAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
-pub use ticket::{Order, Ticket, TicketRules, Tickets};
+pub use ticket::{TicketRules, Tickets};
 
 pub use crate::model::{Identity, Judgement};
 

@@ -50,7 +50,8 @@ fn who_comes_with_a_spent_credential_puts_nobody_out() {
     let (mut rig, asked) = rig(10);
     let older = rig.websocket("user=ann&device=tv");
     let holder = rig.handle("ann");
-    for request in [wire::upgrade("user=ann&device=tv&spent"), wire::event_stream("user=ann&device=tv&spent")] {
+    for request in [wire::upgrade("user=ann&device=tv&spent"), wire::event_stream("user=ann&device=tv&spent")]
+    {
         let newcomer = rig.connect(&request);
         assert_eq!(wire::response(&rig.take(newcomer)).0, 401);
         assert!(rig.is_closed(newcomer));
