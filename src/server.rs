@@ -268,6 +268,7 @@ impl Node {
             clock: common.clock,
             collapse_seed,
             peers: fleet.peers.clone(),
+            clients: addresses.clone(),
         };
         let control = control::spawn(internal, live, parts)?;
         common.stats.mark_baseline();
@@ -533,9 +534,22 @@ fn announce(
         kafka = kafka_of(config),
         "ready"
     );
+    let page = format!("http://{}/", page_address(config, internal));
+    // A processor has no clients, so that there is nothing to try.
+    let demo = clients.first().map(|_| format!("{page}demo"));
+    tracing::info!(page, demo, "for a browser");
     match &config.node.ready_file {
         Some(path) => ready::write(path, clients, internal, kafka).map(Some),
         None => Ok(None),
+    }
+}
+
+/// Where a browser finds the internal port: as advertised, else on this host where the port listens on every address.
+fn page_address(config: &Config, internal: SocketAddr) -> String {
+    match &config.node.advertise {
+        Some(address) => address.clone(),
+        None if internal.ip().is_unspecified() => format!("localhost:{}", internal.port()),
+        None => internal.to_string(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
 use super::{
-    Control, audit::Refused, gate::Gate, openapi::Document, reply::Refusal, reply::write_json_string,
-    request::check_name,
+    Control, audit::Refused, events::Feed, gate::Gate, lifetimes::Surveyor, openapi::Document,
+    reply::Refusal, reply::write_json_string, request::check_name,
 };
 use crate::{
     bridge::Delivered,
@@ -25,6 +25,10 @@ pub struct App {
     pub control: Control,
     /// Who may ask.
     pub gate: Gate,
+    /// Those who watch the node's numbers.
+    pub feed: Arc<Feed>,
+    /// Who counts the connections by their lifetimes.
+    pub surveyor: Surveyor,
     live: RwLock<Live>,
     /// What [`write_node`] writes of this node.
     node_json: Vec<u8>,
@@ -78,15 +82,9 @@ impl App {
     pub fn new(control: Control, gate: Gate, live: Live, run: u64) -> Self {
         let mut node_json = Vec::new();
         write_node(&live.config.node.id, &live.config.node.region, &mut node_json);
-        Self {
-            control,
-            gate,
-            live: RwLock::new(live),
-            node_json,
-            run,
-            drawn: AtomicU64::new(0),
-            refused: Refused::default(),
-        }
+        let (feed, surveyor, live) = (Arc::default(), Surveyor::default(), RwLock::new(live));
+        let (drawn, refused) = (AtomicU64::new(0), Refused::default());
+        Self { control, gate, feed, surveyor, live, node_json, run, drawn, refused }
     }
 
     /// The configuration as it is now: to be asked for once in a request, which then sees one and the same.
@@ -108,6 +106,7 @@ impl App {
     pub fn replace(&self, live: Live) {
         self.gate.replace_tokens(live.config.internal.tokens.clone());
         self.gate.replace_push_from(live.config.internal.push_from.clone());
+        self.feed.look();
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
