@@ -132,6 +132,9 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         app.feed.look();
     }
     tracing::info!(target: "audit", token = caller.name(), action, outcome, "audit");
+    if changed {
+        app.feed.look();
+    }
     if !begin && !changed {
         let message = "no drain that was begun here is under way: one that a signal began goes on to its end";
         return Err(Refusal::new(StatusCode::CONFLICT, "not_draining", message));
