@@ -128,9 +128,6 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         (false, true) => ("cancel_drain", "done"),
         (false, false) => ("cancel_drain", "nothing"),
     };
-    if changed {
-        app.feed.look();
-    }
     tracing::info!(target: "audit", token = caller.name(), action, outcome, "audit");
     if changed {
         app.feed.look();
