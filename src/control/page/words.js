@@ -52,10 +52,11 @@ export function time(ms) {
   return value < 120_000 ? `${three(value / 1000)} s` : span(value / 1000);
 }
 
-/** A span of whole seconds: `45 s`, `12 min`, `1 h 30 min`, `3 d`. */
+/** A span of whole seconds: `45 s`, `2 min 30 s`, `12 min`, `1 h 30 min`, `3 d`. */
 export function span(seconds) {
   const whole = Math.round(number(seconds));
   if (whole < 120) return `${whole} s`;
+  if (whole < 600 && whole % 60 > 0) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   const minutes = Math.round(whole / 60);
   if (minutes < 120) return `${minutes} min`;
   const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
