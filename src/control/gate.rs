@@ -106,6 +106,11 @@ impl<'a> Headers<'a> {
         found
     }
 
+    /// Whether a bearer token is offered at all.
+    pub fn brings_a_token(&self) -> bool {
+        self.authorization.is_some()
+    }
+
     /// The name by which the browser, or whoever asks, knows this port: with its port, where it has one.
     pub fn host(&self) -> Option<&'a str> {
         self.host.map(text)

@@ -5,6 +5,7 @@
 //! [`CONNECTIONS_MAX`], heads and bodies in size and time, messages in flight for each request.
 
 mod app;
+mod audit;
 mod broadcast;
 mod connection;
 mod deliver;
@@ -16,6 +17,7 @@ mod lanes;
 mod lifetimes;
 mod messages;
 mod node;
+mod openapi;
 mod page;
 mod push;
 mod reply;
@@ -30,11 +32,12 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+pub use tickets::MakeTicket;
+
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::Token,
-    conn::auth::Tickets,
     directory::Blocks,
     stats::NodeStats,
 };
@@ -86,7 +89,7 @@ pub struct Control {
     /// Users who are kept out.
     pub blocks: Arc<Blocks>,
     /// Makes tickets for clients.
-    pub tickets: Arc<Tickets>,
+    pub tickets: Box<MakeTicket>,
     /// The node's clocks.
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.

@@ -17,6 +17,7 @@ mod chromium;
 mod client;
 mod clients;
 mod connecters;
+mod contract;
 mod crowd;
 mod demo;
 mod devices;
