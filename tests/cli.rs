@@ -355,7 +355,7 @@ fn send_asks_the_node_where_its_kafka_is() {
     for (status, body, words) in [
         ("200 OK", r#"{"connections":1}"#, "has no Kafka inside: name the brokers with --kafka"),
         ("200 OK", r#"{"kafka":{"embedded":null}}"#, "has no Kafka inside"),
-        ("403 Forbidden", r#"{"message":"role"}"#, "its role is read"),
+        ("403 Forbidden", r#"{"message":"role"}"#, "a token of role read"),
         ("404 Not Found", "", "name the brokers with --kafka"),
     ] {
         let (address, request) = node(status, body);
@@ -415,13 +415,119 @@ fn devices_are_listed_and_sent_away() {
     let ran = run(&["devices", "ann", "--internal", &address]);
     assert!(ran.code == 0 && ran.out.contains("phone   n1    websocket"), "{}{}", ran.out, ran.err);
     assert!(request.join().unwrap().starts_with("GET /v1/users/ann/devices HTTP/1.1"));
-    let (address, request) = node("202 Accepted", "");
+    let (address, request) = node("202 Accepted", r#"{"asked":1,"blocked":false}"#);
     let ran = run(&["devices", "ann", "--disconnect", "my phone", "--internal", &address]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "1 connection was told to go away\n"), "{}", ran.err);
     assert!(request.join().unwrap().starts_with("DELETE /v1/users/ann/devices/my%20phone HTTP/1.1"));
     let (address, request) = node("404 Not Found", "{}");
     assert_eq!(run(&["devices", "ann", "--disconnect-all", "--internal", &address]).code, 1);
     assert!(request.join().unwrap().starts_with("DELETE /v1/users/ann HTTP/1.1"));
+    let (address, request) = node("202 Accepted", r#"{"asked":2,"blocked":true}"#);
+    let ran = run(&["devices", "ann", "--disconnect-all", "--block", "10m", "--internal", &address]);
+    let said = "2 connections were told to go away; ann is kept out for 10m\n";
+    assert_eq!((ran.code, ran.out.as_str()), (0, said), "{}", ran.err);
+    assert!(request.join().unwrap().starts_with("DELETE /v1/users/ann?block=10m HTTP/1.1"));
+}
+
+#[test]
+fn a_script_is_told_of_nobody_in_the_form_that_it_asked_for() {
+    let body = r#"{"devices":[],"user":"ann"}"#;
+    let (address, _request) = node("404 Not Found", body);
+    let ran = run(&["devices", "ann", "--json", "--internal", &address]);
+    assert_eq!((ran.code, ran.out, ran.err), (1, format!("{body}\n"), String::new()));
+    let (address, _request) = node("404 Not Found", body);
+    let ran = run(&["devices", "ann", "--internal", &address]);
+    assert_eq!((ran.code, ran.err.as_str()), (1, "holdfast: ann is not connected\n"));
+}
+
+/// Whatever is asked, of whatever is not a node: one line that says so.
+#[test]
+fn what_answers_may_be_no_node() {
+    let internal = "the internal port of a node (7008 unless set)?\n";
+    for (status, body) in [
+        ("404 Not Found", ""),
+        ("404 Not Found", "<!DOCTYPE HTML><h1>Not Found</h1>"),
+        ("405 Method Not Allowed", ""),
+        ("501 Unsupported method", "<html>"),
+    ] {
+        for args in [&["send", "--direct", "ann", "x"][..], &["devices", "ann"], &["drain"], &["lanes"]] {
+            let (address, _request) = node(status, body);
+            let ran = run(&[args, &["--internal", &address]].concat());
+            assert!(ran.code == 1 && ran.err.ends_with(internal), "{args:?}, {status}: {}", ran.err);
+            assert_eq!((ran.out.as_str(), ran.err.lines().count()), ("", 1), "{}", ran.err);
+        }
+    }
+    for args in [&["send", "--direct", "ann", "x"][..], &["devices", "ann"], &["drain"], &["lanes"]] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shell = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+        });
+        let ran = run(&[args, &["--internal", &address]].concat());
+        let said = format!("holdfast: what answers at {address} does not speak HTTP: is that {internal}");
+        assert_eq!((ran.code, ran.err), (1, said), "{args:?}");
+        shell.join().unwrap();
+    }
+}
+
+#[test]
+fn an_address_is_checked_before_anybody_is_asked() {
+    for (address, words) in [
+        ("10.0.0.5", "expected HOST:PORT"),
+        ("https://10.0.0.5:7008", "plain HTTP"),
+        ("http://10.0.0.5:7008/v1", "expected HOST:PORT"),
+    ] {
+        let ran = run(&["devices", "ann", "--internal", address]);
+        assert!(ran.code == 2 && ran.err.contains(words), "{address}: {}", ran.err);
+    }
+    let (address, request) = node("404 Not Found", r#"{"user":"ann","devices":[]}"#);
+    assert_eq!(run(&["devices", "ann", "--internal", &format!("http://{address}/")]).code, 1);
+    assert!(request.join().unwrap().starts_with("GET /v1/users/ann/devices HTTP/1.1"));
+    let ran = run(&["devices", "ann", "--internal", "no-such-host.invalid:7008"]);
+    assert!(ran.code == 1 && ran.err.contains("is not known"), "{}", ran.err);
+}
+
+#[test]
+fn nothing_to_send_is_no_message() {
+    // The address is that of nobody: it is not asked.
+    for args in [
+        &["send", "--direct", "ann", "--internal", "127.0.0.1:1"][..],
+        &["send", "ann", "--kafka", "127.0.0.1:1"],
+    ] {
+        let ran = run(args);
+        assert!(ran.code == 1 && ran.err.contains("standard input is empty"), "{args:?}: {}", ran.err);
+    }
+    let ran = run(&["send", "--direct", "ann", "--file", "/"]);
+    assert!(ran.code == 1 && ran.err.contains("cannot read /: Is a directory"), "{}", ran.err);
+}
+
+#[test]
+fn a_lane_that_the_node_does_not_have_is_not_sent_to() {
+    let stats = r#"{"kafka":{"embedded":"127.0.0.1:1","lanes":{"high":{},"low":{},"normal":{}}}}"#;
+    let (address, _request) = node("200 OK", stats);
+    let ran = run(&["send", "ann", "x", "--lane", "urgent", "--internal", &address]);
+    let said = format!("holdfast: \"urgent\" is not a lane of {address}; the lanes are high, low, normal\n");
+    assert_eq!((ran.code, ran.err), (1, said));
+}
+
+#[test]
+fn readers_that_have_gone_are_no_crash() {
+    let program = env!("CARGO_BIN_EXE_holdfast");
+    let (address, _request) = node("200 OK", r#"{"user":"ann","devices":[{"device":"phone"}]}"#);
+    for (words, code) in [
+        (format!("{program} devices ann --internal {address} | true; echo ${{PIPESTATUS[0]}}"), "0"),
+        (
+            format!(
+                "{program} devices ann --internal 127.0.0.1:1 2>&1 >/dev/null | true; echo ${{PIPESTATUS[0]}}"
+            ),
+            "1",
+        ),
+    ] {
+        let ran = Command::new("bash").args(["-c", &words]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), code, "{words}");
+    }
 }
 
 #[test]

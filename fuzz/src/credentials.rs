@@ -1,23 +1,27 @@
 //! What says who a client is: cookies, query parameters, headers and signed tokens.
 //!
 //! The first byte of the input chooses where the rest stands: a header line of its own, a cookie, the query, a token's header and
-//! claims (a line each) or a signed cookie's claims, which are then signed with the right key so that what lies behind the
+//! claims (a line each) or the claims of a signed cookie or of a ticket, which are then signed with the right key so that what lies behind the
 //! signature is reached as well, or a set of keys.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use holdfast::{
-    config::{Cookie, Jwt, Secret},
+    config::{Cookie, Jwt, Secret, TICKET_TTL_MS_MAX, Tickets as Settings},
     conn::auth::{
-        Authenticator, CookieAuth, Handshake, HeaderAuth, JwtAuth, Verdict, cors_origin, device_from_request,
-        origin_allowed,
+        Authenticator, CookieAuth, Handshake, HeaderAuth, JwtAuth, TicketRules, Tickets, Verdict,
+        cors_origin, device_from_request, origin_allowed,
     },
-    model::Protocol,
+    model::{Lanes, Protocol},
     proto::http::{Head, parse_head},
+    stats::{BuildInfo, NodeStats},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde_json::Value;
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 /// Guards nothing. The tokens and cookies of the corpus are signed with it, all for the user "ada".
 const SECRET: &str = "a shared secret of some length, for fuzzing";
@@ -33,6 +37,7 @@ pub fn run(data: &[u8]) {
         2 => check_unsigned(&[b"/ws?", rest].concat(), b"X-Nothing: 1"),
         3 => check_signed(rest),
         4 => check_signed_cookie(rest),
+        6 => check_signed_ticket(rest),
         _ => check_key_set(rest),
     }
 }
@@ -43,7 +48,7 @@ fn request(target: &[u8], line: &[u8]) -> Vec<u8> {
 
 fn handshake<'h>(head: &'h Head<'h>) -> Handshake<'h> {
     let peer = IpAddr::from([127, 0, 0, 1]);
-    Handshake { head, peer, protocol: Protocol::Websocket, unix_ms: NOW_S * 1000 }
+    Handshake::new(head, peer, Protocol::Websocket, NOW_S * 1000)
 }
 
 fn jwt() -> JwtAuth {
@@ -64,6 +69,14 @@ fn cookie() -> CookieAuth {
     CookieAuth::from_config(&config).expect("good settings")
 }
 
+/// One for all inputs: it counts in a node's counters, which are many. So it says of a ticket that it was used, too.
+static TICKETS: LazyLock<Tickets> = LazyLock::new(|| {
+    let keys = Some(Secret::new(SECRET.replace(' ', "-")));
+    let stats = Arc::new(NodeStats::new(1, &Lanes::default(), BuildInfo::current()));
+    let rules = TicketRules::new(&Settings { keys, ttl_ms: 30_000, used: 1_000 }).expect("good settings");
+    Tickets::new(rules, None, stats).expect("no keys were drawn")
+});
+
 fn check_unsigned(target: &[u8], line: &[u8]) {
     let text = request(target, line);
     let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
@@ -77,6 +90,8 @@ fn check_unsigned(target: &[u8], line: &[u8]) {
         assert_eq!(identity.user, "ada", "nobody signed this");
         assert!(by_cookie.uses_cookie(&handshake) && by_cookie.finds_credential(&handshake));
     }
+    let by_ticket = TICKETS.authenticate(&handshake);
+    assert!(matches!(by_ticket, Verdict::Refuse(_)), "no input has a ticket, and nobody signed this");
     let by_header = HeaderAuth::new("X-CUSTOMER_ID");
     let _ = by_header.authenticate(&handshake);
     let origins = ["https://*.example.com:8443".to_owned(), "app.example.com".to_owned()];
@@ -140,6 +155,28 @@ fn check_signed_cookie(claims: &[u8]) {
         "it has ended"
     );
     assert!(identity.expires_unix_s.is_some_and(|ends| ends > NOW_S), "it ends at once, or never");
+}
+
+fn check_signed_ticket(claims: &[u8]) {
+    let text = format!("t1.{}", URL_SAFE_NO_PAD.encode(claims));
+    let key = EncodingKey::from_secret(SECRET.replace(' ', "-").as_bytes());
+    let mac = sign(text.as_bytes(), &key, Algorithm::HS256).expect("signed");
+    let text = request(format!("/sse?ticket={text}.{mac}").as_bytes(), b"X-Nothing: 1");
+    let Ok(Some((head, _))) = parse_head(&text, 16 << 10) else { return };
+    let handshake = handshake(&head);
+    let Verdict::Accept(identity) = TICKETS.authenticate(&handshake) else { return };
+    assert!(claims.starts_with(b"{"), "only an object is accepted");
+    assert!(identity.expires_unix_s.is_none_or(|ends| ends > NOW_S), "it ends at once");
+    // Where there is no room to remember it, it is not used.
+    if TICKETS.use_up(&handshake).is_ok() {
+        assert!(matches!(TICKETS.authenticate(&handshake), Verdict::Refuse(_)), "it counts once");
+    }
+    let Ok(claims) = serde_json::from_slice::<Value>(claims) else { return };
+    assert_eq!(claims["user"], *identity.user);
+    assert_eq!(claims["device"].as_str(), identity.device.as_deref());
+    assert_eq!(claims["end"].as_u64(), identity.expires_unix_s);
+    let lives = NOW_S + 1..=NOW_S + TICKET_TTL_MS_MAX / 1_000 + 60;
+    assert!(claims["exp"].as_u64().is_some_and(|exp| lives.contains(&exp)), "it has ended, or never does");
 }
 
 /// The rest is a file with a set, by which a token that nobody signed is judged: every key that the file may have brought is

@@ -10,7 +10,7 @@ use std::{
 #[derive(clap::Args, Debug)]
 pub struct NodeAddress {
     /// Internal address of the node [env: HOLDFAST_INTERNAL_LISTEN] [default: 127.0.0.1:7008]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     internal: Option<String>,
     /// Token of the internal port; better in a file or the environment, as `ps` shows flags [env: HOLDFAST_INTERNAL_TOKEN]
     #[arg(long, value_name = "TOKEN")]
@@ -75,7 +75,7 @@ impl NodeAddress {
 #[derive(clap::Args, Debug)]
 pub struct FleetAddress {
     /// Internal address of a node; repeat it for several that do not share a registry [env: HOLDFAST_INTERNAL_LISTEN] [default: 127.0.0.1:7008]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     internal: Vec<String>,
     /// Ask only the addresses given, not the other nodes that they know
     #[arg(long)]
@@ -107,6 +107,17 @@ impl FleetAddress {
     }
 }
 
+/// An address as people paste it, without what a browser would show around it.
+fn host_port(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    match bare.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && !host.is_empty() && !host.contains('/') => Ok(bare.to_owned()),
+        _ if text.starts_with("https://") => Err("the internal port speaks plain HTTP: HOST:PORT".into()),
+        _ => Err("expected HOST:PORT, such as 127.0.0.1:7008".into()),
+    }
+}
+
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -128,6 +139,16 @@ pub fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_a_port() {
+        for text in ["10.0.0.5:7008", "http://10.0.0.5:7008/", "node-1:1", "[::1]:7008"] {
+            assert!(host_port(text).is_ok_and(|address| !address.contains('/')), "{text}");
+        }
+        for text in ["", "10.0.0.5", ":7008", "a:70080", "a:b", "http://a/v1", "https://a:1", "a:1/v1"] {
+            assert!(host_port(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn columns_line_up() {

@@ -98,5 +98,6 @@ fn line(args: &Args, answer: &Answer) -> String {
         Value::String(text) => format!("{name} {text}"),
         value => format!("{name} {value}"),
     };
-    format!("{}\n", fields.iter().map(word).collect::<Vec<_>>().join(", "))
+    let known = fields.iter().filter(|(_, value)| !value.is_null());
+    format!("{}\n", known.map(word).collect::<Vec<_>>().join(", "))
 }

@@ -97,7 +97,7 @@ pub fn main() -> i32 {
 
 /// Says why the command failed.
 fn fail(why: impl std::fmt::Display) -> i32 {
-    eprintln!("holdfast: {why}");
+    complain(why);
     FAILED
 }
 
@@ -107,6 +107,12 @@ fn fail_each(error: &ConfigError) -> i32 {
         fail(mistake);
     }
     FAILED
+}
+
+/// Writes a line to standard error; a reader that went away is no failure.
+fn complain(why: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "holdfast: {why}");
 }
 
 /// Writes to standard output; a reader that went away is no failure.

@@ -8,14 +8,18 @@ pub(super) use brokers::password;
 use super::{
     DONE, FAILED, USAGE,
     client::{NodeAddress, table},
-    fail, print,
+    complain, fail, print,
 };
 use crate::{
     config::duration::parse_query_ms,
     sender::{Body, Delivery, KafkaSettings, Message, Outcome, Outcomes, SendError, Sender, Wait},
 };
 use serde_json::json;
-use std::{io::Read, path::PathBuf, time::Duration};
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Sends messages: one, or one for each line of standard input.
 ///
@@ -102,7 +106,7 @@ Examples:
 
 pub fn main(args: &Args) -> i32 {
     if let Some(why) = misuse(args) {
-        eprintln!("holdfast: {why}");
+        complain(why);
         return USAGE;
     }
     let done = match &args.user {
@@ -135,7 +139,8 @@ fn sender(args: &Args) -> Result<Sender, String> {
     let sender = if args.direct {
         Sender::direct(&args.node.address(), args.node.token()?.as_deref())
     } else {
-        let mut settings = KafkaSettings::new(brokers::find(args.kafka.as_deref(), &args.node)?);
+        let mut settings =
+            KafkaSettings::new(brokers::find(args.kafka.as_deref(), &args.node, args.lane.as_deref())?);
         settings.properties.clone_from(&args.properties);
         settings.password = brokers::password(args.password_file.as_deref())?;
         settings.prefix = args.topic_prefix.clone().unwrap_or_default();
@@ -176,9 +181,20 @@ fn read_body(args: &Args) -> Result<Vec<u8>, String> {
     if let Some(file) = &args.file {
         return std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()));
     }
+    let mut input = std::io::stdin().lock();
+    if input.is_terminal() {
+        complain("type the message; Ctrl-D on a line of its own ends it");
+    }
     let mut body = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut body);
+    let read = input.read_to_end(&mut body);
     read.map_err(|error| format!("cannot read the body from standard input: {error}"))?;
+    // More often than not what should have written it has failed.
+    if body.is_empty() {
+        return Err(
+            "standard input is empty: there is nothing to send (an empty message is an empty argument)"
+                .into(),
+        );
+    }
     Ok(body)
 }
 

@@ -109,6 +109,7 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         modes: auth.mode,
         header: auth.header,
         device_header: auth.device_header,
+        first_frame_ms: auth.first_frame.then_some(auth.first_frame_timeout),
         jwt,
         cookie,
         tickets,

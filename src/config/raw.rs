@@ -221,6 +221,10 @@ keys! {
             Hot, "Header that names the user in mode \"header\"; else ?user=.";
         device_header: String = Text(words::HEADER, words::is_header), "X-DEVICE-ID",
             Hot, "Header that names the device where the credential does not; else ?device=.";
+        first_frame: bool = Flag, "false",
+            Hot, "A WebSocket without a credential may send its token as its first frame: for pages, which can set no header.";
+        first_frame_timeout: u64 = Duration(100, 60 * SECOND), "8s",
+            Hot, "Time for that frame, from the 101.";
     }
     jwt: Jwt, "auth.jwt", "Signed tokens: Bearer header, cookie or ?token=; needs secret, secret_file, public_key_file or jwks_file." {
         algorithms: Vec<String> = List(Text(words::ALGORITHM, words::is_algorithm), 0, 12), "",

@@ -48,16 +48,16 @@ impl Connection {
                     self.reason = reason;
                 }
             }
-            Phase::Opening | Phase::Closing => {}
+            Phase::Opening | Phase::Asking | Phase::Nameless | Phase::NamelessAsking | Phase::Closing => {}
         }
     }
 
     /// Ends it: a last word, and a short while for it to arrive.
     pub fn close(&mut self, context: &mut Context<'_>, reason: Reason) -> Step {
         match self.phase {
-            Phase::Opening => return Step::Gone(reason),
+            Phase::Opening | Phase::Asking => return Step::Gone(reason),
             Phase::Closing => return Step::Stay,
-            Phase::Open | Phase::Leaving => {}
+            Phase::Nameless | Phase::NamelessAsking | Phase::Open | Phase::Leaving => {}
         }
         let row = reason.consequence();
         self.close_with(context, reason, row.code, row.text)
@@ -97,6 +97,10 @@ impl Connection {
 
     /// From now on it takes nothing; it is gone when the peer has closed, or soon.
     pub(super) fn start_closing(&mut self, context: &mut Context<'_>, reason: Reason) -> Step {
+        if self.phase.waits() {
+            context.tools.stats.handshake_refused(reason);
+            self.stop_waiting(context.tools, Phase::Closing);
+        }
         self.unregister(context);
         self.phase = Phase::Closing;
         self.reason = reason;

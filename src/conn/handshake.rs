@@ -1,21 +1,20 @@
-//! From the first byte to an identity: PROXY header, request head, admission, authentication, registration, answer.
+//! From the first byte to a verdict: PROXY header, request head, admission, authentication, and the answer to who is
+//! refused. What follows a good verdict is [`super::arrival`]'s, and one that is waited for [`super::waiting`]'s.
 //!
 //! Owns the order of the checks: cheap before dear, and nothing is remembered of a client that is refused.
 
 use super::{
     Connection, Context, Phase, Step, Tools,
-    auth::{self, Handshake, Identity, Verdict},
-    flag,
+    auth::{self, Handshake, Verdict},
 };
 use crate::{
-    config::{ProxyProtocol, duration},
-    directory::{Arrival, RECORD_GRACE_MS, Refused},
-    kit::{time::Tick, token_bucket::TokenBucket},
-    model::{Protocol, Reason, identifier},
+    config::ProxyProtocol,
+    kit::token_bucket::TokenBucket,
+    model::{Protocol, Reason},
     proto::{
         http::{self, Head, HeadError, Upgrade, UpgradeError},
         proxy::{self, Proxied},
-        sse, ws,
+        sse,
     },
     stats::Pressure,
 };
@@ -27,14 +26,6 @@ use std::{
 /// A refused client comes back after 1 to so many seconds: spread enough that a full second of refusals does not return
 /// within one.
 const RETRY_AFTER_S_MAX: u64 = 10;
-/// The `retry:` of an accepted event stream lies between this and twice this, ms: what a browser waits after a lost
-/// connection. Zuul's sample has 5 s.
-const SSE_RETRY_MS: u64 = 5_000;
-/// A token's goaway is spread over this share of its life …
-const TOKEN_SPREAD_SHARE: u64 = 10;
-/// … but at most over so many seconds before it ends.
-const TOKEN_SPREAD_S_MAX: u64 = 300;
-
 /// How a stretch of request bytes was read.
 enum Reading {
     /// It is not complete; so many bytes of it are done with.
@@ -44,17 +35,54 @@ enum Reading {
 }
 
 /// What a request asks for.
-enum Wanted<'b> {
+pub(super) enum Wanted<'b> {
     Websocket(Upgrade<'b>),
     EventStream,
 }
 
-impl Wanted<'_> {
-    fn protocol(&self) -> Protocol {
+impl<'b> Wanted<'b> {
+    /// Reads it from a `GET`.
+    pub(super) fn read(head: &Head<'b>, deflate: bool) -> Result<Self, Reason> {
+        match head.path() {
+            "/ws" => match http::websocket_upgrade(head, deflate) {
+                Ok(upgrade) => Ok(Wanted::Websocket(upgrade)),
+                Err(UpgradeError::BadVersion) => Err(Reason::BadVersion),
+                Err(UpgradeError::NotAnUpgrade | UpgradeError::Malformed(_)) => Err(Reason::BadRequest),
+            },
+            "/sse" => Ok(Wanted::EventStream),
+            _ => Err(Reason::NotFound),
+        }
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
         match self {
             Wanted::Websocket(_) => Protocol::Websocket,
             Wanted::EventStream => Protocol::Sse,
         }
+    }
+}
+
+/// A request for a connection.
+pub(super) struct Request<'b> {
+    pub head: &'b Head<'b>,
+    /// The bytes of the head.
+    pub raw: &'b [u8],
+    pub peer: IpAddr,
+    pub wanted: Wanted<'b>,
+}
+
+impl<'b> Request<'b> {
+    pub(super) fn handshake<'h>(&'h self, context: &Context<'h>) -> Handshake<'h> {
+        Handshake::new(self.head, self.peer, self.wanted.protocol(), context.now.unix_ms)
+            .of(context.mail, context.handle.key)
+    }
+
+    /// The Origin that the answer to a page names; `*`: whatever it is.
+    pub(super) fn cors_origin(&self, context: &Context<'_>) -> Option<&'b str> {
+        let Tools { settings, authenticator, .. } = &*context.tools;
+        let origins = settings.origins.as_deref();
+        let any = || origins.is_none() && authenticator.is_brought_by_page(&self.handshake(context));
+        auth::cors_origin(self.head, origins).or_else(|| any().then_some("*"))
     }
 }
 
@@ -135,13 +163,13 @@ impl Connection {
                 let reason = if served { Reason::BadRequest } else { Reason::MethodNotAllowed };
                 Reading::Done(self.refuse_with_rest(context, reason))
             }
-            Ok(Some((head, _))) => Reading::Done(self.answer(context, &head, peer)),
+            Ok(Some((head, _))) => Reading::Done(self.answer(context, &head, rest, peer)),
             Err(HeadError::TooLarge) => Reading::Done(self.refuse_with_rest(context, Reason::HeadTooLarge)),
             Err(HeadError::Malformed(_)) => Reading::Done(self.refuse_with_rest(context, Reason::BadRequest)),
         }
     }
 
-    fn answer(&mut self, context: &mut Context<'_>, head: &Head<'_>, peer: IpAddr) -> Step {
+    fn answer(&mut self, context: &mut Context<'_>, head: &Head<'_>, raw: &[u8], peer: IpAddr) -> Step {
         let (method, path) = (head.method(), head.path());
         if method == "OPTIONS" && path == "/sse" && context.tools.settings.origins.is_some() {
             return answer_preflight(context, head);
@@ -149,191 +177,60 @@ impl Connection {
         if method != "GET" {
             return self.refuse(context, Reason::MethodNotAllowed, None);
         }
-        let wanted = match path {
-            "/ws" => match http::websocket_upgrade(head, context.tools.settings.deflate) {
-                Ok(upgrade) => Wanted::Websocket(upgrade),
-                Err(UpgradeError::BadVersion) => return self.refuse(context, Reason::BadVersion, None),
-                Err(UpgradeError::NotAnUpgrade | UpgradeError::Malformed(_)) => {
-                    return self.refuse(context, Reason::BadRequest, None);
-                }
-            },
-            "/sse" => Wanted::EventStream,
-            "/healthcheck" => return answer_health_check(context),
-            _ => return self.refuse(context, Reason::NotFound, None),
-        };
-        let handshake = Handshake { head, peer, protocol: wanted.protocol(), unix_ms: context.now.unix_ms };
-        self.admit(context, &handshake, &wanted)
+        if path == "/healthcheck" {
+            return answer_health_check(context);
+        }
+        match Wanted::read(head, context.tools.settings.deflate) {
+            Ok(wanted) => self.admit(context, &Request { head, raw, peer, wanted }),
+            Err(reason) => self.refuse(context, reason, None),
+        }
     }
 
-    fn admit(&mut self, context: &mut Context<'_>, handshake: &Handshake<'_>, wanted: &Wanted<'_>) -> Step {
-        let Handshake { head, peer, .. } = *handshake;
+    fn admit(&mut self, context: &mut Context<'_>, request: &Request<'_>) -> Step {
+        let handshake = request.handshake(context);
         let tools = &mut *context.tools;
         let authenticator = tools.authenticator.clone();
-        let cookie = authenticator.uses_cookie(handshake);
-        if !auth::origin_allowed(head, tools.settings.origins.as_deref(), cookie) {
+        let cookie = authenticator.uses_cookie(&handshake);
+        if !auth::origin_allowed(request.head, tools.settings.origins.as_deref(), cookie) {
             return self.refuse(context, Reason::BadOrigin, None);
         }
-        let any = || tools.settings.origins.is_none() && authenticator.is_brought_by_page(handshake);
-        let origin =
-            auth::cors_origin(head, tools.settings.origins.as_deref()).or_else(|| any().then_some("*"));
-        if let Some(reason) = overload(tools, context.now.micros) {
-            return self.refuse(context, reason, Some((wanted, origin)));
+        if let Some(reason) = shut(tools).or_else(|| too_fast(tools, context.now.micros)) {
+            return self.refuse(context, reason, Some(request));
         }
-        let identity = match authenticator.authenticate(handshake) {
-            Verdict::Accept(identity) => identity,
-            Verdict::Refuse(reason) => return self.refuse(context, reason, Some((wanted, origin))),
-        };
-        let Ok(wishes) = Wishes::read(head, &identity, &context.tools.settings) else {
-            return self.refuse(context, Reason::BadIdentity, Some((wanted, origin)));
-        };
-        if context.tools.shared.blocks.is_blocked(&identity.user, context.now.unix_ms) {
-            return self.refuse(context, Reason::Blocked, Some((wanted, origin)));
+        if let (Some(timeout_ms), Wanted::Websocket(upgrade)) =
+            (tools.settings.first_frame_ms, &request.wanted)
+            && !authenticator.finds_credential(&handshake)
+        {
+            return self.await_token(context, request, upgrade, timeout_ms);
         }
-        if !self.enter_address(context, peer) {
-            return self.refuse(context, Reason::AddressLimit, Some((wanted, origin)));
-        }
-        self.accept(context, handshake, &identity, &wishes, wanted, origin)
-    }
-
-    /// Registers, then answers: it can be found before the client knows that it is connected.
-    fn accept(
-        &mut self,
-        context: &mut Context<'_>,
-        handshake: &Handshake<'_>,
-        identity: &Identity<'_>,
-        wishes: &Wishes<'_>,
-        wanted: &Wanted<'_>,
-        origin: Option<&str>,
-    ) -> Step {
-        let shared = context.tools.shared.clone();
-        if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
-            shared.open.fetch_sub(1, Ordering::Relaxed);
-            return self.refuse(context, Reason::Full, Some((wanted, origin)));
-        }
-        // Before it is registered: who comes with a credential that was used must put nobody out of a place.
-        if let Err(reason) = context.tools.authenticator.use_up(handshake) {
-            shared.open.fetch_sub(1, Ordering::Relaxed);
-            return self.refuse(context, reason, Some((wanted, origin)));
-        }
-        let ends_ms = self.draw_lifetime(context, identity);
-        let arrival = Arrival {
-            user: &identity.user,
-            device: wishes.device.as_deref(),
-            handle: context.handle,
-            protocol: wanted.protocol(),
-            began_ms: context.now.millis(),
-            ends_ms,
-        };
-        match context.tools.directory.register(&arrival) {
-            Ok(registered) => {
-                self.record = registered.record;
-                let displaced = registered.displaced.map(|handle| (handle, Reason::Displaced));
-                let evicted = registered.evicted.map(|handle| (handle, Reason::UserLimit));
-                context.tools.displaced.extend(displaced.into_iter().chain(evicted));
-            }
-            Err(refused) => {
-                shared.open.fetch_sub(1, Ordering::Relaxed);
-                return match refused {
-                    Refused::Full => self.refuse(context, Reason::Full, Some((wanted, origin))),
-                    Refused::Fight => self.part_fighters(context, wanted),
-                };
-            }
-        }
-        self.leave_opening(context.tools, Phase::Open);
-        self.set(flag::ACCEPTED, true);
-        self.last_seen = context.tick;
-        self.ping_s = wishes.ping_s;
-        context.tools.stats.opened(wanted.protocol());
-        let retry_ms = context.tools.random.between(SSE_RETRY_MS, 2 * SSE_RETRY_MS) as u32;
-        let out = &mut context.tools.out;
-        match wanted {
-            Wanted::Websocket(upgrade) => {
-                if let Some(deflate) = &upgrade.deflate {
-                    self.set_deflate(deflate.server_window_bits());
-                }
-                http::write_switching_protocols(out, upgrade.key, upgrade.deflate.as_ref(), None);
-            }
-            Wanted::EventStream => {
-                self.set(flag::SSE, true);
-                sse::write_head(out, retry_ms, origin);
-            }
-        }
-        Step::Stay
-    }
-
-    /// Sets the goaway, and the end where a token has one. Returns when the life of its record ends, monotonic ms.
-    fn draw_lifetime(&mut self, context: &mut Context<'_>, identity: &Identity<'_>) -> u64 {
-        let settings = context.tools.settings.clone();
-        let random = &mut context.tools.random;
-        let life_ms = settings.lifetime.draw_ms(random);
-        let unix_ms = context.now.unix_ms;
-        self.ends_at = context.tick.plus_ms(life_ms);
-        let mut left_at_most_ms = life_ms + settings.grace_ms;
-        if let Some(expires_s) = identity.expires_unix_s {
-            let left_ms = expires_s.saturating_mul(1_000).saturating_sub(unix_ms);
-            // A token that outlives the connection has no say in its end.
-            if left_ms < life_ms + settings.grace_ms {
-                let issued_s = identity.issued_unix_s.unwrap_or(unix_ms / 1_000).min(expires_s);
-                let spread_s = ((expires_s - issued_s) / TOKEN_SPREAD_SHARE).min(TOKEN_SPREAD_S_MAX);
-                let early_ms = random.between(0, spread_s * 1_000);
-                self.expires_at = context.tick.plus_ms(left_ms);
-                self.set(flag::EXPIRES, true);
-                if left_ms.saturating_sub(early_ms) < life_ms {
-                    self.ends_at = context.tick.plus_ms(left_ms.saturating_sub(early_ms));
-                    self.set(flag::ENDS_BY_TOKEN, true);
-                }
-                left_at_most_ms = left_at_most_ms.min(left_ms);
-            }
-        }
-        context.now.millis() + left_at_most_ms + RECORD_GRACE_MS
-    }
-
-    /// Past the brake on takeovers the newcomer is told not to come back: 4001, or a 204, which ends an `EventSource`.
-    fn part_fighters(&mut self, context: &mut Context<'_>, wanted: &Wanted<'_>) -> Step {
-        let reason = Reason::TakeoverFight;
-        match wanted {
-            Wanted::EventStream => {
-                http::write_response(&mut context.tools.out, 204, &[], true);
-                Step::Gone(reason)
-            }
-            Wanted::Websocket(upgrade) => {
-                let out = &mut context.tools.out;
-                http::write_switching_protocols(out, upgrade.key, None, None);
-                let row = reason.consequence();
-                ws::write_close(out, row.code, row.text);
-                self.leave_opening(context.tools, Phase::Closing);
-                context.tools.stats.handshake_refused(reason);
-                self.start_closing(context, reason)
-            }
+        match authenticator.authenticate(&handshake) {
+            Verdict::Accept(identity) => self.arrive(context, &identity, request),
+            Verdict::Refuse(reason) => self.refuse(context, reason, Some(request)),
+            Verdict::Deferred => self.await_verdict(context, request),
         }
     }
 
-    fn enter_address(&mut self, context: &mut Context<'_>, peer: IpAddr) -> bool {
-        let max = context.tools.settings.per_address_max;
-        if max == 0 {
-            return true;
-        }
-        let entered = context.tools.shared.addresses.try_enter(peer, max);
-        if entered {
-            self.set(flag::ADDRESS, true);
-            context.tools.addresses.insert(context.handle.key.index, peer);
-        }
-        entered
-    }
-
-    /// Refuses a request that was read in full: gone as soon as the answer is written.
-    fn refuse(
+    /// Refuses a request that was read in full: gone as soon as the answer is written. Where the answer was a 101, it is
+    /// closed.
+    pub(super) fn refuse(
         &mut self,
         context: &mut Context<'_>,
         reason: Reason,
-        wanted: Option<(&Wanted<'_>, Option<&str>)>,
+        request: Option<&Request<'_>>,
     ) -> Step {
+        if self.phase.is_nameless() {
+            return self.close(context, reason);
+        }
         let row = reason.consequence();
+        // That of a stream.
+        let stream = request.filter(|request| matches!(request.wanted, Wanted::EventStream));
+        let origin = stream.and_then(|request| request.cors_origin(context));
         let Tools { out, random, .. } = &mut *context.tools;
-        match (row.status, wanted) {
+        match (row.status, stream) {
             // An EventSource that meets any status but 200 gives up for good.
-            (503, Some((Wanted::EventStream, origin))) => {
-                sse::write_refusal(out, random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32, origin);
+            (503, Some(_)) => {
+                let retry_ms = random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32;
+                sse::write_refusal(out, retry_ms, origin);
             }
             (503, _) => {
                 let retry_after = random.between(1, RETRY_AFTER_S_MAX).to_string();
@@ -345,30 +242,21 @@ impl Connection {
             }
             (405, _) => http::write_response(out, 405, &[("Allow", "GET")], true),
             // A page that fetches its stream reads why it gets none: it may need another credential.
-            (status, Some((Wanted::EventStream, origin))) => {
-                http::write_response(out, status, &http::cors_headers(origin), true);
-            }
-            (status, _) => http::write_response(out, status, &[], true),
+            (status, _) => http::write_response(out, status, &http::cors_headers(origin), true),
         }
         Step::Gone(reason)
     }
 
     /// Refuses a request of which more may be on its way: what comes is dropped for a while, since closing on unread bytes
     /// resets the connection and takes the answer with it.
-    fn refuse_with_rest(&mut self, context: &mut Context<'_>, reason: Reason) -> Step {
+    pub(super) fn refuse_with_rest(&mut self, context: &mut Context<'_>, reason: Reason) -> Step {
         let _ = self.refuse(context, reason, None);
-        context.tools.stats.handshake_refused(reason);
-        self.leave_opening(context.tools, Phase::Closing);
         self.start_closing(context, reason)
     }
 
-    /// The handshake was too slow.
-    pub(super) fn handle_handshake_timeout(&mut self, context: &mut Context<'_>) -> Step {
-        self.refuse(context, Reason::HandshakeTimeout, None)
-    }
-
-    fn leave_opening(&mut self, tools: &mut Tools, phase: Phase) {
-        debug_assert_eq!(self.phase, Phase::Opening);
+    /// It waits no longer, and needs its request no longer.
+    pub(super) fn stop_waiting(&mut self, tools: &mut Tools, phase: Phase) {
+        debug_assert!(self.phase.waits());
         tools.opening -= 1;
         self.phase = phase;
         if let Some(lent) = tools.lents.get_mut(self.lent) {
@@ -379,33 +267,7 @@ impl Connection {
 }
 
 /// Stands for a peer that is not known, which is nobody's friend.
-const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// What the client asks for besides the connection itself.
-struct Wishes<'h> {
-    device: Option<std::borrow::Cow<'h, str>>,
-    ping_s: u16,
-}
-
-impl<'h> Wishes<'h> {
-    fn read(head: &Head<'h>, identity: &Identity<'h>, settings: &super::Settings) -> Result<Self, ()> {
-        let device = match &identity.device {
-            Some(device) => Some(device.clone()),
-            None => auth::device_from_request(head, &settings.device_header),
-        };
-        identifier::check(&identity.user).map_err(|_| ())?;
-        device.as_deref().map_or(Ok(()), identifier::check).map_err(|_| ())?;
-        let ping_s = match head.query_param("ping").map_err(|_| ())? {
-            None => settings.ping_s,
-            Some(text) => {
-                let seconds = duration::parse_query_ms(&text).ok_or(())?.div_ceil(1_000);
-                let wanted = u16::try_from(seconds).unwrap_or(u16::MAX);
-                wanted.clamp(settings.ping_min_s, settings.ping_max_s)
-            }
-        };
-        Ok(Self { device, ping_s })
-    }
-}
+pub(super) const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Reads a PROXY header where there may be one. `Ok(None)`: not complete.
 fn read_proxy_header(tools: &Tools, bytes: &[u8], peer: IpAddr) -> Result<Option<(IpAddr, usize)>, ()> {
@@ -425,16 +287,18 @@ fn read_proxy_header(tools: &Tools, bytes: &[u8], peer: IpAddr) -> Result<Option
     }
 }
 
-/// Why no handshake is taken now, whoever asks.
-fn overload(tools: &mut Tools, now_us: u64) -> Option<Reason> {
+/// Why nobody is let in now, whoever asks.
+pub(super) fn shut(tools: &Tools) -> Option<Reason> {
     let shared = &tools.shared;
     if tools.refusing {
         return Some(Reason::Draining);
     }
     let full = shared.open.load(Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed);
-    if full || shared.pressure() >= Pressure::Refuse {
-        return Some(Reason::Full);
-    }
+    (full || shared.pressure() >= Pressure::Refuse).then_some(Reason::Full)
+}
+
+/// Takes a handshake's share of `limits.handshakes_per_second`: once for each, however long it waits afterwards.
+fn too_fast(tools: &mut Tools, now_us: u64) -> Option<Reason> {
     let admitted = tools.admission.as_mut().is_none_or(|bucket: &mut TokenBucket| bucket.try_take(now_us));
     (!admitted).then_some(Reason::AdmissionRate)
 }
@@ -464,11 +328,4 @@ fn answer_preflight(context: &mut Context<'_>, head: &Head<'_>) -> Step {
             Step::Gone(Reason::BadOrigin)
         }
     }
-}
-
-/// When the first ping of a connection is due: somewhere in the second half of its interval, so that connections that
-/// came together are not pinged together.
-pub(super) fn first_ping(tick: Tick, ping_s: u16, random: &mut crate::kit::random::Random) -> Tick {
-    let interval_ms = u64::from(ping_s) * 1_000;
-    tick.plus_ms(random.between(interval_ms / 2, interval_ms))
 }

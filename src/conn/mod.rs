@@ -11,8 +11,10 @@
 //!      |  refused, input left to drop         |  close, violation     |  client closes         Closing --> gone
 //!      +--------------------------------------+-----------------------+-------------------------> ^
 //! ```
-//! A refused handshake whose request was read in full is gone at once, without passing through `Closing`.
+//! A refused handshake whose request was read in full is gone at once, without passing through `Closing`. One whose verdict is
+//! given later, or whose token comes as its first frame, waits between `Opening` and `Open` (see [`waiting`]).
 
+mod arrival;
 pub mod auth;
 mod close;
 mod handshake;
@@ -22,6 +24,7 @@ pub mod outbox;
 mod push;
 pub mod settings;
 mod timeouts;
+mod waiting;
 mod websocket;
 
 pub use push::Prepared;
@@ -30,12 +33,13 @@ pub use settings::Settings;
 use crate::{
     directory::{Addresses, Blocks, Dedup, Directory, RecordRef},
     kit::{
+        mailbox::Sender,
         mutant::Mutant,
         random::Random,
         time::{Now, Tick},
         token_bucket::TokenBucket,
     },
-    model::{ConnectionId, Handle, Outcome, Protocol, Reason},
+    model::{ConnectionId, Handle, Outcome, Protocol, Reason, mail::ToShard},
     proto::deflate,
     stats::{Pressure, ShardStats},
 };
@@ -56,6 +60,12 @@ use std::{
 pub enum Phase {
     /// The request head is not complete.
     Opening,
+    /// The request was read, and somebody else is asked who it is. Nothing was answered yet.
+    Asking,
+    /// It was answered 101, and its first frame shall say who it is.
+    Nameless,
+    /// That frame has come, and somebody else is asked.
+    NamelessAsking,
     /// It has an identity and takes messages.
     Open,
     /// It was asked to leave and still takes messages.
@@ -64,14 +74,31 @@ pub enum Phase {
     Closing,
 }
 
+impl Phase {
+    /// Whether it has no identity yet: it is one of `limits.unauthenticated`.
+    pub fn waits(self) -> bool {
+        matches!(self, Phase::Opening | Phase::Asking | Phase::Nameless | Phase::NamelessAsking)
+    }
+
+    /// Whether somebody else is asked who it is.
+    fn asks(self) -> bool {
+        matches!(self, Phase::Asking | Phase::NamelessAsking)
+    }
+
+    /// Whether it is a WebSocket without an identity.
+    fn is_nameless(self) -> bool {
+        matches!(self, Phase::Nameless | Phase::NamelessAsking)
+    }
+}
+
 /// What a connection is between events.
 ///
 /// 4 ends + 4 expires + 4 last seen + 4 record + 4 lent + 2 ping + 2 frames + 2 flags + 1 phase + 1 reason = 28 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
-    /// `Opening`: when the handshake is late. `Open`: when it is asked to leave. Then: when it is ended.
+    /// While it waits: when it has waited too long. `Open`: when it is asked to leave. Then: when it is ended.
     ends_at: Tick,
-    /// When its token expires, where [`flag::EXPIRES`] is set.
+    /// While it waits: when it came. Then: when its token expires, where [`flag::EXPIRES`] is set.
     expires_at: Tick,
     last_seen: Tick,
     record: RecordRef,
@@ -214,6 +241,8 @@ pub struct Context<'a> {
     pub tools: &'a mut Tools,
     /// Ids that were written (see [`Dedup`]).
     pub dedup: &'a Dedup,
+    /// The shard's own mailbox, where verdicts that come later are put.
+    pub mail: &'a Sender<ToShard>,
 }
 
 impl Context<'_> {
@@ -227,7 +256,7 @@ impl Connection {
     pub fn new(tick: Tick, settings: &Settings) -> Self {
         Self {
             ends_at: tick.plus_ms(settings.handshake_timeout_ms),
-            expires_at: Tick(0),
+            expires_at: tick,
             last_seen: tick,
             record: RecordRef::NONE,
             lent: LentRef::NONE,
@@ -242,6 +271,11 @@ impl Connection {
     /// Where it is in its life.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// When it came, as long as it has no identity.
+    pub fn waits_since(&self) -> Option<Tick> {
+        self.phase.waits().then_some(self.expires_at)
     }
 
     /// What it speaks, once it is past `Opening`.
@@ -299,8 +333,16 @@ impl Connection {
     /// Bytes came. `input` is the shard's scratch and is used up.
     pub fn handle_bytes(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> Step {
         context.tools.stats.bytes_in(input.len() as u64);
+        self.read_on(context, input)
+    }
+
+    fn read_on(&mut self, context: &mut Context<'_>, input: &mut [u8]) -> Step {
         match self.phase {
             Phase::Opening => self.handle_head_bytes(context, input),
+            // Nothing may follow a request until it is answered.
+            Phase::Asking => self.refuse_with_rest(context, Reason::BadRequest),
+            Phase::Nameless => self.handle_nameless_bytes(context, input),
+            Phase::NamelessAsking => self.handle_websocket_bytes(context, input),
             Phase::Open | Phase::Leaving => {
                 if self.is(flag::SSE) {
                     // An event stream has no way up: what comes is dropped, at the rate of frames.
@@ -321,7 +363,7 @@ impl Connection {
         Step::Gone(match (self.phase, failure) {
             (Phase::Leaving | Phase::Closing, _) => self.reason,
             (Phase::Open, Some(TimedOut | HostUnreachable | NetworkUnreachable)) => Reason::DeadPeer,
-            (Phase::Open | Phase::Opening, _) => Reason::ClientGone,
+            _ => Reason::ClientGone,
         })
     }
 
@@ -373,7 +415,7 @@ impl Connection {
         if context.tools.settings.push_rate.is_some() && !Mutant::BucketNotGivenBack.is_on() {
             context.tools.push_buckets.remove(&context.handle.key.index);
         }
-        if self.phase == Phase::Opening {
+        if self.phase.waits() {
             context.tools.opening -= 1;
         }
         if self.is(flag::ACCEPTED) && !Mutant::PlaceNotGivenBack.is_on() {
@@ -410,7 +452,7 @@ impl Connection {
         if Mutant::LentIdly.is_on() {
             return;
         }
-        if self.phase != Phase::Opening && tools.lents.needs_nothing(self.lent) {
+        if !self.phase.waits() && tools.lents.needs_nothing(self.lent) {
             tools.lents.take(&mut self.lent);
         }
     }

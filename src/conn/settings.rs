@@ -45,6 +45,8 @@ pub struct Settings {
     pub device_header: String,
     /// From accept to the end of the handshake, ms.
     pub handshake_timeout_ms: u64,
+    /// From a 101 to the first frame, which brings the token, ms; None: no frame may.
+    pub first_frame_ms: Option<u64>,
     /// Handshakes waiting at once on one shard.
     pub opening_max: usize,
     /// New connections a second on one shard; None: as many as come.
@@ -94,6 +96,7 @@ impl Settings {
             deflate_min_bytes: clients.deflate_min_bytes,
             device_header: config.auth.device_header.clone(),
             handshake_timeout_ms: limits.handshake_timeout_ms,
+            first_frame_ms: config.auth.first_frame_ms,
             opening_max: limits.unauthenticated.div_ceil(shards).max(1),
             handshakes_per_s: (handshakes_per_s > 0.0).then_some(handshakes_per_s),
             table_max: table_max(limits.connections, limits.unauthenticated),

@@ -3,7 +3,7 @@
 //! Traffic never touches the timer. It fires when a ping is due at the latest, looks at what has happened since, and is
 //! armed again.
 
-use super::{Connection, Context, Phase, Step, Tools, flag, handshake};
+use super::{Connection, Context, Phase, Step, Tools, arrival, flag};
 use crate::{
     kit::{mutant::Mutant, time::Tick},
     model::{Protocol, Reason},
@@ -18,7 +18,7 @@ const PING_JITTER_SHARE: u64 = 10;
 impl Connection {
     /// When the timer of a connection just accepted is due.
     pub fn first_deadline(&self, context: &mut Context<'_>) -> Tick {
-        handshake::first_ping(context.tick, self.ping_s, &mut context.tools.random).earlier(self.ends_at)
+        arrival::first_ping(context.tick, self.ping_s, &mut context.tools.random).earlier(self.ends_at)
     }
 
     /// What the timer must not miss, pings aside: they are what it is armed for otherwise.
@@ -47,11 +47,10 @@ impl Connection {
             lent.outbox.expire(context.tick);
         }
         let step = match self.phase {
-            Phase::Opening | Phase::Closing if self.never_ends() => Step::Stay,
-            Phase::Opening if self.ends_at.reached(context.tick) => self.handle_handshake_timeout(context),
-            Phase::Closing if self.ends_at.reached(context.tick) => Step::Gone(self.reason),
-            Phase::Opening | Phase::Closing => Step::Stay,
             Phase::Open | Phase::Leaving => return self.handle_open_timeout(context, late_ms),
+            _ if self.never_ends() || !self.ends_at.reached(context.tick) => Step::Stay,
+            Phase::Closing => Step::Gone(self.reason),
+            _ => self.handle_handshake_timeout(context),
         };
         (step, self.deadline(context.tools))
     }
@@ -150,6 +149,8 @@ impl Connection {
     fn never_ends(&self) -> bool {
         match self.phase {
             Phase::Opening => Mutant::HandshakeTimeoutForgotten.is_on(),
+            Phase::Asking | Phase::NamelessAsking => Mutant::VerdictTimeoutForgotten.is_on(),
+            Phase::Nameless => Mutant::TokenTimeoutForgotten.is_on(),
             Phase::Open => Mutant::LifetimeForgotten.is_on(),
             Phase::Leaving => Mutant::GraceForgotten.is_on(),
             Phase::Closing => Mutant::CloseTimeoutForgotten.is_on(),

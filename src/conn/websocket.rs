@@ -1,6 +1,6 @@
 //! An open WebSocket's frames from the client.
 
-use super::{Connection, Context, Phase, Step, Tools, flag};
+use super::{Connection, Context, Step, Tools, flag};
 use crate::{
     model::Reason,
     proto::{
@@ -86,13 +86,13 @@ impl Connection {
         closed
     }
 
-    fn fail(&mut self, context: &mut Context<'_>, violation: Violation) -> Step {
+    pub(super) fn fail(&mut self, context: &mut Context<'_>, violation: Violation) -> Step {
         let reason = match violation {
             Violation::Protocol(_) => Reason::ProtocolError,
             Violation::InvalidPayload(_) => Reason::InvalidPayload,
             Violation::TooBig => Reason::MessageTooBig,
         };
-        debug_assert!(matches!(self.phase, Phase::Open | Phase::Leaving));
+        debug_assert!(self.takes_messages() || self.phase.is_nameless());
         self.set(flag::UNREADABLE, true);
         self.close_with(context, reason, violation.close_code(), violation.reason())
     }

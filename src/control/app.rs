@@ -1,8 +1,8 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
 use super::{
-    Control, events::Feed, gate::Gate, lifetimes::Surveyor, reply::Refusal, reply::write_json_string,
-    request::check_name,
+    Control, audit::Refused, events::Feed, gate::Gate, lifetimes::Surveyor, openapi::Document,
+    reply::Refusal, reply::write_json_string, request::check_name,
 };
 use crate::{
     bridge::Delivered,
@@ -35,6 +35,8 @@ pub struct App {
     /// Tells ids drawn by this run from those of all others.
     run: u64,
     drawn: AtomicU64,
+    /// Lines of the audit log about refusals.
+    pub refused: Refused,
 }
 
 /// What may be replaced while requests are served.
@@ -42,6 +44,7 @@ pub struct App {
 pub struct Live {
     config: Arc<Config>,
     identity: HeaderName,
+    openapi: Arc<Document>,
 }
 
 impl Live {
@@ -49,7 +52,8 @@ impl Live {
     /// When `internal.identity_header` is no header name.
     pub fn new(config: Arc<Config>) -> io::Result<Self> {
         let identity = HeaderName::try_from(&config.internal.identity_header).map_err(io::Error::other)?;
-        Ok(Self { config, identity })
+        let openapi = Arc::new(Document::new(&config));
+        Ok(Self { config, identity, openapi })
     }
 
     /// The configuration.
@@ -79,7 +83,8 @@ impl App {
         let mut node_json = Vec::new();
         write_node(&live.config.node.id, &live.config.node.region, &mut node_json);
         let (feed, surveyor, live) = (Arc::default(), Surveyor::default(), RwLock::new(live));
-        Self { control, gate, feed, surveyor, live, node_json, run, drawn: AtomicU64::new(0) }
+        let (drawn, refused) = (AtomicU64::new(0), Refused::default());
+        Self { control, gate, feed, surveyor, live, node_json, run, drawn, refused }
     }
 
     /// The configuration as it is now: to be asked for once in a request, which then sees one and the same.
@@ -90,6 +95,11 @@ impl App {
     /// The header that names the user on Zuul's endpoint.
     pub fn identity(&self) -> HeaderName {
         self.live.read().unwrap_or_else(PoisonError::into_inner).identity.clone()
+    }
+
+    /// What the port says of itself.
+    pub fn openapi(&self) -> Arc<Document> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).openapi.clone()
     }
 
     /// Serves requests from now on by another configuration.

@@ -60,7 +60,7 @@ pub async fn start(
     let broadcast = started.map_err(not_started)?;
     if scope != Scope::Relayed {
         let bytes = message.body.bytes().len();
-        tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms, "audit");
+        tracing::info!(target: "audit", token = caller.name(), action = "broadcast", id, bytes, spread_ms, outcome = "begun", "audit");
     }
     let here = async {
         let done = std::future::poll_fn(|cx| broadcast.tally.poll_done(cx));
@@ -151,6 +151,12 @@ pub async fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>,
             is_whole &= said.is_known();
         }
     }
+    let outcome = match (is_whole, stopped) {
+        (false, _) => "partly",
+        (true, true) => "done",
+        (true, false) => "nothing",
+    };
+    tracing::info!(target: "audit", token = caller.name(), action = "stop_broadcast", id = &*id, outcome, "audit");
     if !is_whole {
         return Err(Refusal::overloaded("overloaded", "not every node has answered; send it again"));
     }
@@ -158,7 +164,6 @@ pub async fn stop(app: &App, id: &str, parts: &Parts) -> Result<Response<Reply>,
         let message = "no broadcast of this id is under way";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
     }
-    tracing::info!(target: "audit", token = caller.name(), action = "stop_broadcast", id = &*id, "audit");
     Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "id": id })))
 }
 

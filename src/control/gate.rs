@@ -51,6 +51,18 @@ pub enum Right {
 }
 
 impl Right {
+    /// Why a token of another role may not.
+    fn refusal(self) -> &'static str {
+        match self {
+            Right::Send => "the role of this token does not suffice: to send it needs the role send",
+            Right::Read => "the role of this token does not suffice: to look it needs the role read",
+            Right::Admin => "the role of this token does not suffice: it needs the role admin",
+            Right::Peer => {
+                "the role of this token does not suffice: what nodes do for each other needs the role peer"
+            }
+        }
+    }
+
     /// Whether a token with this role may do that.
     pub fn is_given_by(self, role: Role) -> bool {
         match (role, self) {
@@ -104,6 +116,11 @@ impl<'a> Headers<'a> {
             place.get_or_insert(value);
         }
         found
+    }
+
+    /// Whether a bearer token is offered at all.
+    pub fn brings_a_token(&self) -> bool {
+        self.authorization.is_some()
     }
 
     /// The name by which the browser, or whoever asks, knows this port: with its port, where it has one.
@@ -235,7 +252,7 @@ impl Gate {
             return Err(forbidden("cross_site", message));
         }
         if !caller.role().is_none_or(|role| right.is_given_by(role)) {
-            return Err(forbidden("forbidden", "the role of this token does not allow that"));
+            return Err(forbidden("forbidden", right.refusal()));
         }
         Ok(caller)
     }

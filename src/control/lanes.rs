@@ -18,6 +18,9 @@ use serde_json::{Value, json as value};
 /// From here on a number is a time, and not a span: 1973 in ms, or three years.
 const UNIX_MS_MIN: u64 = 100_000_000_000;
 
+/// How far the clock of whoever asks may be ahead, ms.
+const AHEAD_MS_MAX: u64 = 60_000;
+
 /// `GET /v1/lanes`
 ///
 /// # Errors
@@ -51,7 +54,7 @@ pub fn tell(app: &App, lane: &str, action: &str, parts: &Parts) -> Result<Respon
         action => app.control.brakes.pause(lane, action == "pause", unix_ms),
     }
     let before = query.value("before").unwrap_or_default();
-    tracing::info!(target: "audit", token = caller.name(), action, lane = &*name, before, "audit");
+    tracing::info!(target: "audit", token = caller.name(), action, lane = &*name, before, outcome = "done", "audit");
     Ok(json(StatusCode::ACCEPTED, &state(app, lane)))
 }
 
@@ -63,8 +66,14 @@ fn before_ms(text: Option<&str>, unix_ms: u64) -> Result<u64, Refusal> {
         Refusal::bad_request("bad_parameter", message)
     };
     let text = text.ok_or_else(bad)?;
-    if let Some(at_ms) = text.parse().ok().filter(|at_ms| *at_ms >= UNIX_MS_MIN) {
-        return Ok(at_ms);
+    match text.parse::<u64>() {
+        // Of two such times the later counts, so that one to come would stop the lane for good.
+        Ok(at_ms) if at_ms > unix_ms.saturating_add(AHEAD_MS_MAX) => {
+            let message = "before must not be in the future: what is left out cannot be taken back";
+            return Err(Refusal::bad_request("bad_parameter", message));
+        }
+        Ok(at_ms) if at_ms >= UNIX_MS_MIN => return Ok(at_ms),
+        _ => {}
     }
     parse_query_ms(text).map(|ago_ms| unix_ms.saturating_sub(ago_ms)).ok_or_else(bad)
 }
@@ -93,6 +102,10 @@ mod tests {
             ("10m", Some(NOW - 600_000)),
             ("90", Some(NOW - 90_000)),
             ("0", Some(NOW)),
+            ("1800000060000", Some(NOW + 60_000)),
+            ("1800000060001", None),
+            ("8698495272387", None),
+            ("18446744073709551616", None),
             ("yesterday", None),
             ("", None),
         ] {

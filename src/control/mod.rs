@@ -5,6 +5,7 @@
 //! [`CONNECTIONS_MAX`], heads and bodies in size and time, messages in flight for each request.
 
 mod app;
+mod audit;
 mod broadcast;
 mod connection;
 mod deliver;
@@ -16,6 +17,7 @@ mod lanes;
 mod lifetimes;
 mod messages;
 mod node;
+mod openapi;
 mod page;
 mod push;
 mod reply;

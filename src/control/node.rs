@@ -122,11 +122,17 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
     } else {
         drain.cancel()
     };
+    let (action, outcome) = match (begin, changed) {
+        (true, true) => ("drain", "begun"),
+        (true, false) => ("drain", "unchanged"),
+        (false, true) => ("cancel_drain", "done"),
+        (false, false) => ("cancel_drain", "nothing"),
+    };
     if changed {
         app.feed.look();
-        let action = if begin { "drain" } else { "cancel_drain" };
-        tracing::info!(target: "audit", token = caller.name(), action, "audit");
-    } else if !begin {
+    }
+    tracing::info!(target: "audit", token = caller.name(), action, outcome, "audit");
+    if !begin && !changed {
         let message = "no drain that was begun here is under way: one that a signal began goes on to its end";
         return Err(Refusal::new(StatusCode::CONFLICT, "not_draining", message));
     }

@@ -88,7 +88,7 @@ pub fn status_only(status: StatusCode, mut spent: HeaderMap) -> Response<Reply> 
 }
 
 /// A JSON body that is written already. `spent` as in [`status_only`].
-pub fn json_bytes(status: StatusCode, body: Vec<u8>, spent: HeaderMap) -> Response<Reply> {
+pub fn json_bytes(status: StatusCode, body: impl Into<Bytes>, spent: HeaderMap) -> Response<Reply> {
     let mut response = status_only(status, spent);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     *response.body_mut() = Reply::Whole(body.into());

@@ -2,11 +2,11 @@
 
 use super::{
     app::App,
-    broadcast,
+    audit, broadcast,
     connection::Watch,
     deliver, demo, events,
     gate::Headers,
-    lanes, messages, node,
+    lanes, messages, node, openapi,
     page::{self, PageFile},
     push,
     reply::{Refusal, Reply},
@@ -50,6 +50,7 @@ enum Endpoint<'a> {
     Stats,
     Tickets,
     Deliver,
+    Openapi,
     Events,
     Session,
     /// A file of the admin page or of the demo.
@@ -90,6 +91,7 @@ impl<'a> Endpoint<'a> {
             [Some("stats"), None, ..] => Endpoint::Stats,
             [Some("tickets"), None, ..] => Endpoint::Tickets,
             [Some("deliver"), None, ..] => Endpoint::Deliver,
+            [Some("openapi.json"), None, ..] => Endpoint::Openapi,
             [Some("events"), None, ..] => Endpoint::Events,
             [Some("session"), None, ..] => Endpoint::Session,
             _ => return None,
@@ -99,7 +101,7 @@ impl<'a> Endpoint<'a> {
     /// The methods that it takes.
     fn allow(self) -> &'static str {
         match self {
-            Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics => "GET, HEAD",
+            Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics | Endpoint::Openapi => "GET, HEAD",
             Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Lanes | Endpoint::Stats => "GET, HEAD",
             Endpoint::Page(_) | Endpoint::DemoPlaces => "GET, HEAD",
             Endpoint::Events => "GET",
@@ -153,10 +155,14 @@ pub async fn handle(
         Endpoint::DemoPlaces => demo::places(app, &parts),
         Endpoint::Tickets => Box::pin(tickets::make(app, watch, &parts, body)).await,
         Endpoint::Metrics => node::metrics(app, &parts),
+        Endpoint::Openapi => openapi::openapi(app, &parts),
         Endpoint::Livez => Ok(node::livez()),
         Endpoint::Readyz => Ok(node::readyz(app)),
     };
-    answered.unwrap_or_else(Refusal::into_response)
+    answered.unwrap_or_else(|refusal| {
+        audit::refused(app, &parts, &refusal);
+        refusal.into_response()
+    })
 }
 
 /// Finds the endpoint, and checks what comes before the token: that no browser was talked into the request (health checks
@@ -175,7 +181,8 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         }
     }
     let endpoint = endpoint.ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path; see docs/senders.md")
+        let message = "there is nothing at this path; GET /v1/openapi.json says what there is";
+        Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
     })?;
     if !endpoint.takes(&parts.method) {
         let allow = endpoint.allow();
@@ -184,6 +191,14 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
         return Err(Refusal { allow: Some(allow), ..refusal });
     }
     Ok(endpoint)
+}
+
+/// The name of the endpoint at a path, and the methods that it takes.
+#[cfg(test)]
+pub fn described(path: &str) -> Option<(String, &'static str)> {
+    let endpoint = Endpoint::of(path)?;
+    let name = format!("{endpoint:?}");
+    Some((name.split(' ').next().unwrap_or_default().to_owned(), endpoint.allow()))
 }
 
 #[cfg(test)]
@@ -221,6 +236,7 @@ mod tests {
             ("/demo.json", Some(Endpoint::DemoPlaces)),
             ("/v1/deliver", Some(Endpoint::Deliver)),
             ("/v1/deliver/x", None),
+            ("/v1/openapi.json", Some(Endpoint::Openapi)),
             ("/v1/tickets", Some(Endpoint::Tickets)),
             ("/v1/tickets/x", None),
             ("/v1/lanes", Some(Endpoint::Lanes)),

@@ -82,5 +82,5 @@ fn set(response: &mut Response<Reply>, cookie: &str) {
 }
 
 fn audit(caller: &Caller, action: &str) {
-    tracing::info!(target: "audit", token = caller.name(), action, "audit");
+    tracing::info!(target: "audit", token = caller.name(), action, outcome = "done", "audit");
 }

@@ -111,10 +111,13 @@ pub async fn disconnect(
             asked += said.done().and_then(|value| value["asked"].as_u64()).unwrap_or(0);
         }
     }
-    if asked > 0 || block_ms.is_some() {
-        let (user, device) = (&*user, device.as_deref());
-        tracing::info!(target: "audit", token = caller.name(), action = "disconnect", user, device, block_ms, asked, "audit");
-    }
+    let outcome = match (is_whole, asked > 0 || block_ms.is_some()) {
+        (false, _) => "partly",
+        (true, true) => "done",
+        (true, false) => "nothing",
+    };
+    let (name, device) = (&*user, device.as_deref());
+    tracing::info!(target: "audit", token = caller.name(), action = "disconnect", user = name, device, block_ms, asked, outcome, "audit");
     if !is_whole {
         let message =
             format!("{asked} were asked to leave, and not all could be; send it again for the rest");

@@ -46,6 +46,12 @@ mutants! {
         GraceForgotten
         TokenEndForgotten
         HandshakeTimeoutForgotten
+        VerdictTimeoutForgotten
+        VerdictCountsTwice
+        VerdictDespiteDrain
+        WaitingWithoutLimit
+        RestAfterTokenForgotten
+        TokenTimeoutForgotten
         CloseTimeoutForgotten
         PingForgotten
         DeadPeerKept

@@ -1,6 +1,6 @@
 //! What threads send to a shard.
 
-use super::{Message, Outcome, Reason};
+use super::{Identity, Message, Outcome, Reason};
 use crate::kit::{
     completion::{Hold, Tally, Ticket},
     mailbox::{Full, Sender},
@@ -61,6 +61,13 @@ pub enum ToShard {
         reason: Reason,
         /// Whether it is asked first.
         goaway: bool,
+    },
+    /// Who the client of a waiting handshake is, or why it is refused. One that does not wait is left as it is.
+    Identified {
+        /// Which handshake.
+        key: Key,
+        /// What [`super::Judgement`] was told.
+        verdict: Box<Result<Identity<'static>, Reason>>,
     },
     /// From now on refuse, or leave the listeners to others who hold them; and ask everyone to leave, spread evenly over a time.
     Drain {

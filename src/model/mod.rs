@@ -2,6 +2,8 @@
 
 pub mod handle;
 pub mod identifier;
+pub mod identity;
+pub mod judgement;
 pub mod lane;
 pub mod mail;
 pub mod message;
@@ -12,6 +14,8 @@ pub mod reason;
 
 pub use handle::{ConnectionId, Handle, Incarnation};
 pub use identifier::{BadIdentifier, Identifier};
+pub use identity::Identity;
+pub use judgement::Judgement;
 pub use lane::{Lane, LanePolicy, Lanes};
 pub use message::{Body, Collapse, Message};
 pub use outcome::Outcome;

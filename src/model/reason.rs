@@ -25,6 +25,9 @@ pub enum Reason {
     AddressLimit,
     TakeoverFight,
     Blocked,
+    AuthUnavailable,
+    NoToken,
+    TokenExpected,
     NoDescriptor,
     /// Answered in full, not held: a health check or a CORS preflight.
     Answered,
@@ -88,7 +91,7 @@ pub struct Consequence {
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Reason; 34] = {
+    pub const ALL: [Reason; 37] = {
         use Reason::*;
         [
             BadRequest,
@@ -107,6 +110,9 @@ impl Reason {
             AddressLimit,
             TakeoverFight,
             Blocked,
+            AuthUnavailable,
+            NoToken,
+            TokenExpected,
             NoDescriptor,
             Answered,
             ClientClosed,
@@ -149,6 +155,9 @@ impl Reason {
             Reason::AddressLimit     => ("address_limit",      503, 1013, "Too many from this address", Debug, BackOff),
             Reason::TakeoverFight    => ("takeover_fight",     503, 4001, "displaced",                  Info,  Never),
             Reason::Blocked          => ("blocked",            401, 4003, "Closed by an operator",      Debug, Never),
+            Reason::AuthUnavailable  => ("auth_unavailable",   503, 1013, "Auth unavailable",           Debug, BackOff),
+            Reason::NoToken          => ("no_token",           408, 1008, "No token came in time",      Debug, BackOff),
+            Reason::TokenExpected    => ("token_expected",     400, 1008, "Expected a token as text",   Debug, Never),
             Reason::NoDescriptor     => ("no_descriptor",      503, 1013, "Server full",                Debug, BackOff),
             Reason::Answered         => ("answered",           200, 1000, "",                           Debug, Now),
             Reason::ClientClosed     => ("client_closed",      200, 1000, "",                           Debug, Now),

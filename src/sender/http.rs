@@ -6,6 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::time::Duration;
 
+/// What is to be asked, for whoever asked something else.
+const INTERNAL_PORT: &str = "the internal port of a node (7008 unless set)";
 /// How long a connection may take to open, and an answer beyond what the question itself waits for.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read: a user's devices, or a batch's outcomes.
@@ -35,7 +37,7 @@ pub enum Failure {
     Unreachable(String),
     /// The connection ended without an answer; the question may have been heard.
     Closed(String),
-    /// The node wants a token, or another one.
+    /// The node wants a token, or another one; or it is none.
     Refused(String),
     /// Anything else; the question may have been heard.
     Other(String),
@@ -158,7 +160,14 @@ impl Client {
                 Failure::Unreachable(format!("{address} did not take the connection in time"))
             }
             ureq::Error::Timeout(_) => Failure::Other(format!("{address} did not answer in time")),
-            ureq::Error::HostNotFound => Failure::Other(format!("the host of {address} is not known")),
+            ureq::Error::HostNotFound => Failure::Unreachable(format!("the host of {address} is not known")),
+            // Whatever the resolver says has no kind of its own.
+            ureq::Error::Io(error) if error.to_string().starts_with("failed to lookup address") => {
+                Failure::Unreachable(format!("the host of {address} is not known"))
+            }
+            ureq::Error::Protocol(_) => Failure::Refused(format!(
+                "what answers at {address} does not speak HTTP: is that {INTERNAL_PORT}?"
+            )),
             error => Failure::Other(format!("cannot ask {address}: {error}")),
         }
     }
@@ -173,9 +182,14 @@ impl Answer {
 
     /// What the node said of a refusal, else these words with the status.
     pub fn refusal(&self, otherwise: &str) -> String {
+        let status = self.status;
         match self.body.get("message").and_then(Value::as_str) {
-            Some(message) => format!("{message} (status {})", self.status),
-            None => format!("{otherwise} (status {})", self.status),
+            Some(message) => format!("{message} (status {status})"),
+            // A node's refusals are objects; its port for clients, and other servers, know no such path.
+            None if !self.body.is_object() => {
+                format!("{otherwise} (status {status}): is that {INTERNAL_PORT}?")
+            }
+            None => format!("{otherwise} (status {status})"),
         }
     }
 }

@@ -141,7 +141,7 @@ impl<N: Net> Shard<N> {
     pub(super) fn accepted(&mut self, now: Now, key: crate::kit::slab::Key, began_us: u64) {
         self.tools.stats.handshake_accepted(self.net.micros().saturating_sub(began_us));
         let Some(entry) = self.table.get_mut(key) else { return };
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         let due = entry.connection.first_deadline(&mut context);
         self.wheel.schedule(&mut self.table, key.index, due);
         self.ask_late_comer(now, key);
@@ -161,13 +161,13 @@ impl<N: Net> Shard<N> {
 
     fn first_bytes(&mut self, now: Now, key: crate::kit::slab::Key, peer: IpAddr, count: usize) -> Step {
         let Some(entry) = self.table.get_mut(key) else { return Step::Stay };
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, Some(peer));
+        let mut context = context(&self.own, &mut self.tools, now, key, Some(peer));
         entry.connection.handle_bytes(&mut context, &mut self.scratch[..count])
     }
 
     fn silence(&mut self, now: Now, key: crate::kit::slab::Key, peer: IpAddr) -> Step {
         let Some(entry) = self.table.get_mut(key) else { return Step::Stay };
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, Some(peer));
+        let mut context = context(&self.own, &mut self.tools, now, key, Some(peer));
         entry.connection.handle_silence(&mut context)
     }
 

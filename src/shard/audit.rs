@@ -37,7 +37,7 @@ impl<N: Net> Shard<N> {
         for entry in self.entries() {
             self.audit_entry(entry, &watches);
             let connection = &entry.connection;
-            opening += usize::from(connection.phase() == Phase::Opening);
+            opening += usize::from(connection.phase().waits());
             audit.takers += usize::from(connection.takes_messages());
             audit.accepted += usize::from(connection.is_accepted());
             if let Some(lent) = self.tools.lents.get(connection.lent_ref()) {
@@ -46,6 +46,7 @@ impl<N: Net> Shard<N> {
             }
         }
         assert_eq!(self.tools.opening, opening, "handshakes under way");
+        assert!(opening <= self.tools.settings.opening_max, "handshakes under way are bounded");
         let lents = &self.tools.lents;
         assert_eq!((lents.lent_to(), lents.bytes()), (audit.lent_to, audit.lent_bytes), "lent buffers");
         audit
@@ -62,6 +63,10 @@ impl<N: Net> Shard<N> {
         if connection.takes_messages() {
             let needed = !self.tools.lents.needs_nothing(connection.lent_ref());
             assert_eq!(lent.is_some(), needed, "nothing is lent idly: {connection:?}");
+        }
+        if !matches!(connection.phase(), Phase::Opening) && connection.phase().waits() {
+            let keeps = lent.is_some_and(|lent| !lent.head.is_empty());
+            assert!(keeps, "who waits has what he goes on with: {connection:?}");
         }
         let waits = lent.is_some_and(|lent| !lent.outbox.is_empty());
         if connection.is(flag::REGISTERED) {

@@ -3,7 +3,11 @@
 use super::{Shard, context, net::Net};
 use crate::{
     conn::{Step, outbox::Outgoing},
-    kit::{mutant::Mutant, slab::Key, time::Now},
+    kit::{
+        mutant::Mutant,
+        slab::Key,
+        time::{Now, Tick},
+    },
     model::{Outcome, Reason, reason::Loudness},
 };
 use std::io::{ErrorKind, IoSlice};
@@ -24,10 +28,9 @@ impl<N: Net> Shard<N> {
     pub(super) fn read(&mut self, now: Now, key: Key, ended: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(entry) = self.table.get_mut(key) else { return };
-            let was_accepted = entry.connection.is_accepted();
-            let handshake_due = entry.timer.due();
+            let waits_since = entry.connection.waits_since();
             let received = self.net.receive(entry.socket, &mut self.scratch);
-            let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+            let mut context = context(&self.own, &mut self.tools, now, key, None);
             let (step, more) = match received {
                 Ok(0) => (entry.connection.handle_gone(None), false),
                 Ok(count) => {
@@ -38,14 +41,7 @@ impl<N: Net> Shard<N> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => (entry.connection.handle_gone(Some(error.kind())), false),
             };
-            let accepted = !was_accepted && entry.connection.is_accepted();
-            self.settle(now, key, step);
-            if accepted {
-                // Until now its timer was that of its handshake.
-                let left_ms = handshake_due.ms_since(now.tick());
-                let took_ms = self.tools.settings.handshake_timeout_ms.saturating_sub(left_ms);
-                self.accepted(now, key, now.micros.saturating_sub(took_ms * 1_000));
-            }
+            self.settle_handshake(now, key, waits_since, step);
             if !more {
                 return;
             }
@@ -88,7 +84,7 @@ impl<N: Net> Shard<N> {
             match self.net.send_pieces(entry.socket, &pieces[..count]) {
                 Ok(sent) => {
                     let micros = self.net.micros();
-                    let (stats, dedup) = (&self.tools.stats, &self.dedup);
+                    let (stats, dedup) = (&self.tools.stats, &self.own.dedup);
                     stats.bytes_out(sent as u64);
                     lent.outbox.advance(sent, |message| written(stats, dedup, message, now, micros));
                     if lent.outbox.is_empty() {
@@ -113,6 +109,17 @@ impl<N: Net> Shard<N> {
             let _ = self.net.watch_writable(entry.socket, key.to_token(), true);
         }
         self.with(now, key, |_, _| Step::Stay);
+    }
+
+    /// [`Shard::settle`] after an event by which a connection may have got its identity: `since` is when it came, if it had none
+    /// before.
+    pub(super) fn settle_handshake(&mut self, now: Now, key: Key, since: Option<Tick>, step: Step) {
+        let since = since.filter(|_| self.table.get(key).is_some_and(|entry| entry.connection.is_accepted()));
+        self.settle(now, key, step);
+        if let Some(since) = since {
+            let waited_us = now.tick().ms_since(since) * 1_000;
+            self.accepted(now, key, now.micros.saturating_sub(waited_us));
+        }
     }
 
     /// After every event: what the connection has to say is sent, its timer and its buffers are brought up to date, and
@@ -148,7 +155,7 @@ impl<N: Net> Shard<N> {
         let Some(entry) = self.table.get_mut(key) else { return };
         let (phase, accepted) = (entry.connection.phase(), entry.connection.is_accepted());
         let (protocol, socket) = (entry.connection.protocol(), entry.socket);
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         entry.connection.release(&mut context);
         if !Mutant::TimerOutlivesItsConnection.is_on() {
             self.wheel.cancel(&mut self.table, key.index);
@@ -157,7 +164,7 @@ impl<N: Net> Shard<N> {
         self.net.close(socket);
         if accepted && !Mutant::CloseNotCounted.is_on() {
             self.tools.stats.closed(protocol, reason);
-        } else if phase == crate::conn::Phase::Opening {
+        } else if phase.waits() {
             self.tools.stats.handshake_refused(reason);
         }
         self.log_end(now, key, reason, accepted);
@@ -212,7 +219,7 @@ impl<N: Net> Shard<N> {
         }
         match step {
             Step::Stay if sent < out.len() => {
-                let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+                let mut context = context(&self.own, &mut self.tools, now, key, None);
                 entry.connection.hold_rest(&mut context, &out[sent..])
             }
             step => step,
@@ -233,7 +240,7 @@ impl<N: Net> Shard<N> {
             if Mutant::DisplacedNotClosed.is_on() {
                 continue;
             }
-            if handle.shard == self.index {
+            if handle.shard == self.own.index {
                 self.with(now, handle.key, |connection, context| connection.close(context, reason));
             } else {
                 self.undelivered.push((handle, reason));
@@ -246,7 +253,7 @@ impl<N: Net> Shard<N> {
 
     fn log_end(&mut self, now: Now, key: Key, reason: Reason, accepted: bool) {
         let (label, loudness) = (reason.label(), reason.consequence().loudness);
-        let (shard, slot) = (self.index, key.index);
+        let (shard, slot) = (self.own.index, key.index);
         match loudness {
             Loudness::Debug => tracing::debug!(shard, slot, reason = label, accepted, "connection ended"),
             Loudness::Info => {

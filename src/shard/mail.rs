@@ -9,7 +9,7 @@ use crate::{
     conn::Step,
     kit::{completion::Ticket, mailbox::Full, mutant::Mutant, slab::Key, time::Now},
     model::{
-        Message, Outcome, Reason,
+        Identity, Message, Outcome, Reason,
         mail::{ToShard, post_control},
     },
 };
@@ -54,6 +54,7 @@ impl<N: Net> Shard<N> {
             ToShard::Close { key, reason, goaway: false } => {
                 self.with(now, key, |connection, context| connection.close(context, reason));
             }
+            ToShard::Identified { key, verdict } => self.hear_verdict(now, key, *verdict),
             ToShard::Drain { window_ms } => {
                 self.stop_accepting(now);
                 self.leaving = Some(LeavingSweep::new(self.table.high_water(), now.tick(), window_ms));
@@ -79,6 +80,15 @@ impl<N: Net> Shard<N> {
         }
     }
 
+    /// Somebody who was asked has answered. Of a client that has gone meanwhile nothing is heard.
+    fn hear_verdict(&mut self, now: Now, key: Key, verdict: Result<Identity<'static>, Reason>) {
+        let Some(entry) = self.table.get_mut(key) else { return };
+        let since = entry.connection.waits_since();
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
+        let step = entry.connection.handle_verdict(&mut context, verdict);
+        self.settle_handshake(now, key, since, step);
+    }
+
     /// Writes a message to a connection. None: it waits, and the ticket that was asked for will be answered. The time that a
     /// message written at once has taken is the caller's to count.
     pub(super) fn deliver(
@@ -89,7 +99,7 @@ impl<N: Net> Shard<N> {
         ticket: impl FnOnce() -> Ticket<Outcome>,
     ) -> Option<Outcome> {
         let Some(entry) = self.table.get_mut(key) else { return Some(Outcome::Stale) };
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         let prepared = match entry.connection.prepare(&mut context, message) {
             Ok(prepared) => prepared,
             Err(outcome) => return Some(outcome),
@@ -108,7 +118,7 @@ impl<N: Net> Shard<N> {
         context.tools.stats.bytes_out(sent as u64);
         if sent == prepared.bytes.len() {
             if let Some(key) = prepared.dedup {
-                self.dedup.remember(key, now.millis());
+                self.own.dedup.remember(key, now.millis());
             }
             return Some(Outcome::Written);
         }

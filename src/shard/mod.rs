@@ -63,12 +63,20 @@ pub struct Parts<N> {
     pub shards: Vec<Sender<ToShard>>,
 }
 
+/// What each event may look at and none changes.
+struct Own {
+    /// The shard's number within the node.
+    index: u16,
+    dedup: Arc<Dedup>,
+    /// How others write to it.
+    mailbox: Sender<ToShard>,
+}
+
 /// See the module.
 pub struct Shard<N> {
-    index: u16,
+    own: Own,
     net: N,
     tools: Tools,
-    dedup: Arc<Dedup>,
     mail: Receiver<ToShard>,
     shards: Vec<Sender<ToShard>>,
     table: Slab<Entry>,
@@ -94,15 +102,18 @@ pub struct Shard<N> {
 
 impl<N: Net> Shard<N> {
     /// A shard that has accepted nothing yet.
+    ///
+    /// # Panics
+    /// When the mailboxes lack its own.
     pub fn new(parts: Parts<N>) -> Self {
         let now = parts.net.now();
+        let mailbox = parts.shards[usize::from(parts.index)].clone();
         Self {
-            index: parts.index,
+            own: Own { index: parts.index, dedup: parts.dedup, mailbox },
             accepting: vec![false; parts.net.listeners()],
             net: parts.net,
             table: Slab::with_limit(parts.tools.settings.table_max),
             tools: parts.tools,
-            dedup: parts.dedup,
             mail: parts.mail,
             shards: parts.shards,
             wheel: Wheel::new(now.tick()),
@@ -188,7 +199,7 @@ impl<N: Net> Shard<N> {
     /// Lets a connection handle something, and does what it says. A stale key is nobody.
     fn with(&mut self, now: Now, key: Key, handle: impl FnOnce(&mut Connection, &mut Context<'_>) -> Step) {
         let Some(entry) = self.table.get_mut(key) else { return };
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         let step = handle(&mut entry.connection, &mut context);
         self.settle(now, key, step);
     }
@@ -215,12 +226,11 @@ impl<N: Net> Shard<N> {
         let stats = &self.tools.stats;
         stats.lent_bytes(self.tools.lents.bytes() as u64);
         stats.outbox_bytes(self.tools.lents.waiting_bytes() as u64);
-        if let Some(own) = self.shards.get(usize::from(self.index)) {
-            for lane in 0..=self.tools.settings.lanes.len() {
-                stats.mailbox_depth(lane, own.depth(lane) as u64);
-            }
+        for lane in 0..=self.tools.settings.lanes.len() {
+            stats.mailbox_depth(lane, self.own.mailbox.depth(lane) as u64);
         }
         stats.wheel_len(self.wheel.len() as u64);
+        stats.handshakes_waiting(self.tools.opening as u64);
         stats.turn(lag_us, self.net.micros().saturating_sub(now.micros));
     }
 
@@ -231,15 +241,9 @@ impl<N: Net> Shard<N> {
     }
 }
 
-fn context<'a>(
-    shard: u16,
-    tools: &'a mut Tools,
-    dedup: &'a Dedup,
-    now: Now,
-    key: Key,
-    peer: Option<IpAddr>,
-) -> Context<'a> {
-    Context { now, tick: now.tick(), peer, handle: Handle { shard, key }, tools, dedup }
+fn context<'a>(own: &'a Own, tools: &'a mut Tools, now: Now, key: Key, peer: Option<IpAddr>) -> Context<'a> {
+    let handle = Handle { shard: own.index, key };
+    Context { now, tick: now.tick(), peer, handle, tools, dedup: &own.dedup, mail: &own.mailbox }
 }
 
 #[cfg(test)]

@@ -8,5 +8,7 @@ mod leaving;
 mod living;
 mod overload;
 mod reloading;
+mod spending;
 mod sweeping;
 mod taking_over;
+mod waiting;

@@ -27,7 +27,7 @@ impl<N: Net> Shard<N> {
         let Some(entry) = self.table.at_mut(id) else { return };
         let tick = now.tick();
         let late_ms = tick.ms_since(entry.timer.due());
-        let mut context = context(self.index, &mut self.tools, &self.dedup, now, key, None);
+        let mut context = context(&self.own, &mut self.tools, now, key, None);
         let (step, due) = entry.connection.handle_timeout(&mut context, late_ms);
         self.wheel.schedule(&mut self.table, id, not_now(due, now));
         self.settle(now, key, step);

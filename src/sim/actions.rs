@@ -1,8 +1,10 @@
 //! What happens in a run: clients come, speak, lie, fall silent and leave; senders send; operators act; the host runs short.
 
 use super::{
+    choices::Choices,
     ledger::body,
-    peer::{Manner, Peer},
+    peer::{Introduction, Manner, Peer},
+    plan::Logins,
     rig::Client,
     run::Simulation,
     wire::{self, BINARY, PING, PONG, TEXT},
@@ -40,6 +42,7 @@ pub fn act(run: &mut Simulation) {
         86 => drain(run),
         91 if run.rig.drain.is_draining() => drain(run),
         87..89 => push_to_the_past(run),
+        92..100 => decide(run),
         _ => {}
     }
 }
@@ -82,7 +85,8 @@ fn connect(run: &mut Simulation) {
 /// What a client sends first: mostly a request that is in order.
 fn request(run: &mut Simulation, peer: &mut Peer, trusted: bool) -> Vec<u8> {
     let (plan, choices) = (&run.plan, &mut run.choices);
-    let mut query = format!("user={}", peer.user);
+    let mut name = format!("user={}", peer.user);
+    let mut query = String::new();
     if choices.once_in(2) {
         query += &format!("&device=d{}", choices.below(2));
     }
@@ -95,10 +99,21 @@ fn request(run: &mut Simulation, peer: &mut Peer, trusted: bool) -> Vec<u8> {
     }
     if choices.once_in(8) {
         let (unix_s, life_s) = (run.rig.world.borrow().now().unix_ms / 1_000, choices.between(1, 60));
-        query += &format!("&issued={}&expires={}", unix_s - choices.below(60), unix_s + life_s);
+        name += &format!("&issued={}&expires={}", unix_s - choices.below(60), unix_s + life_s);
         // Its clock begins when the request is read, which a stall or a slow client puts off.
-        let latest_ms = plan.config.limits.handshake_timeout_ms + life_s * 1_000;
+        let latest_ms = plan.wait_max_ms() + life_s * 1_000;
         peer.expires_us = Some(peer.said_us + latest_ms * 1_000);
+    }
+    let Logins { later, by_frame } = plan.logins;
+    if later > 0 && choices.once_in(later) {
+        peer.waits = true;
+        name += choices.pick(&["&later=1", "&later=1&twice=1"]);
+    }
+    if !peer.stream && by_frame > 0 && choices.once_in(by_frame) {
+        peer.waits = true;
+        peer.introduction = Some(introduction(choices, &name));
+    } else {
+        query = name + &query;
     }
     let deflate = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
     let mut bytes = match peer.stream {
@@ -117,6 +132,36 @@ fn request(run: &mut Simulation, peer: &mut Peer, trusted: bool) -> Vec<u8> {
         spoil(run, &mut bytes);
     }
     bytes
+}
+
+/// A token as the first frame, in one piece or several, with pings before, between and after; or none.
+fn introduction(choices: &mut Choices, token: &str) -> Introduction {
+    let mut introduction = Introduction { frames: None, pings: Vec::new() };
+    if choices.once_in(6) {
+        return introduction;
+    }
+    let mut ping = |choices: &mut Choices, frames: &mut Vec<u8>| {
+        if choices.once_in(3) {
+            let payload = choices.bytes(2);
+            frames.extend(wire::frame(PING, &payload));
+            introduction.pings.push(payload);
+        }
+    };
+    let mut frames = Vec::new();
+    ping(choices, &mut frames);
+    let (first, second) = token.split_at(choices.below(token.len() as u64 + 1) as usize);
+    if choices.once_in(3) {
+        frames.push(0x01);
+        frames.extend(&wire::frame(TEXT, first.as_bytes())[1..]);
+        ping(choices, &mut frames);
+        frames.extend(wire::frame(0, second.as_bytes()));
+    } else {
+        let op = if choices.once_in(16) { BINARY } else { TEXT };
+        frames.extend(wire::frame(op, token.as_bytes()));
+    }
+    ping(choices, &mut frames);
+    introduction.frames = Some(frames);
+    introduction
 }
 
 /// Makes something wrong.
@@ -144,6 +189,22 @@ fn spoil(run: &mut Simulation, bytes: &mut Vec<u8>) {
 fn any_peer(run: &mut Simulation) -> Option<usize> {
     let at = run.choices.below(run.active.len() as u64) as usize;
     run.active.iter().nth(at).copied()
+}
+
+/// Somebody who was asked who a client is says so, or that he does not know.
+fn decide(run: &mut Simulation) {
+    let desk = run.rig.desk.clone();
+    let mut deferred = desk.deferred();
+    let at = run.choices.below(deferred.len() as u64) as usize;
+    let Some(one) = deferred.get_mut(at) else { return };
+    match run.choices.below(8) {
+        0 => one.refuse(Reason::AuthFailed),
+        1 => one.refuse(Reason::AuthUnavailable),
+        // He forgets that he was asked.
+        2 => drop(deferred.remove(at)),
+        _ => one.accept(),
+    }
+    deferred.retain(|one| !one.is_done());
 }
 
 fn speak(run: &mut Simulation) {
@@ -386,7 +447,8 @@ fn move_wall_clock(run: &mut Simulation) {
     run.rig.world.borrow_mut().wall_offset_ms += by_ms;
     for &number in &run.active {
         // How long a token lasts is worked out when it is read, which may not have been.
-        if run.peers[number].status().is_none() {
+        let peer = &run.peers[number];
+        if peer.status().is_none() || peer.waits {
             run.peers[number].expires_us = None;
         }
     }

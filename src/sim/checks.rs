@@ -1,6 +1,6 @@
 //! What must be so at rest, and what must not take longer than it may. What must be so after every turn is the rig's affair.
 
-use super::{rig::Client, run::Simulation};
+use super::{peer::Peer, rig::Client, run::Simulation};
 use crate::{bridge::drain::DrainPhase, conn::Phase};
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
@@ -71,7 +71,7 @@ impl Simulation {
             let asked_us = began_us + window_ms * 1_000 + slack_us;
             let asked = || phases.values().all(|phase| *phase != Phase::Open);
             assert!(now_us < asked_us || asked(), "a drain asks everyone in its window");
-            let grace_us = self.rig.grace_us() + self.plan.config.limits.handshake_timeout_ms * 1_000;
+            let grace_us = self.rig.grace_us() + self.plan.wait_max_ms() * 1_000;
             let over_us = asked_us + grace_us + CLOSING_US;
             // Who comes later is refused, and may be slow to hear it.
             let held = || phases.iter().any(|(number, _)| self.accepted_us(*number) < began_us);
@@ -87,27 +87,37 @@ impl Simulation {
             "it outlives its life, {age_us} us old: {peer:?}"
         );
         match phase {
-            Phase::Opening => {
+            Phase::Opening | Phase::Asking => {
                 let most_us = self.plan.config.limits.handshake_timeout_ms * 1_000 + slack_us;
                 assert!(age_us <= most_us, "a handshake takes for ever: {peer:?}");
+            }
+            Phase::Nameless | Phase::NamelessAsking => {
+                let most_us = self.plan.wait_max_ms() * 1_000 + slack_us;
+                assert!(age_us <= most_us, "it does not say who it is: {peer:?}");
             }
             Phase::Open | Phase::Leaving => {
                 if let Some(expires_us) = peer.expires_us {
                     assert!(now_us <= expires_us + slack_us, "it outlives its token: {peer:?}");
                 }
                 // It may have waited to be accepted.
-                let quiet_us = now_us - peer.told_us.max(self.accepted_us(number));
+                let begins_us = self.accepted_us(number) + self.waits_us(peer);
+                let quiet_us = now_us.saturating_sub(peer.told_us.max(begins_us));
                 let prompt = peer.manner.is_prompt() && !peer.vanished && phase == Phase::Open;
                 assert!(
                     !prompt || quiet_us <= peer.ping_us + slack_us,
                     "not pinged for {quiet_us} us: {peer:?}"
                 );
-                let silent_us = now_us - peer.said_us.max(self.accepted_us(number));
+                let silent_us = now_us.saturating_sub(peer.said_us.max(begins_us));
                 let dead = !peer.stream && silent_us > 2 * peer.ping_us + slack_us;
                 assert!(!dead, "dead, and held after {silent_us} us: {peer:?}");
             }
             Phase::Closing => {}
         }
+    }
+
+    /// How long a client may have waited for its identity, in which nobody pings it.
+    fn waits_us(&self, peer: &Peer) -> u64 {
+        if peer.waits { self.plan.wait_max_ms() * 1_000 } else { 0 }
     }
 
     fn accepted_us(&self, number: usize) -> u64 {

@@ -30,6 +30,15 @@ impl Manner {
     }
 }
 
+/// What a client says first, on a WebSocket that does not know it.
+#[derive(Debug)]
+pub struct Introduction {
+    /// The frames; None: it never says who it is.
+    pub frames: Option<Vec<u8>>,
+    /// The payloads of pings among them.
+    pub pings: Vec<Vec<u8>>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Peer {
@@ -43,6 +52,10 @@ pub struct Peer {
     pub ping_us: u64,
     /// When its token ends, monotonic µs.
     pub expires_us: Option<u64>,
+    /// It may have to wait for its identity after its request was read.
+    pub waits: bool,
+    /// What it says once it has a WebSocket, to say who it is.
+    pub introduction: Option<Introduction>,
     /// It will neither read nor write again, and nobody knows.
     pub vanished: bool,
     /// When it last sent anything.
@@ -74,6 +87,8 @@ impl Peer {
             stream,
             ping_us: 0,
             expires_us: None,
+            waits: false,
+            introduction: None,
             vanished: false,
             said_us: now_us,
             told_us: now_us,
@@ -122,7 +137,8 @@ impl Peer {
 
     /// Whether it has a WebSocket, and may say more.
     pub fn may_speak(&self) -> bool {
-        self.status == Some(101) && !self.said_close && !self.ends && !self.vanished
+        let is_known = self.introduction.is_none();
+        self.status == Some(101) && is_known && !self.said_close && !self.ends && !self.vanished
     }
 
     /// How it was answered, once it was.
@@ -195,6 +211,18 @@ impl Peer {
         }
     }
 
+    /// Says who it is, where its request did not.
+    fn introduce(&mut self) {
+        let Some(introduction) = self.introduction.take_if(|_| self.status == Some(101)) else { return };
+        match introduction.frames {
+            Some(frames) => {
+                self.pings.extend(introduction.pings);
+                self.say(&frames);
+            }
+            None => self.introduction = Some(introduction),
+        }
+    }
+
     fn leave(&mut self) {
         if self.stream {
             self.end();
@@ -205,7 +233,10 @@ impl Peer {
 
     fn hear(&mut self, heard: Heard, offset: u64, ledger: &mut Ledger) {
         match heard {
-            Heard::Head { status } => self.status = Some(status),
+            Heard::Head { status } => {
+                self.status = Some(status);
+                self.introduce();
+            }
             Heard::Message { body, binary } => self.hear_message(&body, binary, offset, ledger),
             Heard::Ping(payload) => {
                 if !self.stream && self.manner.answers && self.may_speak() {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     config::{Config, Distribution, ProxyProtocol, PushRate},
+    kit::random::Random,
     model::{LanePolicy, Lanes, lane::LaneConfig},
 };
 
@@ -28,12 +29,25 @@ pub struct Plan {
     pub liars: u64,
     /// One in so many clients reads slowly or not at all.
     pub slow: u64,
+    pub logins: Logins,
+}
+
+/// How clients say who they are.
+#[derive(Clone, Copy)]
+pub struct Logins {
+    /// Of one in so many somebody else is asked; 0: of none.
+    pub later: u64,
+    /// One in so many WebSockets says it in its first frame; 0: none.
+    pub by_frame: u64,
 }
 
 impl Plan {
-    pub fn draw(choices: &mut Choices) -> Self {
+    /// What is drawn from the seed alone leaves scripts their meaning.
+    pub fn draw(choices: &mut Choices, seed: u64) -> Self {
+        let mut config = draw_config(choices);
+        let logins = draw_logins(&mut config, &mut Random::seeded(seed ^ 0x1061));
         Self {
-            config: draw_config(choices),
+            config,
             faults: draw_faults(choices),
             letters: choices.pick(&[1_000, 64, 8, 4]),
             users: choices.pick(&[6, 30, 100]),
@@ -42,13 +56,19 @@ impl Plan {
             stall_max_ms: choices.pick(&[0, 200, 3_000]),
             liars: choices.pick(&[0, 4, 10]),
             slow: choices.pick(&[3, 10, 2]),
+            logins,
         }
+    }
+
+    /// The longest that a connection may wait for its identity, ms, if no shard is ever late.
+    pub fn wait_max_ms(&self) -> u64 {
+        let handshake_ms = self.config.limits.handshake_timeout_ms;
+        self.config.auth.first_frame_ms.map_or(handshake_ms, |frame_ms| 2 * handshake_ms + frame_ms)
     }
 
     /// The longest that a connection may last once it is accepted, ms, if no shard is ever late.
     pub fn life_max_ms(&self) -> u64 {
-        let limits = &self.config.limits;
-        limits.handshake_timeout_ms + self.config.lifetime.max_ms + self.config.lifetime.grace_ms + 3_000
+        self.wait_max_ms() + self.config.lifetime.max_ms + self.config.lifetime.grace_ms + 3_000
     }
 }
 
@@ -76,6 +96,14 @@ fn draw_config(choices: &mut Choices) -> Config {
     config.drain.rate = choices.pick(&[1_000, 10]);
     draw_limits(&mut config, choices);
     config
+}
+
+fn draw_logins(config: &mut Config, random: &mut Random) -> Logins {
+    let mut pick = |of: [u64; 3]| of[random.below(3) as usize];
+    let first_frame_ms = pick([0, 8_000, 1_000]);
+    config.auth.first_frame_ms = (first_frame_ms > 0).then_some(first_frame_ms);
+    let by_frame = if first_frame_ms > 0 { pick([2, 4, 8]) } else { 0 };
+    Logins { later: pick([0, 3, 8]), by_frame }
 }
 
 fn draw_limits(config: &mut Config, choices: &mut Choices) {

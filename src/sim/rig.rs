@@ -1,17 +1,14 @@
 //! A node of real shards on the fake network, stepped by hand. After every turn its invariants are checked.
 
 use super::{
+    login::Desk,
     net::{Bell, End, FakeNet, World},
     wire::{self, Frame},
 };
 use crate::{
     bridge::DrainSwitch,
     config::{Config, Distribution},
-    conn::{
-        Settings, Shared, Tools,
-        auth::{Authenticator, Handshake, Identity, Verdict},
-        lent::Lents,
-    },
+    conn::{Settings, Shared, Tools, lent::Lents},
     directory::{Dedup, Directory},
     kit::{
         completion::{Batch, Tally},
@@ -46,6 +43,8 @@ pub struct Rig {
     pub shared: Arc<Shared>,
     pub directory: Arc<Directory>,
     pub drain: DrainSwitch,
+    /// Verdicts that are still to be given.
+    pub desk: Arc<Desk>,
     bells: Vec<Arc<Bell>>,
     /// How long each shard said that it may sleep.
     waits: Vec<Option<Duration>>,
@@ -66,19 +65,6 @@ pub struct Push(Arc<Batch<Outcome>>);
 impl Push {
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.answer(0)
-    }
-}
-
-/// Believes `?user=`, and `?issued=` and `?expires=` in seconds since 1970.
-struct QueryAuth;
-
-impl Authenticator for QueryAuth {
-    fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
-        let parameter = |name| handshake.head.query_param(name).ok().flatten();
-        let seconds = |name| parameter(name).and_then(|text| text.parse().ok());
-        let Some(user) = parameter("user") else { return Verdict::Refuse(Reason::AuthFailed) };
-        let (issued_unix_s, expires_unix_s) = (seconds("issued"), seconds("expires"));
-        Verdict::Accept(Identity { user, device: None, issued_unix_s, expires_unix_s })
     }
 }
 
@@ -127,11 +113,12 @@ impl Rig {
         let settings = Arc::new(Settings::new(config));
         let now_us = world.borrow().micros;
         let grace_us = config.lifetime.grace_ms * 1_000;
+        let desk = Arc::new(Desk::default());
         let node = receivers.into_iter().enumerate().map(|(index, mail)| {
             let net = FakeNet { world: world.clone(), shard: index, mail: bells[index].clone() };
             let tools = Tools {
                 settings: settings.clone(),
-                authenticator: Arc::new(QueryAuth),
+                authenticator: desk.clone(),
                 directory: directory.clone(),
                 shared: shared.clone(),
                 stats: stats.shard(index).clone(),
@@ -166,6 +153,7 @@ impl Rig {
             shared,
             directory,
             drain,
+            desk,
             bells,
             waits,
             wakes_us,

@@ -6,7 +6,7 @@
 use super::{
     actions,
     choices::Choices,
-    faults::Faults,
+    faults::{Faults, Odds},
     ledger::Ledger,
     peer::Peer,
     plan::Plan,
@@ -92,7 +92,7 @@ pub fn run(choices: Choices, seed: u64, steps: u64) -> Report {
 
 impl Simulation {
     pub fn new(mut choices: Choices, seed: u64) -> Self {
-        let plan = Plan::draw(&mut choices);
+        let plan = Plan::draw(&mut choices, seed);
         let rig = Rig::build(&plan.config, plan.letters, seed);
         {
             let mut world = rig.world.borrow_mut();
@@ -223,6 +223,8 @@ impl Simulation {
             assert!(freed, "an address is still counted");
         }
         let cold: usize = self.rig.shards.iter().map(|shard| shard.cold_entries()).sum();
+        let broken = self.rig.closes(Reason::ServerError) + self.rig.refusals(Reason::ServerError);
+        assert!(broken == 0 || self.plan.faults.full_epoll != Odds::NEVER, "nothing goes wrong by itself");
         assert_eq!(cold, 0, "something is kept of connections that are gone");
         let outcomes = self.ledger.check_all(|client| self.rig.end(client).was_short);
         let reasons = Reason::ALL.into_iter().filter_map(|reason| {

@@ -90,8 +90,10 @@ catalogue! {
     SHARD_CONNECTIONS = gauge("holdfast_shard_connections", "connections", &["shard"], "Open client connections of each shard.");
     /// `holdfast_handshakes_total`
     HANDSHAKES = counter("holdfast_handshakes_total", "handshakes", &["result"], "Handshakes that ended: accepted, or the reason of the refusal.");
+    /// `holdfast_handshakes_waiting`
+    HANDSHAKES_WAITING = gauge("holdfast_handshakes_waiting", "handshakes", &[], "Connections without an identity, of which limits.unauthenticated allows so many: for the rest of a request, somebody's verdict, or a first frame.");
     /// `holdfast_handshake_seconds`
-    HANDSHAKE_SECONDS = histogram("holdfast_handshake_seconds", &[], "From accept to the end of an accepted handshake.");
+    HANDSHAKE_SECONDS = histogram("holdfast_handshake_seconds", &[], "From accept until an accepted client is known: with the rest of its request, its verdict and its first frame, where those were waited for.");
     /// `holdfast_accept_emfile_total`
     ACCEPT_EMFILE = counter("holdfast_accept_emfile_total", "failures", &[], "Accepts that failed because the process or the host had no descriptor left.");
     /// `holdfast_closes_total`

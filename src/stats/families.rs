@@ -80,6 +80,7 @@ fn connections(node: &NodeStats) -> Vec<Family> {
                 .map(|(at, shard)| (at.to_string(), Value::Whole(shard.open_now()))),
         ),
         Family::labelled(names::HANDSHAKES, handshakes),
+        Family::whole(names::HANDSHAKES_WAITING, sum(node, |shard| shard.handshakes_waiting.value())),
         Family::one(names::HANDSHAKE_SECONDS, Value::Times(handshake_times(node))),
         Family::whole(names::ACCEPT_EMFILE, sum(node, |shard| shard.accept_emfile.value())),
         Family::labelled(names::CLOSES, by_reason(node, is_end, ShardStats::closed_for).map(whole)),

@@ -40,6 +40,7 @@ pub struct ShardStats {
     pub(super) goaways: ByReason,
     pub(super) accepted: Cell,
     pub(super) refused: ByReason,
+    pub(super) handshakes_waiting: Cell,
     pub(super) bytes_in: Cell,
     pub(super) bytes_out: Cell,
     pub(super) frames_in: Cell,
@@ -64,6 +65,7 @@ impl ShardStats {
             goaways: std::array::from_fn(|_| Cell::default()),
             accepted: Cell::default(),
             refused: std::array::from_fn(|_| Cell::default()),
+            handshakes_waiting: Cell::default(),
             bytes_in: Cell::default(),
             bytes_out: Cell::default(),
             frames_in: Cell::default(),
@@ -99,6 +101,11 @@ impl ShardStats {
     /// A handshake was refused.
     pub fn handshake_refused(&self, reason: Reason) {
         self.refused[reason as usize].add(1);
+    }
+
+    /// Handshakes under way now.
+    pub fn handshakes_waiting(&self, handshakes: u64) {
+        self.handshakes_waiting.set(handshakes);
     }
 
     /// A connection was asked to leave.

@@ -120,6 +120,7 @@ fn busy_node() -> NodeStats {
         shard.mailbox_depth(0, 1);
         shard.mailbox_depth(3, 5);
         shard.wheel_len(5);
+        shard.handshakes_waiting(6);
     }
     node.message(Lane(0), Outcome::Written);
     node.messages_many(Lane(2), Outcome::Offline, 7);

@@ -14,6 +14,7 @@ mod chromium;
 mod client;
 mod clients;
 mod connecters;
+mod contract;
 mod crowd;
 mod demo;
 mod devices;

@@ -192,11 +192,14 @@ fn any_node_disconnects(fleet: &Fleet) {
 fn who_is_blocked_is_kept_out_by_every_node(fleet: &Fleet) {
     let mut tv = Ws::user(fleet.node(2), "eve", "tv");
     fleet.wait_devices("eve", &[("tv", 2)]);
+    // Made before, by the node that hears of the block last.
+    let ticket = ticket(fleet.node(2), "eve");
     assert_eq!(fleet.node(0).ask("DELETE", "/v1/users/eve?block=3s", b"").status, 202);
     for node in &fleet.nodes {
         let refused = Ws::try_open(Wire::connect(node.clients), "/ws?user=eve&device=tv", &[]).err();
         let status = refused.map(|answer| answer.status);
         assert!(status.is_some_and(|status| (400..600).contains(&status)), "{}: {status:?}", node.id);
+        assert!(Ws::attempt(node.clients, &ticket).is_none(), "{}: by a ticket", node.id);
         Ws::user(node, "adam", "tv").close();
     }
     assert_eq!(tv.text(), "_CLOSE_");
@@ -204,7 +207,21 @@ fn who_is_blocked_is_kept_out_by_every_node(fleet: &Fleet) {
     for node in &fleet.nodes {
         // It ends by itself.
         until("the end of the block", || Ws::attempt(node.clients, "/ws?user=eve&device=tv"));
+        assert!(
+            Ws::attempt(node.clients, &ticket).is_some(),
+            "{}: it was used nowhere, and here once",
+            node.id
+        );
+        assert!(Ws::attempt(node.clients, &ticket).is_none(), "{}: once", node.id);
     }
+}
+
+/// A request with one that this node has made.
+fn ticket(node: &Node, user: &str) -> String {
+    let order = format!("{{\"user\":\"{user}\",\"ttl\":\"5m\"}}");
+    let answer = node.ask("POST", "/v1/tickets", order.as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    format!("/ws?ticket={}", answer.json()["ticket"].as_str().unwrap())
 }
 
 fn a_broadcast_reaches_every_connection_once(fleet: &Fleet) {

@@ -13,7 +13,12 @@ use std::{
 /// What anything may take that has no time of its own: past a lease, a freeze and the pauses between tries.
 pub const LONG: Duration = Duration::from_secs(45);
 /// Leaving is quick.
-pub const SETS: [&str; 3] = ["drain.delay=1s", "drain.window=500ms", "lifetime.grace=500ms"];
+pub const SETS: [&str; 4] = [
+    "drain.delay=1s",
+    "drain.window=500ms",
+    "lifetime.grace=500ms",
+    "auth.tickets.keys=key-of-tickets-that-all-nodes-have",
+];
 
 /// See the module.
 pub struct Fleet {

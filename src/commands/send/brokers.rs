@@ -12,15 +12,16 @@ use std::{
     time::Duration,
 };
 
-/// The brokers, `host:port` with commas. `embedded` is the word for asking the node.
+/// The brokers, `host:port` with commas. `embedded` is the word for asking the node, which also knows whether the lane is one:
+/// Kafka would take messages for any.
 ///
 /// # Errors
-/// When there are none, or the node cannot be asked.
-pub fn find(flag: Option<&str>, node: &NodeAddress) -> Result<String, String> {
+/// When there are none, the node cannot be asked, or the lane is none of its own.
+pub fn find(flag: Option<&str>, node: &NodeAddress, lane: Option<&str>) -> Result<String, String> {
     let named = flag.map(str::to_owned).or_else(|| variable("HOLDFAST_KAFKA_BROKERS"));
     match named.as_deref() {
         Some("none") => Err("there is no Kafka to send to (none): use --direct".into()),
-        Some("embedded") | None => of_node(node),
+        Some("embedded") | None => of_node(node, lane),
         Some(brokers) => Ok(brokers.to_owned()),
     }
 }
@@ -40,13 +41,13 @@ pub fn password(flag: Option<&Path>) -> Result<Option<Secret>, String> {
 }
 
 /// The broker inside a node.
-fn of_node(node: &NodeAddress) -> Result<String, String> {
+fn of_node(node: &NodeAddress, lane: Option<&str>) -> Result<String, String> {
     const OTHERWISE: &str = "name the brokers with --kafka, or send with --direct";
     let answer = match node.client(Duration::ZERO)?.ask("GET", "/v1/stats", None) {
         Ok(Answer { status: 200, body, .. }) => body,
-        Ok(answer) => return Err(format!("{}: {OTHERWISE}", answer.refusal("the node refused"))),
-        Err(Failure::Refused(why)) => return Err(format!("{why} (its role is read); or {OTHERWISE}")),
-        Err(failure) => return Err(format!("{}; or {OTHERWISE}", failure.text())),
+        Ok(answer) => return Err(format!("{}; or {OTHERWISE}", answer.refusal("the node refused"))),
+        Err(Failure::Refused(why)) => return Err(format!("{why} (a token of role read); or {OTHERWISE}")),
+        Err(failure) => return Err(format!("{} Or {OTHERWISE}", failure.text())),
     };
     let address = node.address();
     let broker =
@@ -57,6 +58,12 @@ fn of_node(node: &NodeAddress) -> Result<String, String> {
             "the Kafka inside {address} listens on its own loopback, {broker}: send with --direct, or from that machine \
              with --kafka {broker}"
         ));
+    }
+    if let (Some(lane), Some(lanes)) = (lane, answer.pointer("/kafka/lanes").and_then(Value::as_object))
+        && !lanes.contains_key(lane)
+    {
+        let lanes: Vec<&str> = lanes.keys().map(String::as_str).collect();
+        return Err(format!("{lane:?} is not a lane of {address}; the lanes are {}", lanes.join(", ")));
     }
     Ok(broker.to_owned())
 }

@@ -1,7 +1,7 @@
 //! One message for each line of standard input, at a rate, with a bar on a terminal and a summary at the end.
 
 use super::{
-    super::{DONE, FAILED, print},
+    super::{DONE, FAILED, complain, print},
     Args, body,
 };
 use crate::{
@@ -156,14 +156,14 @@ struct Told {
 impl Told {
     fn tell(&self, what: std::fmt::Arguments<'_>) {
         if self.count.fetch_add(1, Relaxed) < TOLD_MAX {
-            self.bar.suspend(|| eprintln!("holdfast: {what}"));
+            self.bar.suspend(|| complain(what));
         }
     }
 
     fn rest(&self) {
         let more = self.count.load(Relaxed).saturating_sub(TOLD_MAX);
         if more > 0 {
-            eprintln!("holdfast: and {more} more");
+            complain(format_args!("and {more} more"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Who a client is: the [`Authenticator`] trait and the ways that come with the server.
 //!
-//! An authenticator sees the head of a handshake and answers at once, on the event loop of a shard. It never checks
+//! An authenticator sees the head of a handshake and answers at once, on the event loop of a shard, or says that the answer
+//! comes later, from a thread of its own. It never checks
 //! whether a name is well formed (the caller does: [`crate::model::identifier::check`]), never reads a clock (the
 //! handshake brings the time) and never writes to the client.
 
@@ -24,16 +25,19 @@ pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
 pub use ticket::{Order, Ticket, TicketRules, Tickets};
 
+pub use crate::model::{Identity, Judgement};
+
 use crate::{
     config::{Auth, AuthMode},
-    model::{Protocol, Reason},
+    kit::{mailbox::Sender, slab::Key},
+    model::{Protocol, Reason, mail::ToShard},
     proto::http::Head,
 };
 use combined::Combined;
 use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 /// What an authenticator sees of a handshake.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Handshake<'h> {
     /// The request head.
     pub head: &'h Head<'h>,
@@ -43,22 +47,32 @@ pub struct Handshake<'h> {
     pub protocol: Protocol,
     /// The time, ms since 1970.
     pub unix_ms: u64,
+    home: Option<(&'h Sender<ToShard>, Key)>,
 }
 
-/// Who a client is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity<'h> {
-    /// The user. The caller refuses one that is no [`crate::model::Identifier`].
-    pub user: Cow<'h, str>,
-    /// The device, where the credential itself names it; otherwise the caller asks [`device_from_request`].
-    pub device: Option<Cow<'h, str>>,
-    /// When the credential was made, seconds since 1970.
-    pub issued_unix_s: Option<u64>,
-    /// When it ends, and the connection with it (4002), seconds since 1970. Without it only `lifetime.max` ends that.
-    pub expires_unix_s: Option<u64>,
+impl<'h> Handshake<'h> {
+    /// A handshake that nobody waits in: for tests of an authenticator.
+    pub fn new(head: &'h Head<'h>, peer: IpAddr, protocol: Protocol, unix_ms: u64) -> Self {
+        Self { head, peer, protocol, unix_ms, home: None }
+    }
+
+    /// The handshake of the connection with this key, in the shard with this mailbox: where a verdict goes that is
+    /// [`Verdict::Deferred`].
+    pub fn of(self, shard: &'h Sender<ToShard>, key: Key) -> Self {
+        Self { home: Some((shard, key)), ..self }
+    }
+
+    /// For a verdict that has to wait for somebody else: hand this to him, and answer [`Verdict::Deferred`]. To be called
+    /// once: each of them speaks for the handshake, and the first one counts.
+    pub fn defer(&self) -> Judgement {
+        match self.home {
+            Some((shard, key)) => Judgement::new(shard.clone(), key),
+            None => Judgement::of_nobody(),
+        }
+    }
 }
 
-/// An authenticator's answer. Answers that take longer, because someone else must be asked, will be further variants.
+/// An authenticator's answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Verdict<'h> {
@@ -66,6 +80,9 @@ pub enum Verdict<'h> {
     Accept(Identity<'h>),
     /// Refuse it; [`Reason::AuthFailed`] unless there is a better one.
     Refuse(Reason),
+    /// Somebody else must be asked. Who has the handshake's [`Judgement`] ([`Handshake::defer`]) gives the answer; until then the
+    /// client waits, within `limits.handshake_timeout`. If there is no room to ask, say `Refuse(Reason::AuthUnavailable)`.
+    Deferred,
 }
 
 /// Decides who a client is. One object serves all shards of a node.
@@ -107,6 +124,11 @@ pub trait Authenticator: Send + Sync + 'static {
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
+    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
+        return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
+                    expected \"jwt\", alone or beside another"
+            .into());
+    }
     let mut ways = auth.modes.iter().map(|&mode| way(mode, auth)).collect::<Result<Vec<_>, _>>()?;
     match (ways.pop(), ways.is_empty()) {
         (Some(only), true) => Ok(only),
@@ -121,6 +143,14 @@ pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
 /// The same, but that a ticket, where there is one, decides alone.
 pub fn with_tickets(tickets: Arc<Tickets>, others: Arc<dyn Authenticator>) -> Arc<dyn Authenticator> {
     Arc::new(Combined::new(vec![tickets, others]))
+}
+
+/// Whether it knows what to do with `Authorization: Bearer`.
+fn judges_tokens(mode: AuthMode) -> bool {
+    match mode {
+        AuthMode::Jwt => true,
+        AuthMode::Header | AuthMode::Cookie => false,
+    }
 }
 
 fn way(mode: AuthMode, auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
@@ -156,7 +186,7 @@ pub(crate) mod testing {
 
     /// A handshake at a time.
     pub(crate) fn handshake<'h>(head: &'h Head<'h>, unix_ms: u64) -> Handshake<'h> {
-        Handshake { head, peer: IpAddr::from([127, 0, 0, 1]), protocol: Protocol::Websocket, unix_ms }
+        Handshake::new(head, IpAddr::from([127, 0, 0, 1]), Protocol::Websocket, unix_ms)
     }
 }
 
@@ -201,5 +231,10 @@ mod tests {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
+        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        assert!(
+            from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")),
+            "who would judge it?"
+        );
     }
 }

@@ -225,7 +225,11 @@ fn run_shard(mut receiver: Receiver<ToShard>, bell: &Bell, script: &Mutex<Script
                     script.closed.push((key.index, reason));
                 }
                 ToShard::Stop => return,
-                ToShard::Drain { .. } | ToShard::CancelDrain | ToShard::Reload | ToShard::Beat => {}
+                ToShard::Identified { .. }
+                | ToShard::Drain { .. }
+                | ToShard::CancelDrain
+                | ToShard::Reload
+                | ToShard::Beat => {}
             }
         }
     }

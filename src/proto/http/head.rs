@@ -174,6 +174,25 @@ impl<'b> Head<'b> {
         self.target.get(self.path_length + 1..).unwrap_or("")
     }
 
+    /// The same with one `Authorization` line of this value instead of those that it has. None: there is no room for the line.
+    pub fn with_authorization<'c>(&self, value: &'c [u8]) -> Option<Head<'c>>
+    where
+        'b: 'c,
+    {
+        let mut head: Head<'c> = self.clone();
+        let mut kept = 0;
+        for at in 0..self.headers_count {
+            let line = *self.headers.get(at)?;
+            if !line.name.eq_ignore_ascii_case("authorization") {
+                *head.headers.get_mut(kept)? = line;
+                kept += 1;
+            }
+        }
+        *head.headers.get_mut(kept)? = httparse::Header { name: "Authorization", value };
+        head.headers_count = kept + 1;
+        Some(head)
+    }
+
     /// All header lines in order. Values have no white space around them and no control characters but tabs inside.
     pub fn headers(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + '_ {
         self.headers.iter().take(self.headers_count).map(|header| (header.name, header.value))

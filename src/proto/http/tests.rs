@@ -159,6 +159,23 @@ fn a_parameter_that_needs_no_decoding_is_borrowed() {
 }
 
 #[test]
+fn a_line_of_authorization_takes_the_place_of_all_others() {
+    let text = with_lines("Authorization: Basic dTpw\r\nX: y\r\nauthorization: Bearer a\r\nCookie: b=c\r\n");
+    let before = head(&text);
+    let after = before.with_authorization(b"Bearer token").expect("there is room");
+    let lines: Vec<_> = after.headers().collect();
+    let wanted: [(&str, &[u8]); 4] =
+        [("Host", b"h"), ("X", b"y"), ("Cookie", b"b=c"), ("Authorization", b"Bearer token")];
+    assert_eq!(lines, wanted);
+    assert_eq!((after.target(), after.header("authorization")), ("/ws", Some("Bearer token")));
+    assert_eq!(before.header("authorization"), Some("Basic dTpw"), "the request itself stays as it was");
+    let full = with_lines(&"X: y\r\n".repeat(HEADERS_MAX - 1));
+    assert!(head(&full).with_authorization(b"Bearer token").is_none());
+    let full = with_lines(&format!("Authorization: a\r\n{}", "X: y\r\n".repeat(HEADERS_MAX - 2)));
+    assert!(head(&full).with_authorization(b"Bearer token").is_some());
+}
+
+#[test]
 fn tokens_are_found_on_any_line() {
     let text = with_lines("Connection: keep-alive\r\nconnection: x ,UpGrade\r\nUpgrade: websocketx\r\n");
     let head = head(&text);

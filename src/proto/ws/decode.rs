@@ -123,18 +123,29 @@ impl Decoder<'_> {
         input: &mut [u8],
         on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Result<(), Violation> {
-        let outcome = self.feed_frames(partial, input, on);
+        self.feed_until(partial, input, on).map(drop)
+    }
+
+    /// The same, but when `on` breaks at a message, the rest of `input` is left as it came: says how many bytes of its end that are.
+    /// They may be fed to another decoder, with the same `partial`.
+    pub fn feed_until(
+        &mut self,
+        partial: &mut Option<Box<Partial>>,
+        mut input: &mut [u8],
+        on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Violation> {
+        let outcome = self.feed_frames(partial, &mut input, on);
         let ended = !matches!(outcome, Ok(ControlFlow::Continue(())));
         if ended || partial.as_ref().is_some_and(|partial| partial.is_idle()) {
             *partial = None;
         }
-        outcome.map(|_| ())
+        outcome.map(|_| input.len())
     }
 
     fn feed_frames(
         &mut self,
         partial: &mut Option<Box<Partial>>,
-        mut input: &mut [u8],
+        input: &mut &mut [u8],
         on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Violation> {
         loop {
@@ -144,14 +155,14 @@ impl Decoder<'_> {
                     let Some((frame, used)) = self.read_header(partial, input)? else {
                         return Ok(ControlFlow::Continue(()));
                     };
-                    input = input.get_mut(used..).unwrap_or_default();
+                    *input = std::mem::take(input).get_mut(used..).unwrap_or_default();
                     self.frames = self.frames.saturating_add(1);
                     frame
                 }
             };
             let here = frame.payload_left().min(input.len());
-            let (payload, rest) = input.split_at_mut(here);
-            input = rest;
+            let (payload, rest) = std::mem::take(input).split_at_mut(here);
+            *input = rest;
             unmask(payload, frame.mask);
             if here as u64 == frame.remaining {
                 if self.finish_frame(partial, &frame, payload, on)?.is_break() {

@@ -169,3 +169,46 @@ fn breaking_discards_the_rest() {
     assert_eq!((result, calls), (Ok(()), 1));
     assert!(partial.is_none());
 }
+
+#[test]
+fn whoever_breaks_off_at_a_message_may_go_on_behind_it() {
+    let bytes =
+        [frame(0x89, b"p"), frame(0x01, b"to"), frame(0x80, b"ken"), frame(0x89, b"q"), frame(0x81, b"more")]
+            .concat();
+    for cut in 0..bytes.len() {
+        let (mut partial, mut got, mut left) = (None, Vec::new(), None);
+        for piece in [&bytes[..cut], &bytes[cut..]] {
+            let mut input = piece.to_vec();
+            let mut rest = input.as_mut_slice();
+            if left.is_none() {
+                let mut decoder = Decoder { message_max: 10, deflate: None, frames: 0 };
+                let end = decoder.feed_until(&mut partial, rest, &mut |incoming| {
+                    let is_message = matches!(incoming, Incoming::Text(_));
+                    got.push(Got::from(incoming));
+                    if is_message { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                });
+                if !got.contains(&Got::Text("token".into())) {
+                    assert_eq!(end, Ok(0), "all of it is used up");
+                    continue;
+                }
+                assert!(partial.is_none());
+                left = end.ok();
+                let from = rest.len() - left.unwrap();
+                rest = &mut rest[from..];
+            }
+            let mut decoder = Decoder { message_max: 10, deflate: None, frames: 0 };
+            let on = &mut |incoming: Incoming<'_>| {
+                got.push(Got::from(incoming));
+                ControlFlow::Continue(())
+            };
+            assert_eq!(decoder.feed(&mut partial, rest, on), Ok(()));
+        }
+        let wanted = [
+            Got::Ping(b"p".to_vec()),
+            Got::Text("token".into()),
+            Got::Ping(b"q".to_vec()),
+            Got::Text("more".into()),
+        ];
+        assert_eq!(got, wanted, "cut at {cut}");
+    }
+}
