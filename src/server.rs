@@ -264,7 +264,7 @@ impl Node {
             brakes: common.brakes.clone(),
             stats: common.stats.clone(),
             blocks: common.shared.blocks.clone(),
-            tickets,
+            tickets: Box::new(move |order, unix_ms| tickets.make(order, unix_ms)),
             clock: common.clock,
             collapse_seed,
             peers: fleet.peers.clone(),

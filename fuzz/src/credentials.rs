@@ -74,7 +74,7 @@ static TICKETS: LazyLock<Tickets> = LazyLock::new(|| {
     let keys = Some(Secret::new(SECRET.replace(' ', "-")));
     let stats = Arc::new(NodeStats::new(1, &Lanes::default(), BuildInfo::current()));
     let rules = TicketRules::new(&Settings { keys, ttl_ms: 30_000, used: 1_000 }).expect("good settings");
-    Tickets::new(rules, None, stats).expect("no keys were drawn")
+    Tickets::new(rules, None, stats).expect("nothing is drawn")
 });
 
 fn check_unsigned(target: &[u8], line: &[u8]) {

@@ -82,9 +82,17 @@ impl App {
     pub fn new(control: Control, gate: Gate, live: Live, run: u64) -> Self {
         let mut node_json = Vec::new();
         write_node(&live.config.node.id, &live.config.node.region, &mut node_json);
-        let (feed, surveyor, live) = (Arc::default(), Surveyor::default(), RwLock::new(live));
-        let (drawn, refused) = (AtomicU64::new(0), Refused::default());
-        Self { control, gate, feed, surveyor, live, node_json, run, drawn, refused }
+        Self {
+            control,
+            gate,
+            feed: Arc::default(),
+            surveyor: Surveyor::default(),
+            live: RwLock::new(live),
+            node_json,
+            run,
+            drawn: AtomicU64::new(0),
+            refused: Refused::default(),
+        }
     }
 
     /// The configuration as it is now: to be asked for once in a request, which then sees one and the same.

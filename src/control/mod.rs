@@ -32,11 +32,12 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+pub use tickets::MakeTicket;
+
 use crate::{
     bridge::{Brakes, Broadcasts, DrainSwitch, Router, peers::Peers},
     clock::Clock,
     config::Token,
-    conn::auth::Tickets,
     directory::Blocks,
     stats::NodeStats,
 };
@@ -88,7 +89,7 @@ pub struct Control {
     /// Users who are kept out.
     pub blocks: Arc<Blocks>,
     /// Makes tickets for clients.
-    pub tickets: Arc<Tickets>,
+    pub tickets: Box<MakeTicket>,
     /// The node's clocks.
     pub clock: Clock,
     /// Turns collapse keys into numbers: one seed for the node, which no sender knows.

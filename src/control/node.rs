@@ -128,10 +128,10 @@ pub fn drain(app: &App, parts: &Parts) -> Result<Response<Reply>, Refusal> {
         (false, true) => ("cancel_drain", "done"),
         (false, false) => ("cancel_drain", "nothing"),
     };
+    tracing::info!(target: "audit", token = caller.name(), action, outcome, "audit");
     if changed {
         app.feed.look();
     }
-    tracing::info!(target: "audit", token = caller.name(), action, outcome, "audit");
     if !begin && !changed {
         let message = "no drain that was begun here is under way: one that a signal began goes on to its end";
         return Err(Refusal::new(StatusCode::CONFLICT, "not_draining", message));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{TICKET_TTL_MS_MAX, duration},
-    conn::auth::Order,
+    model::{MadeTicket, TicketOrder},
 };
 use hyper::{
     Response, StatusCode,
@@ -19,6 +19,9 @@ use hyper::{
     http::request::Parts,
 };
 use serde::{Deserialize, Serialize};
+
+/// Makes a ticket, at a time in ms since 1970; `None` where there are no keys.
+pub type MakeTicket = dyn Fn(&TicketOrder<'_>, u64) -> Option<MadeTicket> + Send + Sync;
 
 /// The largest body, bytes: two names, each character of them escaped, and two times.
 const BODY_BYTES_MAX: usize = 8 * 1024;
@@ -77,14 +80,14 @@ pub async fn make(
         return Err(bad_body("exp must be in the future, in seconds since 1970"));
     }
     let id = app.draw_id();
-    let order = Order {
+    let order = TicketOrder {
         user: &asked.user,
         device: asked.device.as_deref(),
         ttl_ms: asked.ttl.as_ref().map(ttl_ms).transpose()?,
         ends_unix_s: asked.exp,
         id: &id,
     };
-    let ticket = app.control.tickets.make(&order, unix_ms).ok_or_else(no_keys)?;
+    let ticket = (app.control.tickets)(&order, unix_ms).ok_or_else(no_keys)?;
     let expires_at = Timestamp(u32::try_from(ticket.expires_unix_s).unwrap_or(u32::MAX));
     let mut response = json(StatusCode::OK, &Made { ticket: &ticket.text, expires_at });
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

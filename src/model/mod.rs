@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod payload;
 pub mod protocol;
 pub mod reason;
+pub mod ticket;
 
 pub use handle::{ConnectionId, Handle, Incarnation};
 pub use identifier::{BadIdentifier, Identifier};
@@ -22,3 +23,4 @@ pub use outcome::Outcome;
 pub use payload::{BadPayload, Kind};
 pub use protocol::Protocol;
 pub use reason::Reason;
+pub use ticket::{MadeTicket, TicketOrder};

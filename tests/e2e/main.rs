@@ -4,6 +4,9 @@
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
 mod activation;
+mod admin_odd;
+mod admin_page;
+mod admin_picture;
 mod auth;
 mod away;
 mod browser;

@@ -17,7 +17,8 @@ pub struct Tab {
     _browser: Browser,
     socket: Ws,
     asked: u64,
-    /// What the page has complained of: exceptions, and what its policy refused.
+    /// What the page has complained of: exceptions, errors that it logged, and what its policy refused. Answers of the network
+    /// are none.
     pub complaints: Vec<String>,
 }
 
@@ -94,14 +95,19 @@ impl Tab {
         self.ask("Input.insertText", &json!({ "text": text }));
     }
 
-    /// Presses a key, such as Enter, wherever the focus is.
+    /// Presses a key, such as Enter or Shift+Tab, wherever the focus is.
     pub fn press(&mut self, key: &str) {
+        let (modifiers, key) = key.strip_prefix("Shift+").map_or((0, key), |key| (8, key));
         let (code, text) = match key {
             "Enter" => (13, "\r"),
             "Tab" => (9, ""),
+            "Escape" => (27, ""),
+            "ArrowRight" => (39, ""),
             other => panic!("the code of {other}"),
         };
-        let mut parameters = json!({ "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
+        let mut parameters = json!({
+            "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text, "modifiers": modifiers,
+        });
         for kind in ["keyDown", "keyUp"] {
             parameters["type"] = kind.into();
             self.ask("Input.dispatchKeyEvent", &parameters);
@@ -153,11 +159,14 @@ impl Tab {
     fn hear(&mut self, heard: &Value) {
         let details = match heard["method"].as_str() {
             Some("Runtime.exceptionThrown") => &heard["params"]["exceptionDetails"],
-            Some("Log.entryAdded") if heard["params"]["entry"]["source"] == "security" => {
-                &heard["params"]["entry"]
-            }
+            Some("Log.entryAdded") => &heard["params"]["entry"],
+            Some("Runtime.consoleAPICalled") if heard["params"]["type"] == "error" => &heard["params"],
             _ => return,
         };
+        let is_quiet = details["source"] == "network" || details["level"] == "verbose";
+        if is_quiet {
+            return;
+        }
         self.complaints.push(details.to_string());
     }
 }

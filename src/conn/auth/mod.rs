@@ -23,7 +23,7 @@ pub use header::HeaderAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
-pub use ticket::{Order, Ticket, TicketRules, Tickets};
+pub use ticket::{TicketRules, Tickets};
 
 pub use crate::model::{Identity, Judgement};
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{self, Secret, TICKET_TTL_MS_MAX},
-    model::Reason,
+    model::{MadeTicket, Reason, TicketOrder},
     stats::{NodeStats, TicketResult},
 };
 use serde::{Deserialize, Serialize};
@@ -61,30 +61,6 @@ impl TicketRules {
     }
 }
 
-/// Whom a ticket is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
-    /// The user.
-    pub user: &'a str,
-    /// The device; None: the client may name it.
-    pub device: Option<&'a str>,
-    /// Its life, ms, cut to [`TICKET_TTL_MS_MAX`]; None: `auth.tickets.ttl`.
-    pub ttl_ms: Option<u64>,
-    /// When the connection that it opens ends (4002), seconds since 1970.
-    pub ends_unix_s: Option<u64>,
-    /// Tells it from all others; no secret.
-    pub id: &'a str,
-}
-
-/// A ticket. It has no `Debug`: whoever reads it can be its user.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Ticket {
-    /// What the page brings.
-    pub text: String,
-    /// When it ends, seconds since 1970.
-    pub expires_unix_s: u64,
-}
-
 /// What a ticket says.
 #[derive(Serialize, Deserialize)]
 struct Claims<'a> {
@@ -121,7 +97,7 @@ impl Tickets {
     }
 
     /// Makes a ticket; `None` when there are no keys.
-    pub fn make(&self, order: &Order<'_>, unix_ms: u64) -> Option<Ticket> {
+    pub fn make(&self, order: &TicketOrder<'_>, unix_ms: u64) -> Option<MadeTicket> {
         let rules = self.rules();
         let ttl_ms = order.ttl_ms.unwrap_or(rules.ttl_ms).min(TICKET_TTL_MS_MAX);
         let exp = unix_ms.saturating_add(ttl_ms).div_ceil(1_000);
@@ -135,7 +111,7 @@ impl Tickets {
         };
         let text = rules.signer.as_ref().or(self.drawn.as_ref())?.sign(&claims)?;
         self.stats.ticket(TicketResult::Made);
-        Some(Ticket { text, expires_unix_s: exp })
+        Some(MadeTicket { text, expires_unix_s: exp })
     }
 
     /// Whom the handshake's ticket is for, and its mark; what is wrong with it otherwise.

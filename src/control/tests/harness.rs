@@ -109,11 +109,10 @@ impl Node {
         let address = listener.local_addr().unwrap();
         let live = Live::new(Arc::new(config.clone())).unwrap();
         let drawn = (config.registry.url == RegistryUrl::Memory).then(|| Secret::new("k".repeat(32)));
-        let tickets = Arc::new(
-            Tickets::new(TicketRules::new(&config.auth.tickets).unwrap(), drawn, stats.clone()).unwrap(),
-        );
+        let tickets = TicketRules::new(&config.auth.tickets).unwrap();
+        let tickets = Tickets::new(tickets, drawn, stats.clone()).unwrap();
         let control = Control {
-            tickets,
+            tickets: Box::new(move |order, unix_ms| tickets.make(order, unix_ms)),
             brakes: Arc::new(Brakes::new(&config.lanes)),
             router,
             broadcasts: Arc::new(Broadcasts::default()),

@@ -33,8 +33,8 @@ fn tickets() -> Tickets {
     with_keys(Some(KEY), 1_000)
 }
 
-fn order<'a>(user: &'a str, id: &'a str) -> Order<'a> {
-    Order { user, device: None, ttl_ms: None, ends_unix_s: None, id }
+fn order<'a>(user: &'a str, id: &'a str) -> TicketOrder<'a> {
+    TicketOrder { user, device: None, ttl_ms: None, ends_unix_s: None, id }
 }
 
 /// Judges it, and uses it up if it is good, as a handshake does.
@@ -66,7 +66,7 @@ fn signed_claims(claims: &Value) -> String {
 #[test]
 fn a_ticket_says_whom_it_is_for_and_counts_once() {
     let tickets = tickets();
-    let order = Order {
+    let order = TicketOrder {
         device: Some("a \"tab\""),
         ends_unix_s: Some(NOW_S + 600),
         ttl_ms: Some(5_500),
@@ -83,7 +83,7 @@ fn a_ticket_says_whom_it_is_for_and_counts_once() {
     assert_eq!(bring(&tickets, &ticket.text, NOW_MS + 5_999), Ok(expected));
     assert_eq!(bring(&tickets, &ticket.text, NOW_MS + 5_999), Err(Reason::AuthFailed));
     // Another one for the same is another one.
-    let second = tickets.make(&Order { id: "2", ..order }, NOW_MS).unwrap();
+    let second = tickets.make(&TicketOrder { id: "2", ..order }, NOW_MS).unwrap();
     assert!(second.text != ticket.text && is_good(&tickets, &second.text));
     let counts = [TicketResult::Made, TicketResult::Accepted, TicketResult::Used];
     assert_eq!(counts.map(|result| count(&tickets, result)), [2, 2, 1]);
@@ -112,7 +112,8 @@ fn looking_at_a_ticket_does_not_use_it_up() {
 #[test]
 fn clocks_that_differ_make_no_ticket_live_longer() {
     let tickets = tickets();
-    let make = |ttl_ms, unix_ms| tickets.make(&Order { ttl_ms, ..order("ada", "1") }, unix_ms).unwrap().text;
+    let make =
+        |ttl_ms, unix_ms| tickets.make(&TicketOrder { ttl_ms, ..order("ada", "1") }, unix_ms).unwrap().text;
     let rows = [
         (None, 0, true),
         (None, 29_999, true),
@@ -143,7 +144,7 @@ fn clocks_that_differ_make_no_ticket_live_longer() {
 #[test]
 fn no_ticket_outlives_the_end_of_its_connection() {
     let tickets = tickets();
-    let order = Order { ends_unix_s: Some(NOW_S + 3), ..order("ada", "1") };
+    let order = TicketOrder { ends_unix_s: Some(NOW_S + 3), ..order("ada", "1") };
     let ticket = tickets.make(&order, NOW_MS).unwrap();
     assert_eq!(ticket.expires_unix_s, NOW_S + 3);
     assert!(bring(&tickets, &ticket.text, NOW_MS + 3_000).is_err());
