@@ -193,8 +193,10 @@ pub struct Auth {
     pub header: String,
     /// The header that names the device, in every mode where the credential does not.
     pub device_header: String,
-    /// How long a WebSocket without a credential has for its first frame, which is its token, ms. None: it is refused.
-    pub first_frame_ms: Option<u64>,
+    /// Whether a WebSocket without a credential may send its token as its first frame.
+    pub first_frame: bool,
+    /// How long it has for that, from the 101, ms.
+    pub first_frame_timeout_ms: u64,
     /// Settings of `mode = "jwt"`.
     pub jwt: Jwt,
     /// Settings of `mode = "cookie"`.

@@ -23,6 +23,7 @@ mod demo;
 mod devices;
 mod doctor;
 mod drain;
+mod first_frame;
 mod floods;
 mod frames;
 mod handshake;

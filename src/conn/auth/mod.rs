@@ -110,7 +110,8 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 
     /// Everything else lets the handshake in: uses up a credential that counts once. It is called after
-    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason.
+    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Where
+    /// the first frame brought a token and the verdict came later, the token is not there any more.
     ///
     /// # Errors
     /// Why it is refused after all: another one was quicker.
@@ -124,7 +125,7 @@ pub trait Authenticator: Send + Sync + 'static {
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
-    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
+    if auth.first_frame && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
         return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
                     expected \"jwt\", alone or beside another"
             .into());
@@ -231,7 +232,7 @@ mod tests {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
-        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        (auth.modes, auth.first_frame) = (vec![AuthMode::Header], true);
         assert!(
             from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")),
             "who would judge it?"
