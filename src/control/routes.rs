@@ -198,7 +198,7 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
 pub fn described(path: &str) -> Option<(String, &'static str)> {
     let endpoint = Endpoint::of(path)?;
     let name = format!("{endpoint:?}");
-    Some((name.split(' ').next().unwrap_or_default().to_owned(), endpoint.allow()))
+    Some((name.split([' ', '(']).next().unwrap_or_default().to_owned(), endpoint.allow()))
 }
 
 #[cfg(test)]
