@@ -13,7 +13,7 @@ use std::{
 };
 
 const WIDTH: u32 = 1_120;
-const HEIGHT: u32 = 1_300;
+const HEIGHT: u32 = 1_120;
 /// More is too much for a repository.
 const BYTES_MAX: usize = 200_000;
 /// Long enough for the plots to have something to show.
