@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::duration,
-    directory::{Arrival, Refused},
+    directory::{Arrival, RECORD_GRACE_MS, Refused},
     kit::{random::Random, time::Tick},
     model::{Identity, Reason, identifier},
     proto::{
@@ -27,8 +27,6 @@ const SSE_RETRY_MS: u64 = 5_000;
 const TOKEN_SPREAD_SHARE: u64 = 10;
 /// … but at most over so many seconds before it ends.
 const TOKEN_SPREAD_S_MAX: u64 = 300;
-/// A record outlives its connection's bounded life by this, s.
-const RECORD_GRACE_MS: u64 = 30_000;
 
 impl Connection {
     /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. Where a

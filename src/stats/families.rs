@@ -53,6 +53,7 @@ impl Family {
 /// Reads everything, in the catalogue's order.
 pub(super) fn collect(node: &NodeStats) -> Vec<Family> {
     let mut families = connections(node);
+    families.extend(callout(node));
     families.extend(messages(node));
     families.extend(queue(node));
     families.extend(loops(node));
@@ -85,6 +86,20 @@ fn connections(node: &NodeStats) -> Vec<Family> {
         Family::whole(names::ACCEPT_EMFILE, sum(node, |shard| shard.accept_emfile.value())),
         Family::labelled(names::CLOSES, by_reason(node, is_end, ShardStats::closed_for).map(whole)),
         Family::labelled(names::GOAWAYS, by_reason(node, is_goaway, ShardStats::goaways_for).map(whole)),
+    ]
+}
+
+fn callout(node: &NodeStats) -> Vec<Family> {
+    let state = node.callout.state();
+    let results = node.callout.results().map(|(result, count)| (result, Value::Whole(count)));
+    vec![
+        Family::labelled(names::AUTH_REQUESTS, results),
+        Family::one(names::AUTH_SECONDS, Value::Times(Times::of([&node.callout.seconds]))),
+        Family::whole(names::AUTH_IN_FLIGHT, state.in_flight),
+        Family::whole(names::AUTH_WAITING, state.waiting),
+        Family::whole(names::AUTH_CACHED, state.kept),
+        Family::whole(names::AUTH_CACHE_HITS, state.hits),
+        Family::whole(names::AUTH_BREAKER, state.breaker),
     ]
 }
 
@@ -151,6 +166,7 @@ fn around(node: &NodeStats) -> Vec<Family> {
     let memory = Memory::now();
     let (taken, refused) = node.reloads();
     let (keys_taken, keys_refused) = node.key_reloads();
+    let (watchers, sessions) = node.page();
     let (fleet, peers) = (node.fleet.registry(), node.fleet.peers());
     let registry = REGISTRY_OPERATIONS.iter().zip(&node.registry);
     vec![
@@ -177,6 +193,8 @@ fn around(node: &NodeStats) -> Vec<Family> {
             names::PEER_MESSAGES,
             [("answered", Value::Whole(peers.answered)), ("failed", Value::Whole(peers.failed))],
         ),
+        Family::whole(names::PAGE_WATCHERS, watchers),
+        Family::whole(names::PAGE_SESSIONS, sessions),
         Family::whole(names::DRAIN_PHASE, node.drain_phase() as u64),
         Family::whole(names::DRAIN_REMAINING, node.drain_remaining()),
         Family::whole(names::MEMORY_PRESSURE, node.memory_pressure()),

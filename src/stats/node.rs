@@ -1,6 +1,6 @@
 //! What the node counts as a whole, and the way to each shard's counters.
 
-use super::{FleetStats, KafkaStats, Memory, ShardStats, timing::Timing};
+use super::{CalloutStats, FleetStats, KafkaStats, Memory, ShardStats, timing::Timing};
 use crate::model::{Lane, Lanes, Outcome, lane::LANES_MAX};
 use std::sync::{
     Arc, OnceLock,
@@ -121,6 +121,8 @@ pub struct NodeStats {
     pub fleet: FleetStats,
     /// What is counted of the queue.
     pub kafka: KafkaStats,
+    /// What is counted of the endpoint that is asked who clients are.
+    pub callout: CalloutStats,
     pub(super) registry: [Timing; REGISTRY_OPERATIONS.len()],
     kafka_lag: [AtomicU64; LANES_MAX],
     capacity: AtomicU64,
@@ -132,6 +134,8 @@ pub struct NodeStats {
     reloads_refused: AtomicU64,
     key_reloads_ok: AtomicU64,
     key_reloads_refused: AtomicU64,
+    page_watchers: AtomicU64,
+    page_sessions: AtomicU64,
     tickets: [AtomicU64; TicketResult::ALL.len()],
 }
 
@@ -146,6 +150,7 @@ impl NodeStats {
             messages: std::array::from_fn(|_| Default::default()),
             fleet: FleetStats::default(),
             kafka: KafkaStats::default(),
+            callout: CalloutStats::default(),
             registry: std::array::from_fn(|_| Timing::new()),
             kafka_lag: Default::default(),
             capacity: AtomicU64::new(0),
@@ -157,6 +162,8 @@ impl NodeStats {
             reloads_refused: AtomicU64::new(0),
             key_reloads_ok: AtomicU64::new(0),
             key_reloads_refused: AtomicU64::new(0),
+            page_watchers: AtomicU64::new(0),
+            page_sessions: AtomicU64::new(0),
             tickets: Default::default(),
         }
     }
@@ -229,6 +236,16 @@ impl NodeStats {
     pub fn key_reload(&self, taken: bool) {
         let counter = if taken { &self.key_reloads_ok } else { &self.key_reloads_refused };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// Those who watch the node's numbers as they change.
+    pub fn set_page_watchers(&self, watchers: u64) {
+        self.page_watchers.store(watchers, Relaxed);
+    }
+
+    /// Sessions of the admin page.
+    pub fn set_page_sessions(&self, sessions: u64) {
+        self.page_sessions.store(sessions, Relaxed);
     }
 
     /// A ticket was made, or a handshake with one has ended.
@@ -307,6 +324,11 @@ impl NodeStats {
 
     pub(super) fn key_reloads(&self) -> (u64, u64) {
         (self.key_reloads_ok.load(Relaxed), self.key_reloads_refused.load(Relaxed))
+    }
+
+    /// Those who watch the node's numbers, and sessions of the admin page.
+    pub(super) fn page(&self) -> (u64, u64) {
+        (self.page_watchers.load(Relaxed), self.page_sessions.load(Relaxed))
     }
 
     /// The message lanes, highest first, with their names.

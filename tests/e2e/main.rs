@@ -4,10 +4,14 @@
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
 mod activation;
+mod admin_odd;
+mod admin_page;
+mod admin_picture;
 mod auth;
 mod away;
 mod browser;
 mod bystander;
+mod callout;
 mod chromium;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
@@ -16,9 +20,11 @@ mod clients;
 mod connecters;
 mod contract;
 mod crowd;
+mod demo;
 mod devices;
 mod doctor;
 mod drain;
+mod endpoint;
 mod first_frame;
 mod floods;
 mod frames;
@@ -49,5 +55,6 @@ mod reload;
 mod slow;
 mod soak;
 mod sse;
+mod tab;
 mod tickets;
 mod zuul;
