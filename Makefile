@@ -43,9 +43,12 @@ help:
 run:
 	$(CARGO) build --release
 	@echo
-	@echo 'Clients connect to $(CLIENTS), senders to $(INTERNAL). In other terminals:'
-	@echo '  curl -N -H "X-CUSTOMER_ID: ada" http://$(CLIENTS)/sse'
+	@echo 'Clients connect to $(CLIENTS), senders to $(INTERNAL). When the node says that it is ready, look at'
+	@echo '  http://$(INTERNAL)/                what it does'
+	@echo '  http://$(INTERNAL)/demo?user=ada   a client in a page, to which this pushes:'
 	@echo '  curl -d "hello" http://$(INTERNAL)/v1/users/ada/push'
+	@echo 'Or in other terminals:'
+	@echo '  curl -N -H "X-CUSTOMER_ID: ada" http://$(CLIENTS)/sse'
 	@echo '  $(TARGET)/release/holdfast send --internal $(INTERNAL) ada "by way of the queue"'
 	@echo '  curl http://$(INTERNAL)/v1/users/ada/devices'
 	@echo '  curl http://$(INTERNAL)/metrics'

@@ -10,9 +10,12 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now. The monotonic time starts at one second, so that "a moment ago" is never before zero.
+    /// What the monotonic time starts at, so that "a moment ago" is never before zero.
+    pub const FIRST_MS: u64 = 1_000;
+
+    /// A clock that starts now.
     pub fn start() -> Self {
-        Self { started: Instant::now() - std::time::Duration::from_secs(1) }
+        Self { started: Instant::now() - std::time::Duration::from_millis(Self::FIRST_MS) }
     }
 
     /// Both times.

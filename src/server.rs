@@ -40,8 +40,9 @@ use secrets::SecretWatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     error::Error,
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
-    io,
+    io::{self, Read},
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
@@ -289,6 +290,7 @@ impl Node {
             clock: common.clock,
             collapse_seed,
             peers: fleet.peers.clone(),
+            clients: addresses.clone(),
         };
         let control = control::spawn(internal, live, parts)?;
         common.stats.mark_baseline();
@@ -525,7 +527,7 @@ fn tickets_of(common: &Common, role: &Role) -> Result<Tickets, Box<dyn Error>> {
 /// A key that nobody can guess, as text.
 fn draw_key() -> io::Result<Secret> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat()))
 }
 
@@ -563,9 +565,22 @@ fn announce(
         kafka = kafka_of(config),
         "ready"
     );
+    let page = format!("http://{}/", page_address(config, internal));
+    // A processor has no clients, so that there is nothing to try.
+    let demo = clients.first().map(|_| format!("{page}demo"));
+    tracing::info!(page, demo, "for a browser");
     match &config.node.ready_file {
         Some(path) => ready::write(path, clients, internal, kafka).map(Some),
         None => Ok(None),
+    }
+}
+
+/// Where a browser finds the internal port: as advertised, else on this host where the port listens on every address.
+fn page_address(config: &Config, internal: SocketAddr) -> String {
+    match &config.node.advertise {
+        Some(address) => address.clone(),
+        None if internal.ip().is_unspecified() => format!("localhost:{}", internal.port()),
+        None => internal.to_string(),
     }
 }
 

@@ -358,6 +358,12 @@ impl Router {
         });
     }
 
+    /// Shows when connections of this node began and when the lives of their records end, from a place on, looking at no
+    /// more than `max` records: see [`Directory::walk_times`].
+    pub fn walk_times(&self, from: u64, max: usize, visit: impl FnMut(directory::Began, u64)) -> Option<u64> {
+        self.directory.walk_times(from, max, visit)
+    }
+
     fn devices_here(&self, user: &str, now: Now) -> Vec<Device> {
         let mut devices = Vec::new();
         let unix_ms = |at_ms: u64| (now.unix_ms + at_ms).saturating_sub(now.millis());

@@ -115,7 +115,8 @@ a file with every key, `config check FILE` checks one, `config show` prints what
 
 - Durations need a unit: `250ms`, `30s`, `10m`, `1h`, `7d`. Only in query strings is a bare number seconds.
 - Sizes: `512B`, `64KiB`, `1MiB`, `1GiB`, or a plain number of bytes.
-- An unknown key or a value that is not allowed is an error before any port opens. An unknown `HOLDFAST_…` variable is only
+- An unknown key or a value that is not allowed is an error before any port opens, which says what is allowed and in which line it is.
+  Mistakes that do not hang together are told together. An unknown `HOLDFAST_…` variable is only
   a warning, because Kubernetes injects such.
 - Every secret has a `…_file` twin, whose trailing line end is ignored, and which is read again when it changes. Of the two
   the one from the higher source counts; both from the same source are an error.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::duration,
-    directory::{Arrival, Refused},
+    directory::{Arrival, RECORD_GRACE_MS, Refused},
     kit::{random::Random, time::Tick},
     model::{Identity, Reason, identifier},
     proto::{
@@ -27,18 +27,16 @@ const SSE_RETRY_MS: u64 = 5_000;
 const TOKEN_SPREAD_SHARE: u64 = 10;
 /// … but at most over so many seconds before it ends.
 const TOKEN_SPREAD_S_MAX: u64 = 300;
-/// A record outlives its connection's bounded life by this, s.
-const RECORD_GRACE_MS: u64 = 30_000;
 
 impl Connection {
-    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. `judged` is the
-    /// handshake that was judged at once: a credential that counts once is used up by that.
+    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. Where a
+    /// token came by frame, `by_token` is the handshake that has it: a credential that counts once is used up by that.
     pub(super) fn arrive(
         &mut self,
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
-        judged: Option<&Handshake<'_>>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         let Ok(wishes) = Wishes::read(request.head, identity, &context.tools.settings) else {
             return self.refuse(context, Reason::BadIdentity, Some(request));
@@ -49,7 +47,7 @@ impl Connection {
         if !self.enter_address(context, request.peer) {
             return self.refuse(context, Reason::AddressLimit, Some(request));
         }
-        self.accept(context, identity, &wishes, request, judged)
+        self.accept(context, identity, &wishes, request, by_token)
     }
 
     /// Registers, then answers: it can be found before the client knows that it is connected.
@@ -59,7 +57,7 @@ impl Connection {
         identity: &Identity<'_>,
         wishes: &Wishes<'_>,
         request: &Request<'_>,
-        judged: Option<&Handshake<'_>>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         let shared = context.tools.shared.clone();
         if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
@@ -67,8 +65,8 @@ impl Connection {
             return self.refuse(context, Reason::Full, Some(request));
         }
         // Before it is registered: who comes with a credential that was used must put nobody out of a place.
-        let used = judged.map_or(Ok(()), |handshake| context.tools.authenticator.use_up(handshake));
-        if let Err(reason) = used {
+        let whole = request.handshake(context);
+        if let Err(reason) = context.tools.authenticator.use_up(by_token.unwrap_or(&whole)) {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, reason, Some(request));
         }

@@ -77,11 +77,11 @@ impl<'b> Request<'b> {
             .of(context.mail, context.handle.key)
     }
 
-    /// The Origin that the answer to a page names.
+    /// The Origin that the answer to a page names; `*`: whatever it is.
     pub(super) fn cors_origin(&self, context: &Context<'_>) -> Option<&'b str> {
-        let tools = &context.tools;
-        let origins = tools.settings.origins.as_deref();
-        let any = || origins.is_none() && tools.authenticator.is_brought_by_page(&self.handshake(context));
+        let Tools { settings, authenticator, .. } = &*context.tools;
+        let origins = settings.origins.as_deref();
+        let any = || origins.is_none() && authenticator.is_brought_by_page(&self.handshake(context));
         auth::cors_origin(self.head, origins).or_else(|| any().then_some("*"))
     }
 }
@@ -204,7 +204,7 @@ impl Connection {
             return self.await_token(context, request, upgrade, timeout_ms);
         }
         match authenticator.authenticate(&handshake) {
-            Verdict::Accept(identity) => self.arrive(context, &identity, request, Some(&handshake)),
+            Verdict::Accept(identity) => self.arrive(context, &identity, request, None),
             Verdict::Refuse(reason) => self.refuse(context, reason, Some(request)),
             Verdict::Deferred => self.await_verdict(context, request),
         }
@@ -222,13 +222,15 @@ impl Connection {
             return self.close(context, reason);
         }
         let row = reason.consequence();
+        // That of a stream.
         let stream = request.filter(|request| matches!(request.wanted, Wanted::EventStream));
-        let stream = stream.map(|request| request.cors_origin(context));
+        let origin = stream.and_then(|request| request.cors_origin(context));
         let Tools { out, random, .. } = &mut *context.tools;
         match (row.status, stream) {
             // An EventSource that meets any status but 200 gives up for good.
-            (503, Some(origin)) => {
-                sse::write_refusal(out, random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32, origin);
+            (503, Some(_)) => {
+                let retry_ms = random.between(1_000, RETRY_AFTER_S_MAX * 1_000) as u32;
+                sse::write_refusal(out, retry_ms, origin);
             }
             (503, _) => {
                 let retry_after = random.between(1, RETRY_AFTER_S_MAX).to_string();
@@ -240,10 +242,7 @@ impl Connection {
             }
             (405, _) => http::write_response(out, 405, &[("Allow", "GET")], true),
             // A page that fetches its stream reads why it gets none: it may need another credential.
-            (status, Some(origin)) => {
-                http::write_response(out, status, &http::cors_headers(origin), true);
-            }
-            (status, _) => http::write_response(out, status, &[], true),
+            (status, _) => http::write_response(out, status, &http::cors_headers(origin), true),
         }
         Step::Gone(reason)
     }

@@ -96,13 +96,13 @@ impl Connection {
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
-        judged: Option<&Handshake<'_>>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         match shut(context.tools) {
             Some(reason) if !Mutant::VerdictDespiteDrain.is_on() => {
                 self.refuse(context, reason, Some(request))
             }
-            _ => self.arrive(context, identity, request, judged),
+            _ => self.arrive(context, identity, request, by_token),
         }
     }
 

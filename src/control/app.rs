@@ -1,8 +1,8 @@
 //! What every request handler has at hand, and how a request becomes a message and an outcome becomes an answer.
 
 use super::{
-    Control, audit::Refused, gate::Gate, openapi::Document, reply::Refusal, reply::write_json_string,
-    request::check_name,
+    Control, audit::Refused, events::Feed, gate::Gate, lifetimes::Surveyor, openapi::Document,
+    reply::Refusal, reply::write_json_string, request::check_name,
 };
 use crate::{
     bridge::Delivered,
@@ -25,6 +25,10 @@ pub struct App {
     pub control: Control,
     /// Who may ask.
     pub gate: Gate,
+    /// Those who watch the node's numbers.
+    pub feed: Arc<Feed>,
+    /// Who counts the connections by their lifetimes.
+    pub surveyor: Surveyor,
     live: RwLock<Live>,
     /// What [`write_node`] writes of this node.
     node_json: Vec<u8>,
@@ -81,6 +85,8 @@ impl App {
         Self {
             control,
             gate,
+            feed: Arc::default(),
+            surveyor: Surveyor::default(),
             live: RwLock::new(live),
             node_json,
             run,
@@ -108,6 +114,7 @@ impl App {
     pub fn replace(&self, live: Live) {
         self.gate.replace_tokens(live.config.internal.tokens.clone());
         self.gate.replace_push_from(live.config.internal.push_from.clone());
+        self.feed.look();
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 

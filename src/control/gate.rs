@@ -3,23 +3,35 @@
 //! Tokens are compared in constant time and against every one that is configured. Without tokens the port is open: the
 //! configuration then allows only a loopback address or `--insecure`, and what is left to fear is a web page on the same
 //! host. Such a page gives itself away by its Origin, or by a Host name that is not ours (DNS rebinding).
+//!
+//! The admin page trades a token for a cookie: [`super::sessions`]. A request that brings no bearer token may bring that. It
+//! may then change something only if the browser says that a page of this port sent it; a cookie alone is brought by
+//! whatever page makes a browser send a request.
 
-use super::reply::Refusal;
+use super::{
+    reply::Refusal,
+    sessions::{self, Sessions},
+};
 use crate::config::{Config, Role, Token};
 use hyper::{
     HeaderMap, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN},
 };
 use ipnet::IpNet;
 use std::{
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
 /// Zuul's spelling of the token.
 static SECURE_TOKEN: HeaderName = HeaderName::from_static("x-zuul.push.secure.token");
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+const SEND_A_TOKEN: &str = "send a token: Authorization: Bearer TOKEN";
 
 /// Ends of names that public DNS does not serve, so that no stranger's name has them (RFC 6761, RFC 6762, RFC 9476 and
 /// the cluster names of Kubernetes).
@@ -39,7 +51,20 @@ pub enum Right {
 }
 
 impl Right {
-    fn is_given_by(self, role: Role) -> bool {
+    /// Why a token of another role may not.
+    fn refusal(self) -> &'static str {
+        match self {
+            Right::Send => "the role of this token does not suffice: to send it needs the role send",
+            Right::Read => "the role of this token does not suffice: to look it needs the role read",
+            Right::Admin => "the role of this token does not suffice: it needs the role admin",
+            Right::Peer => {
+                "the role of this token does not suffice: what nodes do for each other needs the role peer"
+            }
+        }
+    }
+
+    /// Whether a token with this role may do that.
+    pub fn is_given_by(self, role: Role) -> bool {
         match (role, self) {
             (Role::All | Role::Admin, _) => true,
             (Role::Send, Right::Send) | (Role::Read, Right::Read) | (Role::Peer, Right::Peer) => true,
@@ -56,7 +81,10 @@ pub struct Headers<'a> {
     host_repeated: bool,
     origin: Option<&'a HeaderValue>,
     fetch_site: Option<&'a HeaderValue>,
+    fetch_mode: Option<&'a HeaderValue>,
+    fetch_dest: Option<&'a HeaderValue>,
     authorization: Option<&'a HeaderValue>,
+    cookie: Option<&'a HeaderValue>,
     secure_token: Option<&'a HeaderValue>,
     /// The user, on Zuul's endpoint.
     pub identity: Option<&'a HeaderValue>,
@@ -79,7 +107,10 @@ impl<'a> Headers<'a> {
                 name if *name == AUTHORIZATION => &mut found.authorization,
                 name if *name == ORIGIN => &mut found.origin,
                 name if *name == SECURE_TOKEN => &mut found.secure_token,
+                name if *name == COOKIE => &mut found.cookie,
                 name if *name == FETCH_SITE => &mut found.fetch_site,
+                name if *name == FETCH_MODE => &mut found.fetch_mode,
+                name if *name == FETCH_DEST => &mut found.fetch_dest,
                 _ => continue,
             };
             place.get_or_insert(value);
@@ -89,16 +120,40 @@ impl<'a> Headers<'a> {
 
     /// Whether a bearer token is offered at all.
     pub fn brings_a_token(&self) -> bool {
-        self.authorization.is_some()
+        self.bearer().is_some()
+    }
+
+    /// The name by which the browser, or whoever asks, knows this port: with its port, where it has one.
+    pub fn host(&self) -> Option<&'a str> {
+        self.host.map(text)
+    }
+
+    fn bearer(&self) -> Option<&'a [u8]> {
+        self.authorization.and_then(bearer)
+    }
+
+    /// A browser follows a link, or a person typed the address, and the page will be on its own in a tab.
+    fn is_navigation(&self) -> bool {
+        self.fetch_mode.map(text) == Some("navigate") && self.fetch_dest.map(text) == Some("document")
+    }
+
+    /// A page of this very port sent this: the browser says so. That an Origin is ours was checked before.
+    fn is_from_our_page(&self) -> bool {
+        self.fetch_site.map(text) == Some("same-origin") || self.origin.is_some()
     }
 }
 
 /// See the module.
 pub struct Gate {
-    tokens: RwLock<Arc<[Token]>>,
+    state: RwLock<State>,
     push_from: RwLock<Vec<IpNet>>,
     /// Names of this node, in lower case.
     names: Vec<String>,
+}
+
+struct State {
+    tokens: Arc<[Token]>,
+    sessions: Sessions,
 }
 
 impl Gate {
@@ -106,13 +161,18 @@ impl Gate {
     pub fn new(config: &Config, host_name: Option<&str>) -> Self {
         let advertised = config.node.advertise.as_deref().map(without_port);
         let names = advertised.into_iter().chain(host_name).map(str::to_ascii_lowercase).collect();
-        let tokens = RwLock::new(config.internal.tokens.clone().into());
-        Self { tokens, push_from: RwLock::new(config.internal.push_from.clone()), names }
+        let tokens = config.internal.tokens.clone().into();
+        let state = RwLock::new(State { tokens, sessions: Sessions::default() });
+        Self { state, push_from: RwLock::new(config.internal.push_from.clone()), names }
     }
 
-    /// Takes other tokens from now on.
+    /// Takes other tokens from now on. The sessions of those that are gone end.
     pub fn replace_tokens(&self, tokens: Vec<Token>) {
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
+        let mut state = self.write();
+        let place = |token: &Token| tokens.iter().position(|other| is_same(token, other));
+        let places: Vec<Option<usize>> = state.tokens.iter().map(place).collect();
+        state.sessions.move_tokens(&places);
+        state.tokens = tokens.into();
     }
 
     /// Takes other networks of senders without a token from now on.
@@ -125,17 +185,7 @@ impl Gate {
     /// # Errors
     /// 403, and 400 for a second Host.
     pub fn check_origin(&self, headers: &Headers<'_>, authority: Option<&str>) -> Result<(), Refusal> {
-        if headers.host_repeated {
-            return Err(Refusal::bad_request("bad_host", "send one Host header"));
-        }
-        let host = authority.or_else(|| headers.host.map(text));
-        if let Some(host) = host
-            && !self.is_our_host(without_port(host))
-        {
-            let message =
-                "this Host name is not known here: use an IP address, localhost or the advertised name";
-            return Err(forbidden("foreign_host", message));
-        }
+        let host = self.check_host(headers, authority)?;
         let site = headers.fetch_site.map(text);
         let other_site = site.is_some_and(|site| site != "same-origin" && site != "none");
         let other_origin = headers.origin.is_some_and(|origin| {
@@ -148,33 +198,150 @@ impl Gate {
         Ok(())
     }
 
-    /// Checks the bearer token. Returns its name, for the audit log.
+    /// The same for a page that says nothing of the node: a link to it may be followed from anywhere.
     ///
     /// # Errors
-    /// 401 when it is missing or wrong, 403 when its role does not suffice.
+    /// As [`Gate::check_origin`].
+    pub fn check_page(&self, headers: &Headers<'_>, authority: Option<&str>) -> Result<(), Refusal> {
+        if headers.is_navigation() && headers.origin.is_none() {
+            return self.check_host(headers, authority).map(|_| ());
+        }
+        self.check_origin(headers, authority)
+    }
+
+    fn check_host<'a>(
+        &self,
+        headers: &Headers<'a>,
+        authority: Option<&'a str>,
+    ) -> Result<Option<&'a str>, Refusal> {
+        if headers.host_repeated {
+            return Err(Refusal::bad_request("bad_host", "send one Host header"));
+        }
+        let host = authority.or_else(|| headers.host());
+        if let Some(host) = host
+            && !self.is_our_host(without_port(host))
+        {
+            let message =
+                "this Host name is not known here: use an IP address, localhost or the advertised name";
+            return Err(forbidden("foreign_host", message));
+        }
+        Ok(host)
+    }
+
+    /// Checks the bearer token, or else the session's cookie. Returns its name, for the audit log.
+    ///
+    /// # Errors
+    /// 401 when it is missing or wrong, 403 when its role does not suffice, or when a cookie came with what no page of ours
+    /// sent.
     pub fn check_bearer(&self, headers: &Headers<'_>, right: Right) -> Result<Caller, Refusal> {
-        let tokens = self.tokens();
+        let tokens = self.read().tokens.clone();
         if tokens.is_empty() {
-            return Ok(Caller(None));
+            return Ok(Caller::default());
         }
-        let Some(offered) = headers.authorization.and_then(bearer) else {
-            return Err(unauthorized("send a token: Authorization: Bearer TOKEN"));
+        let caller = match headers.bearer() {
+            Some(offered) => match find(&tokens, offered) {
+                Some(at) => Caller { token: Some((tokens, at)), session: None },
+                None => return Err(unauthorized("this token is not one of internal.tokens")),
+            },
+            // What nodes do for each other no page does.
+            None if right == Right::Peer => return Err(unauthorized(SEND_A_TOKEN)),
+            None => self.by_cookie(headers).ok_or_else(|| unauthorized(SEND_A_TOKEN))?,
         };
-        match find(&tokens, offered) {
-            None => Err(unauthorized("this token is not one of internal.tokens")),
-            Some(at) if right.is_given_by(tokens[at].role) => Ok(Caller(Some((tokens.clone(), at)))),
-            Some(_) => Err(forbidden("forbidden", "the role of this token does not allow that")),
+        if caller.session.is_some() && right != Right::Read && !headers.is_from_our_page() {
+            let message = "with a session's cookie this is done only for the pages of this port";
+            return Err(forbidden("cross_site", message));
         }
+        if !caller.role().is_none_or(|role| right.is_given_by(role)) {
+            return Err(forbidden("forbidden", right.refusal()));
+        }
+        Ok(caller)
     }
 
     /// Whoever sends a request; None: nobody who is known here.
     pub fn caller(&self, headers: &Headers<'_>) -> Option<Caller> {
-        let tokens = self.tokens();
+        let tokens = self.read().tokens.clone();
         if tokens.is_empty() {
-            return Some(Caller(None));
+            return Some(Caller::default());
         }
-        let at = find(&tokens, headers.authorization.and_then(bearer)?)?;
-        Some(Caller(Some((tokens, at))))
+        match headers.bearer() {
+            Some(offered) => {
+                find(&tokens, offered).map(|at| Caller { token: Some((tokens, at)), session: None })
+            }
+            None => self.by_cookie(headers),
+        }
+    }
+
+    /// Whether a token is asked for at all.
+    pub fn asks_for_token(&self) -> bool {
+        !self.read().tokens.is_empty()
+    }
+
+    /// Whether whoever was let in would be still.
+    pub fn still_knows(&self, caller: &Caller) -> bool {
+        let state = self.read();
+        match (&caller.token, caller.session) {
+            (None, _) => state.tokens.is_empty(),
+            (Some(_), Some(session)) => state.sessions.is_open(session, Instant::now()),
+            (Some((tokens, at)), None) => {
+                Arc::ptr_eq(tokens, &state.tokens)
+                    || state.tokens.iter().any(|token| is_same(token, &tokens[*at]))
+            }
+        }
+    }
+
+    /// Opens a session for the bearer of a token. Returns it and the value of its cookie; None where no token is asked for.
+    ///
+    /// # Errors
+    /// 401 without a token that is known here, 403 for one of another node's, 503 when no id can be drawn.
+    pub fn sign_in(&self, headers: &Headers<'_>) -> Result<Option<(Caller, String)>, Refusal> {
+        let mut state = self.write();
+        let tokens = state.tokens.clone();
+        if tokens.is_empty() {
+            return Ok(None);
+        }
+        let offered = headers.bearer().ok_or_else(|| unauthorized(SEND_A_TOKEN))?;
+        let at =
+            find(&tokens, offered).ok_or_else(|| unauthorized("this token is not one of internal.tokens"))?;
+        if tokens[at].role == Role::Peer {
+            return Err(forbidden(
+                "forbidden",
+                "this token is for other nodes: there is nothing to see with it",
+            ));
+        }
+        let opened = state.sessions.open(at, Instant::now());
+        let (number, id) = opened.map_err(|fault| {
+            tracing::error!(%fault, "no session can be opened");
+            Refusal::overloaded("no_random", "this host has no random numbers to give at the moment")
+        })?;
+        Ok(Some((Caller { token: Some((tokens, at)), session: Some(number) }, id)))
+    }
+
+    /// Ends the session whose cookie a request brings. Returns whose it was.
+    ///
+    /// # Errors
+    /// 403 when no page of ours asks.
+    pub fn sign_out(&self, headers: &Headers<'_>) -> Result<Option<Caller>, Refusal> {
+        let Some(caller) = self.by_cookie(headers) else { return Ok(None) };
+        if !headers.is_from_our_page() {
+            let message = "with a session's cookie this is done only for the pages of this port";
+            return Err(forbidden("cross_site", message));
+        }
+        if let Some(session) = caller.session {
+            self.write().sessions.close(session);
+        }
+        Ok(Some(caller))
+    }
+
+    /// Sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.read().sessions.count(Instant::now())
+    }
+
+    fn by_cookie(&self, headers: &Headers<'_>) -> Option<Caller> {
+        let cookies = headers.cookie?.as_bytes();
+        let state = self.read();
+        let found = sessions::offered(cookies).find_map(|id| state.sessions.find(id, Instant::now()));
+        found.map(|(number, at)| Caller { token: Some((state.tokens.clone(), at)), session: Some(number) })
     }
 
     /// Checks the token of Zuul's endpoint, in either spelling, or the sender's network.
@@ -183,7 +350,7 @@ impl Gate {
     /// 401 and 403 as for [`Gate::check_bearer`]; 403 also for a secure token that is wrong or not expected.
     pub fn check_zuul(&self, headers: &Headers<'_>, peer: IpAddr) -> Result<(), Refusal> {
         if let Some(offered) = headers.secure_token {
-            let tokens = self.tokens();
+            let tokens = self.read().tokens.clone();
             let role = find(&tokens, offered.as_bytes()).map(|at| tokens[at].role);
             return match role {
                 Some(role) if Right::Send.is_given_by(role) => Ok(()),
@@ -201,8 +368,12 @@ impl Gate {
         networks.iter().any(|network| network.contains(&peer))
     }
 
-    fn tokens(&self) -> Arc<[Token]> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_our_host(&self, host: &str) -> bool {
@@ -220,14 +391,33 @@ impl Gate {
 }
 
 /// Whoever a request comes from.
-#[derive(Clone, Debug)]
-pub struct Caller(Option<(Arc<[Token]>, usize)>);
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// None where no token is configured.
+    token: Option<(Arc<[Token]>, usize)>,
+    /// The session by which it came, where it did.
+    session: Option<u64>,
+}
 
 impl Caller {
     /// The token's name; `-` where none is configured.
     pub fn name(&self) -> &str {
-        self.0.as_ref().map_or("-", |(tokens, at)| &tokens[*at].name)
+        self.token().map_or("-", |token| &token.name)
     }
+
+    /// The token's role; None where none is configured: whoever asks may do everything.
+    pub fn role(&self) -> Option<Role> {
+        self.token().map(|token| token.role)
+    }
+
+    fn token(&self) -> Option<&Token> {
+        self.token.as_ref().and_then(|(tokens, at)| tokens.get(*at))
+    }
+}
+
+fn is_same(one: &Token, other: &Token) -> bool {
+    let secrets = one.secret.reveal().as_bytes().ct_eq(other.secret.reveal().as_bytes());
+    bool::from(secrets) && one.name == other.name && one.role == other.role
 }
 
 /// Looks at every token, however early it finds the one, so that the time does not tell which it was.

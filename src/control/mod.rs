@@ -9,16 +9,22 @@ mod audit;
 mod broadcast;
 mod connection;
 mod deliver;
+mod demo;
+mod events;
 mod fleet;
 mod gate;
 mod lanes;
+mod lifetimes;
 mod messages;
 mod node;
 mod openapi;
+mod page;
 mod push;
 mod reply;
 mod request;
 mod routes;
+mod session;
+mod sessions;
 mod tickets;
 mod timestamp;
 mod users;
@@ -90,6 +96,8 @@ pub struct Control {
     pub collapse_seed: foldhash::fast::RandomState,
     /// The way to other nodes; None: this one is alone.
     pub peers: Option<Arc<Peers>>,
+    /// Where clients connect, with the real ports.
+    pub clients: Vec<SocketAddr>,
 }
 
 /// The running internal port.
@@ -108,6 +116,7 @@ impl ControlThread {
     /// Takes other tokens from now on.
     pub fn replace_tokens(&self, tokens: Vec<Token>) {
         self.app.gate.replace_tokens(tokens);
+        self.app.feed.look();
     }
 
     /// Takes no more connections, lets open requests finish for up to a second, and waits for the thread.
@@ -184,6 +193,7 @@ struct Open {
 impl Port {
     async fn run(mut self, listener: tokio::net::TcpListener, mut stopped: oneshot::Receiver<()>) {
         let waker = tokio::spawn(wake_shards(self.app.clone()));
+        let feed = tokio::spawn(self.app.feed.clone().run(self.app.clone()));
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -202,6 +212,8 @@ impl Port {
             }
         }
         drop(listener);
+        self.app.feed.close();
+        feed.abort();
         self.finish().await;
         waker.abort();
     }
@@ -234,8 +246,8 @@ impl Port {
         longest.map(|at| self.open.swap_remove(at).task.abort()).is_some()
     }
 
-    /// Once a second: cuts off who is overdue, counts what was answered after its sender had left, and says who found no room:
-    /// a flood of senders must not become a flood of lines.
+    /// Once a second: cuts off who is overdue, counts who uses the page and what was answered after its sender had left, and
+    /// says who found no room: a flood of senders must not become a flood of lines.
     fn sweep(&mut self) {
         let now = self.seconds.advance();
         self.open.retain(|open| {
@@ -251,8 +263,11 @@ impl Port {
                 "the internal port is full: each of its connections has a request under way"
             );
         }
+        let stats = &self.app.control.stats;
+        stats.set_page_watchers(self.app.feed.watchers() as u64);
+        stats.set_page_sessions(self.app.gate.sessions() as u64);
         self.app.control.router.reap();
-        self.app.control.broadcasts.reap(&self.app.control.stats);
+        self.app.control.broadcasts.reap(stats);
     }
 
     async fn finish(mut self) {

@@ -1,6 +1,6 @@
 //! What the internal port answers: bodies, refusals, and JSON written without a tree.
 
-use super::{deliver::DeliverStream, messages::MessageStream};
+use super::{deliver::DeliverStream, events::EventStream, messages::MessageStream};
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Response, StatusCode,
@@ -28,12 +28,14 @@ pub enum Reply {
     Stream(Box<MessageStream>),
     /// The answers of `/v1/deliver`, as they come.
     Deliveries(Box<DeliverStream>),
+    /// The events of `/v1/events`, as they come.
+    Events(Box<EventStream>),
 }
 
 impl Reply {
     /// Whether it is made while it is written.
     pub fn is_stream(&self) -> bool {
-        matches!(self, Reply::Stream(_) | Reply::Deliveries(_))
+        matches!(self, Reply::Stream(_) | Reply::Deliveries(_) | Reply::Events(_))
     }
 }
 
@@ -53,6 +55,7 @@ impl Body for Reply {
             },
             Reply::Stream(stream) => std::task::ready!(stream.poll_chunk(cx)),
             Reply::Deliveries(stream) => std::task::ready!(stream.poll_chunk(cx)),
+            Reply::Events(stream) => std::task::ready!(stream.poll_chunk(cx)),
         };
         Poll::Ready(chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -61,7 +64,7 @@ impl Body for Reply {
         match self {
             Reply::Empty => true,
             Reply::Whole(bytes) => bytes.is_empty(),
-            Reply::Stream(_) | Reply::Deliveries(_) => false,
+            Reply::Stream(_) | Reply::Deliveries(_) | Reply::Events(_) => false,
         }
     }
 
@@ -69,7 +72,7 @@ impl Body for Reply {
         match self {
             Reply::Empty => SizeHint::with_exact(0),
             Reply::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Reply::Stream(_) | Reply::Deliveries(_) => SizeHint::default(),
+            Reply::Stream(_) | Reply::Deliveries(_) | Reply::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -4,11 +4,13 @@ use super::{
     app::App,
     audit, broadcast,
     connection::Watch,
-    deliver,
+    deliver, demo, events,
     gate::Headers,
-    lanes, messages, node, openapi, push,
+    lanes, messages, node, openapi,
+    page::{self, PageFile},
+    push,
     reply::{Refusal, Reply},
-    tickets, users,
+    session, tickets, users,
 };
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::request::Parts};
 use std::{net::IpAddr, sync::Arc};
@@ -20,21 +22,40 @@ enum Endpoint<'a> {
     Readyz,
     Metrics,
     ZuulPush,
-    Push { user: &'a str },
+    Push {
+        user: &'a str,
+    },
     Messages,
     Broadcast,
-    StopBroadcast { id: &'a str },
-    User { user: &'a str },
-    Devices { user: &'a str },
-    Device { user: &'a str, device: &'a str },
+    StopBroadcast {
+        id: &'a str,
+    },
+    User {
+        user: &'a str,
+    },
+    Devices {
+        user: &'a str,
+    },
+    Device {
+        user: &'a str,
+        device: &'a str,
+    },
     Nodes,
     Drain,
     Lanes,
-    Lane { lane: &'a str, action: &'a str },
+    Lane {
+        lane: &'a str,
+        action: &'a str,
+    },
     Stats,
     Tickets,
     Deliver,
     Openapi,
+    Events,
+    Session,
+    /// A file of the admin page or of the demo.
+    Page(PageFile),
+    DemoPlaces,
 }
 
 impl<'a> Endpoint<'a> {
@@ -44,8 +65,9 @@ impl<'a> Endpoint<'a> {
                 "/livez" => Some(Endpoint::Livez),
                 "/readyz" => Some(Endpoint::Readyz),
                 "/metrics" => Some(Endpoint::Metrics),
+                "/demo.json" => Some(Endpoint::DemoPlaces),
                 path if path.ends_with("/push") => Some(Endpoint::ZuulPush),
-                _ => None,
+                path => PageFile::at(path).map(Endpoint::Page),
             };
         };
         let mut parts = v1.split('/');
@@ -70,6 +92,8 @@ impl<'a> Endpoint<'a> {
             [Some("tickets"), None, ..] => Endpoint::Tickets,
             [Some("deliver"), None, ..] => Endpoint::Deliver,
             [Some("openapi.json"), None, ..] => Endpoint::Openapi,
+            [Some("events"), None, ..] => Endpoint::Events,
+            [Some("session"), None, ..] => Endpoint::Session,
             _ => return None,
         })
     }
@@ -79,6 +103,9 @@ impl<'a> Endpoint<'a> {
         match self {
             Endpoint::Livez | Endpoint::Readyz | Endpoint::Metrics | Endpoint::Openapi => "GET, HEAD",
             Endpoint::Devices { .. } | Endpoint::Nodes | Endpoint::Lanes | Endpoint::Stats => "GET, HEAD",
+            Endpoint::Page(_) | Endpoint::DemoPlaces => "GET, HEAD",
+            Endpoint::Events => "GET",
+            Endpoint::Session => "GET, HEAD, POST, DELETE",
             Endpoint::ZuulPush => "GET, POST",
             Endpoint::Push { .. } | Endpoint::Messages | Endpoint::Broadcast | Endpoint::Deliver => "POST",
             Endpoint::Lane { .. } | Endpoint::Tickets => "POST",
@@ -121,7 +148,11 @@ pub async fn handle(
         Endpoint::Drain => node::drain(app, &parts),
         Endpoint::Lanes => lanes::list(app, &parts),
         Endpoint::Lane { lane, action } => lanes::tell(app, lane, action, &parts),
-        Endpoint::Stats => node::statistics(app, &parts),
+        Endpoint::Stats => Box::pin(node::statistics(app, &parts)).await,
+        Endpoint::Events => events::events(app, watch, &parts),
+        Endpoint::Session => session::session(app, &parts),
+        Endpoint::Page(file) => page::page(app, file, &parts),
+        Endpoint::DemoPlaces => demo::places(app, &parts),
         Endpoint::Tickets => Box::pin(tickets::make(app, watch, &parts, body)).await,
         Endpoint::Metrics => node::metrics(app, &parts),
         Endpoint::Openapi => openapi::openapi(app, &parts),
@@ -143,7 +174,11 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
     }
     if !matches!(endpoint, Some(Endpoint::Livez | Endpoint::Readyz)) {
         let headers = Headers::of(&parts.headers, &app.identity());
-        app.gate.check_origin(&headers, parts.uri.authority().map(|authority| authority.as_str()))?;
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        match endpoint {
+            Some(Endpoint::Page(_)) => app.gate.check_page(&headers, authority)?,
+            _ => app.gate.check_origin(&headers, authority)?,
+        }
     }
     let endpoint = endpoint.ok_or_else(|| {
         let message = "there is nothing at this path; GET /v1/openapi.json says what there is";
@@ -163,7 +198,7 @@ fn admit<'a>(app: &App, parts: &'a Parts) -> Result<Endpoint<'a>, Refusal> {
 pub fn described(path: &str) -> Option<(String, &'static str)> {
     let endpoint = Endpoint::of(path)?;
     let name = format!("{endpoint:?}");
-    Some((name.split(' ').next().unwrap_or_default().to_owned(), endpoint.allow()))
+    Some((name.split([' ', '(']).next().unwrap_or_default().to_owned(), endpoint.allow()))
 }
 
 #[cfg(test)]
@@ -192,7 +227,13 @@ mod tests {
             ("/v1/messages/", None),
             ("/v1/broadcasts/7", Some(Endpoint::StopBroadcast { id: "7" })),
             ("/v1/drain", Some(Endpoint::Drain)),
-            ("/v1/events", None),
+            ("/v1/events", Some(Endpoint::Events)),
+            ("/v1/session", Some(Endpoint::Session)),
+            ("/v1/session/x", None),
+            ("/", PageFile::at("/").map(Endpoint::Page)),
+            ("/page.js", PageFile::at("/page.js").map(Endpoint::Page)),
+            ("/page.html", None),
+            ("/demo.json", Some(Endpoint::DemoPlaces)),
             ("/v1/deliver", Some(Endpoint::Deliver)),
             ("/v1/deliver/x", None),
             ("/v1/openapi.json", Some(Endpoint::Openapi)),
@@ -202,7 +243,6 @@ mod tests {
             ("/v1/lanes/low/pause", Some(Endpoint::Lane { lane: "low", action: "pause" })),
             ("/v1/lanes/low/hurry", None),
             ("/v2/push", Some(Endpoint::ZuulPush)),
-            ("/", None),
             ("*", None),
         ] {
             assert_eq!(Endpoint::of(path), endpoint, "{path}");

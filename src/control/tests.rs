@@ -4,6 +4,7 @@ mod admin;
 mod deliver;
 mod elsewhere;
 mod harness;
+mod page;
 mod pushes;
 mod streams;
 mod tickets;

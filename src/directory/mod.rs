@@ -20,7 +20,7 @@ pub use blocks::Blocks;
 pub use dedup::Dedup;
 pub use journal::{Change, Changed, JOURNAL_MAX, Journal};
 pub use presence::{PRESENCE_MAX, Presence, PresenceLog};
-pub use record::{Began, Route, TAKEOVER_WINDOW_S, TAKEOVERS_MAX};
+pub use record::{Began, RECORD_GRACE_MS, Route, TAKEOVER_WINDOW_S, TAKEOVERS_MAX};
 
 use crate::{
     kit::mutant::Mutant,
@@ -245,6 +245,16 @@ impl Directory {
         self.walk_records(from, max, false, &mut |_, _, user, route| visit(user, route))
     }
 
+    /// Shows when each connection began and when the life of its record ends (monotonic ms), in the manner of
+    /// [`Directory::walk_changes`]. It looks at no name, which makes it several times as fast as [`Directory::walk`].
+    pub fn walk_times(&self, from: u64, max: usize, mut visit: impl FnMut(Began, u64)) -> Option<u64> {
+        let (at, index) = ((from >> 32) as usize, from as u32);
+        if at >= PARTITIONS {
+            return None;
+        }
+        go_on(at, self.lock(at).walk_times(index, max, &mut visit))
+    }
+
     /// How changes reach the registry, where there is one outside of the process.
     pub fn journal(&self) -> Option<&Journal> {
         self.journal.as_ref()
@@ -264,11 +274,7 @@ impl Directory {
         let next = self.lock(at).walk(index, max, dirty, &mut |entry, user, route| {
             visit(at, entry, user, route);
         });
-        match next {
-            Some(index) => Some((at as u64) << 32 | u64::from(index)),
-            None if at + 1 < PARTITIONS => Some((at as u64 + 1) << 32),
-            None => None,
-        }
+        go_on(at, next)
     }
 
     fn post(&self, at: usize, entry: Entry) {
@@ -326,6 +332,15 @@ impl Directory {
     fn lock(&self, at: usize) -> MutexGuard<'_, Partition> {
         // A panic with the lock held is a bug that ends the process (`panic = "abort"`); in tests the data is still whole.
         self.partitions[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The place after a walk within a partition, which ended at an index or at its end.
+fn go_on(at: usize, next: Option<u32>) -> Option<u64> {
+    match next {
+        Some(index) => Some((at as u64) << 32 | u64::from(index)),
+        None if at + 1 < PARTITIONS => Some((at as u64 + 1) << 32),
+        None => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Arrival, Refused,
     journal::{Change, Entry},
-    record::{NO_RECORD, Record, Route},
+    record::{Began, NO_RECORD, Record, Route},
 };
 use crate::{
     kit::{arena::Arena, mutant::Mutant, slab::Slab},
@@ -165,6 +165,18 @@ impl Partition {
             let wanted = |record: &&Record| if dirty { record.is_dirty() } else { !record.is_gone() };
             if let Some(record) = self.records.at(index).filter(wanted) {
                 visit(Entry { index, handle: record.handle() }, self.user(record), self.route(record));
+            }
+        }
+        (until < end).then_some(until)
+    }
+
+    /// Shows the times of the connections that are there, in the manner of [`Self::walk`].
+    pub fn walk_times(&self, from: u32, max: usize, visit: &mut impl FnMut(Began, u64)) -> Option<u32> {
+        let end = self.records.high_water();
+        let until = from.saturating_add(u32::try_from(max).unwrap_or(u32::MAX)).min(end);
+        for index in from..until {
+            if let Some(record) = self.records.at(index).filter(|record| !record.is_gone()) {
+                visit(record.began(), record.ends_ms());
             }
         }
         (until < end).then_some(until)

@@ -5,6 +5,8 @@
 use crate::kit::slab::Key;
 use crate::model::{Handle, Protocol};
 
+/// A record outlives its connection's bounded life by this, ms.
+pub const RECORD_GRACE_MS: u64 = 30_000;
 /// Takeovers of one device within [`TAKEOVER_WINDOW_S`]; past them the holder stays.
 pub const TAKEOVERS_MAX: u8 = 3;
 /// The window of the brake, s.

@@ -371,6 +371,11 @@ mod journal {
                     there.push(format!("{} {user} {}", route.handle.key.index, route.device.unwrap_or("-")));
                 });
             }
+            let (mut times, mut from) = (0, Some(0));
+            while let Some(at) = from {
+                from = directory.walk_times(at, 5, |_, _| times += 1);
+            }
+            prop_assert_eq!(times, there.len());
             told.sort();
             there.sort();
             prop_assert_eq!(told, there);

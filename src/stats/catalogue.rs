@@ -208,6 +208,10 @@ catalogue! {
     CONFIG_RELOADS = counter("holdfast_config_reloads_total", "reloads", &["result"], "Reloads of the configuration: ok, or refused and the old one kept.");
     /// `holdfast_key_reloads_total`
     KEY_RELOADS = counter("holdfast_key_reloads_total", "changes", &["result"], "Changes of the files of keys that clients' credentials are checked with: ok, or refused and the old keys kept.");
+    /// `holdfast_page_watchers`
+    PAGE_WATCHERS = gauge("holdfast_page_watchers", "watchers", &[], "Those who watch the node's numbers as they change: admin pages that are open, and other readers of /v1/events.");
+    /// `holdfast_page_sessions`
+    PAGE_SESSIONS = gauge("holdfast_page_sessions", "sessions", &[], "Sessions of the admin page that somebody has opened with a token.");
     /// `holdfast_tickets_total`
     TICKETS = counter("holdfast_tickets_total", "tickets", &["result"], "Tickets of clients: made here; or brought here and accepted, or refused as used before, expired, bad, or for want of room to remember them.");
 }

@@ -166,6 +166,7 @@ fn around(node: &NodeStats) -> Vec<Family> {
     let memory = Memory::now();
     let (taken, refused) = node.reloads();
     let (keys_taken, keys_refused) = node.key_reloads();
+    let (watchers, sessions) = node.page();
     let (fleet, peers) = (node.fleet.registry(), node.fleet.peers());
     let registry = REGISTRY_OPERATIONS.iter().zip(&node.registry);
     vec![
@@ -192,6 +193,8 @@ fn around(node: &NodeStats) -> Vec<Family> {
             names::PEER_MESSAGES,
             [("answered", Value::Whole(peers.answered)), ("failed", Value::Whole(peers.failed))],
         ),
+        Family::whole(names::PAGE_WATCHERS, watchers),
+        Family::whole(names::PAGE_SESSIONS, sessions),
         Family::whole(names::DRAIN_PHASE, node.drain_phase() as u64),
         Family::whole(names::DRAIN_REMAINING, node.drain_remaining()),
         Family::whole(names::MEMORY_PRESSURE, node.memory_pressure()),

@@ -134,6 +134,8 @@ pub struct NodeStats {
     reloads_refused: AtomicU64,
     key_reloads_ok: AtomicU64,
     key_reloads_refused: AtomicU64,
+    page_watchers: AtomicU64,
+    page_sessions: AtomicU64,
     tickets: [AtomicU64; TicketResult::ALL.len()],
 }
 
@@ -160,6 +162,8 @@ impl NodeStats {
             reloads_refused: AtomicU64::new(0),
             key_reloads_ok: AtomicU64::new(0),
             key_reloads_refused: AtomicU64::new(0),
+            page_watchers: AtomicU64::new(0),
+            page_sessions: AtomicU64::new(0),
             tickets: Default::default(),
         }
     }
@@ -232,6 +236,16 @@ impl NodeStats {
     pub fn key_reload(&self, taken: bool) {
         let counter = if taken { &self.key_reloads_ok } else { &self.key_reloads_refused };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// Those who watch the node's numbers as they change.
+    pub fn set_page_watchers(&self, watchers: u64) {
+        self.page_watchers.store(watchers, Relaxed);
+    }
+
+    /// Sessions of the admin page.
+    pub fn set_page_sessions(&self, sessions: u64) {
+        self.page_sessions.store(sessions, Relaxed);
     }
 
     /// A ticket was made, or a handshake with one has ended.
@@ -310,6 +324,11 @@ impl NodeStats {
 
     pub(super) fn key_reloads(&self) -> (u64, u64) {
         (self.key_reloads_ok.load(Relaxed), self.key_reloads_refused.load(Relaxed))
+    }
+
+    /// Those who watch the node's numbers, and sessions of the admin page.
+    pub(super) fn page(&self) -> (u64, u64) {
+        (self.page_watchers.load(Relaxed), self.page_sessions.load(Relaxed))
     }
 
     /// The message lanes, highest first, with their names.

@@ -50,6 +50,47 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><link rel="icon" href
   })();
 </script>"#;
 
+/// A browser with a profile of its own, ended when it goes out of scope.
+pub struct Browser {
+    child: Child,
+    profile: TempDir,
+}
+
+impl Browser {
+    /// Starts it; the last of these arguments is what it opens.
+    pub fn start(arguments: &[&str]) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut user_data = std::ffi::OsString::from("--user-data-dir=");
+        user_data.push(profile.path());
+        for name in NAMES {
+            let mut command = Command::new(name);
+            command.args(OPTIONS).arg(&user_data).args(arguments);
+            let log = File::create(profile.path().join(LOG)).unwrap();
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            // A group of its own, so that its helpers end with it.
+            if let Ok(child) = command.process_group(0).spawn() {
+                return Self { child, profile };
+            }
+        }
+        panic!("no browser: install chromium");
+    }
+
+    /// What a file of its profile holds.
+    pub fn file(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.profile.path().join(name)).ok()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.child.id())]).status();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the browser's log ---\n{}", self.file(LOG).unwrap_or_default());
+        }
+    }
+}
+
 /// What the page's own backend answers to a POST to `/ticket`.
 pub type Backend = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -58,8 +99,8 @@ pub struct Page {
     address: SocketAddr,
     scripts: Sender<String>,
     reports: Receiver<(String, Vec<u8>)>,
-    /// The browser and its profile, once it is started.
-    browser: Option<(Child, TempDir)>,
+    /// Once it is started.
+    browser: Option<Browser>,
 }
 
 impl Page {
@@ -93,21 +134,8 @@ impl Page {
 
     /// Starts the browser on the page.
     pub fn open(mut self) -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        let mut user_data = std::ffi::OsString::from("--user-data-dir=");
-        user_data.push(profile.path());
-        for name in NAMES {
-            let mut command = Command::new(name);
-            command.args(OPTIONS).arg(&user_data).arg(self.origin());
-            let log = File::create(profile.path().join(LOG)).unwrap();
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            // A group of its own, so that its helpers end with it.
-            if let Ok(child) = command.process_group(0).spawn() {
-                self.browser = Some((child, profile));
-                return self;
-            }
-        }
-        panic!("no browser: install chromium");
+        self.browser = Some(Browser::start(&[&self.origin()]));
+        self
     }
 
     /// Has the page run a script, after those before it.
@@ -136,18 +164,6 @@ impl Page {
     pub fn assert_silent(&self, time: Duration) {
         if let Ok((kind, body)) = self.reports.recv_timeout(time) {
             panic!("{kind} {:?}", String::from_utf8_lossy(&body));
-        }
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        let Some((child, profile)) = &mut self.browser else { return };
-        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status();
-        let _ = child.wait();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(profile.path().join(LOG)).unwrap_or_default();
-            eprintln!("--- the browser's log ---\n{log}");
         }
     }
 }

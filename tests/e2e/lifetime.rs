@@ -41,6 +41,22 @@ fn a_client_that_closes_when_asked_ends_with_the_reason_lifetime() {
 }
 
 #[test]
+fn a_herd_is_seen_before_it_leaves() {
+    // Lives of 54 to 60 s, and buckets of 2 s.
+    let node = Node::start(&["lifetime.mean=60s", "lifetime.distribution=zuul"]);
+    let all: Vec<Ws> = (0..20).map(|number| Ws::user(&node, &format!("u{number}"), "")).collect();
+    let lifetimes = node.ask("GET", "/v1/stats", b"").json()["lifetimes"].clone();
+    let sum = |name: &str, range: std::ops::Range<usize>| {
+        let counts = lifetimes[name].as_array().unwrap();
+        counts[range].iter().map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!((&lifetimes["bucket_s"], &lifetimes["distribution"]), (&json!(2.0), &json!("zuul")));
+    // Connecting them takes a moment on a machine that is busy.
+    assert_eq!((sum("goaways_due", 20..31), sum("ages", 0..7)), (20, 20), "{lifetimes}");
+    drop(all);
+}
+
+#[test]
 fn a_client_that_ignores_its_goaway_is_closed_with_1000_and_nobody_outlives_max_and_grace() {
     let node = Node::start(&["lifetime.mean=1s", "lifetime.max=2s", "lifetime.grace=500ms"]);
     let began = Instant::now();

@@ -4,6 +4,9 @@
 //! expects until a deadline. The protocols' other ends are in `client` and `http`, written from the RFCs.
 
 mod activation;
+mod admin_odd;
+mod admin_page;
+mod admin_picture;
 mod auth;
 mod away;
 mod browser;
@@ -17,6 +20,7 @@ mod clients;
 mod connecters;
 mod contract;
 mod crowd;
+mod demo;
 mod devices;
 mod doctor;
 mod drain;
@@ -51,5 +55,6 @@ mod reload;
 mod slow;
 mod soak;
 mod sse;
+mod tab;
 mod tickets;
 mod zuul;

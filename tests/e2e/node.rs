@@ -45,6 +45,7 @@ pub struct Plan {
     sets: Vec<String>,
     shards: usize,
     clients_at: Vec<String>,
+    internal_at: String,
     /// Shell words before the program, such as `ulimit -n 300; exec`.
     prelude: Option<String>,
     stdin: Stdio,
@@ -64,6 +65,7 @@ impl Plan {
             sets: sets.iter().map(|&set| set.to_owned()).collect(),
             shards: 1,
             clients_at: vec![ANY_PORT.to_owned()],
+            internal_at: ANY_PORT.to_owned(),
             prelude: None,
             stdin: Stdio::null(),
         }
@@ -128,6 +130,12 @@ impl Plan {
         self
     }
 
+    /// Another internal address than one of the kernel's choice, such as that of a node that was here before.
+    pub fn internal_at(mut self, address: SocketAddr) -> Self {
+        self.internal_at = address.to_string();
+        self
+    }
+
     /// Has a shell do something first; the words end in `exec`.
     pub fn prelude(mut self, words: &str) -> Self {
         self.prelude = Some(words.to_owned());
@@ -156,7 +164,7 @@ impl Plan {
         for address in &self.clients_at {
             command.args(["--clients", address]);
         }
-        command.args(["--internal", "127.0.0.1:0", "--node-id", &self.id]);
+        command.args(["--internal", &self.internal_at, "--node-id", &self.id]);
         if let Some(url) = &self.registry {
             command.args(["--registry", url]);
         }

@@ -36,6 +36,12 @@ pub fn run_alone(script: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The text of a file of a package.
+pub fn file(path: &str) -> String {
+    let path = MODULES.join("node_modules").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
+}
+
 /// Installs them beside the build, once for all runs.
 fn installed() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");

@@ -5,7 +5,7 @@
 use crate::{
     auth::{NEW, OLD, cookie_of, file},
     chromium::{SECRET, token},
-    client::{get, upgrade},
+    client::{TEXT, get, masked, upgrade},
     http::{self, Wire},
     node::{Node, until, without_our_environment},
 };
@@ -30,10 +30,49 @@ impl Overheard {
         self.text += &String::from_utf8_lossy(&wire.rest(Duration::from_secs(5)));
     }
 
-    /// The same to the internal port.
+    /// Says this as the first frame of a WebSocket, where a token may come.
+    fn say(&mut self, first: &str) {
+        let mut wire = Wire::connect(self.node.clients);
+        wire.send(&upgrade("/ws", &[]));
+        assert_eq!(wire.head().unwrap().status, 101);
+        wire.send(&masked(true, false, TEXT, first.as_bytes()));
+        wire.shut_write();
+        self.text += &String::from_utf8_lossy(&wire.rest(Duration::from_secs(5)));
+    }
+
+    /// Asks the internal port, and keeps the answer.
     fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
         let answer = http::request(self.node.internal, method, target, headers, body);
         self.text += &format!("{:?}\n{}\n", answer.headers, answer.text());
+    }
+}
+
+impl Overheard {
+    /// Listens to what the admin page is told, for its first events.
+    fn watch(&mut self) {
+        let mut wire = Wire::connect(self.node.internal);
+        let line =
+            format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {BACKEND}\r\n\r\n");
+        wire.send(line.as_bytes());
+        assert_eq!(wire.head().unwrap().status, 200);
+        let chunk = wire.chunk(Duration::from_secs(5)).unwrap().unwrap();
+        self.text += &String::from_utf8(chunk).unwrap();
+    }
+
+    /// Trades the token for the page's cookie, uses and spoils it, and gives it.
+    fn sign_in(&mut self) -> String {
+        let bearer = format!("Bearer {BACKEND}");
+        let answer = self.node.ask_with("POST", "/v1/session", &[("Authorization", &bearer)], b"");
+        assert_eq!(answer.status, 204, "{answer:?}");
+        let (name, rest) = answer.header("set-cookie").unwrap().split_once('=').unwrap();
+        let session = rest.split(';').next().unwrap().to_owned();
+        for value in spoilt(&session) {
+            let line = format!("{name}={value}");
+            for (method, target) in [("GET", "/v1/stats"), ("POST", "/v1/drain"), ("GET", "/v1/session")] {
+                self.ask(method, target, &[("Cookie", &line)], b"");
+            }
+        }
+        session
     }
 }
 
@@ -78,6 +117,7 @@ fn no_credential_and_no_key_is_ever_said() {
             "auth.mode=jwt,cookie".into(),
             format!("auth.jwt.secret={SECRET}"),
             "auth.jwt.cookie=token".into(),
+            "auth.first_frame=true".into(),
             format!("auth.cookie.keys_file={}", path.display()),
             format!("auth.tickets.keys={TICKETS}"),
             format!("internal.token={BACKEND}"),
@@ -101,6 +141,7 @@ fn no_credential_and_no_key_is_ever_said() {
                 let lines: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 requests(&target, &lines).iter().for_each(|request| said.send(request));
             }
+            said.say(&value);
             // Its signature is what counts.
             secrets.extend(value.split('.').map(str::to_owned).filter(|part| part.len() > 15));
         }
@@ -113,6 +154,9 @@ fn no_credential_and_no_key_is_ever_said() {
                     ("GET", "/metrics"),
                     ("GET", "/v1/stats"),
                     ("GET", "/v1/nodes"),
+                    ("GET", "/v1/openapi.json"),
+                    ("GET", "/v1/session"),
+                    ("GET", "/demo.json"),
                     ("GET", "/v1/nowhere"),
                     ("POST", "/v1/users/ada/push"),
                     ("POST", "/v1/broadcast"),
@@ -126,13 +170,18 @@ fn no_credential_and_no_key_is_ever_said() {
             }
             said.ask("POST", &format!("/v1/tickets?token={}", &token[..3]), &[], b"");
         }
+        said.watch();
+        let session = said.sign_in();
         let Overheard { node, mut text } = said;
         node.sigterm();
         until("the end of the drain's beginning", || node.log().contains("draining").then_some(()));
-        text += &node.log();
+        let log = node.log();
+        assert!(log.contains("sign_in") && !log.contains(&session), "the session in {format}");
+        text += &log;
         text += &shown(&sets);
         assert!(text.contains("holdfast_tickets_total") && text.contains("audit") && text.contains("***"));
-        assert!(text.contains("connection ended"), "the log is loud");
+        let ends = text.matches("connection ended").count();
+        assert!(ends > 500, "the log is loud: it has told of {ends} ends");
         for secret in secrets {
             let at = text.find(&secret);
             let around = at.map(|at| text[..at].lines().last().unwrap_or_default().to_owned());

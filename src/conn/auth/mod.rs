@@ -112,8 +112,8 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 
     /// Everything else lets the handshake in: uses up a credential that counts once. It is called after
-    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Of a
-    /// verdict that comes later whoever gives it has seen to that.
+    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Where
+    /// the first frame brought a token and the verdict came later, the token is not there any more.
     ///
     /// # Errors
     /// Why it is refused after all: another one was quicker.

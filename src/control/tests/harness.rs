@@ -122,6 +122,7 @@ impl Node {
             clock,
             collapse_seed: foldhash::fast::RandomState::default(),
             peers: None,
+            clients: vec!["127.0.0.1:7001".parse().unwrap(), "[::]:7002".parse().unwrap()],
         };
         let control = Some(spawn(listener, live, control).unwrap());
         let script = Arc::new(Mutex::new(Script::default()));

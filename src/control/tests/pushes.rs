@@ -79,8 +79,8 @@ fn what_cannot_be_done_says_why() {
         ("POST /v1/users/ann/push", b"\xff", (400, "bad_body")),
         ("POST /v1/users/ann/push", &[b'x'; 101], (413, "too_large")),
         ("GET /v1/users/ann/push", b"", (405, "method_not_allowed")),
-        ("POST /v1/events", b"", (404, "not_found")),
-        ("GET /", b"", (404, "not_found")),
+        ("POST /v1/event", b"", (404, "not_found")),
+        ("GET /none", b"", (404, "not_found")),
     ] {
         assert_eq!(ask(line, body), (expected.0, expected.1.to_owned()), "{line}");
     }

@@ -91,3 +91,57 @@ fn a_rate_that_is_switched_off_leaves_nothing_behind() {
     rig.settle();
     rig.stop();
 }
+
+/// Limits of any kind, changed in the midst of whatever. What is true of every connection after every turn is checked by the rig.
+fn other_limits(seed: u64) -> impl FnOnce(&mut Config) {
+    let pick = move |shift: u32, some: [u64; 4]| some[(seed >> shift & 3) as usize];
+    move |config| {
+        config.lifetime.mean_ms = pick(0, [1_000, 5_000, 60_000, 86_400_000]);
+        config.lifetime.max_ms = config.lifetime.mean_ms;
+        config.lifetime.grace_ms = pick(2, [0, 500, 4_000, 60_000]);
+        config.clients.echo_all = pick(4, [0, 1, 0, 1]) == 1;
+        config.clients.deflate = pick(6, [0, 1, 1, 1]) == 1;
+        config.clients.ping_ms = pick(8, [1_000, 5_000, 50_000, 600_000]);
+        config.delivery.timeout_ms = pick(10, [10, 200, 5_000, 60_000]);
+        let limits = &mut config.limits;
+        limits.connections_per_address = pick(12, [0, 1, 3, 100]) as usize;
+        limits.handshakes_per_second = pick(14, [0, 0, 1, 1_000]);
+        limits.handshake_timeout_ms = pick(16, [100, 1_000, 10_000, 60_000]);
+        limits.unauthenticated = pick(18, [1, 2, 1_000, 10_000]) as usize;
+        limits.message_bytes = pick(20, [10, 1_000, 65_536, 1 << 20]) as usize;
+        limits.inbound_rate = pick(22, [0, 1, 10, 100]) as u32;
+        limits.buffer_bytes = pick(24, [20_000, 1 << 20, 1 << 28, 1 << 30]) as usize;
+        limits.connections = pick(26, [1, 5, 1_000, 100_000]) as usize;
+        limits.push_rate =
+            [None, Some(PushRate { count: 1, window_ms: 1_000 })][pick(28, [0, 1, 0, 1]) as usize];
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    #[test]
+    fn whatever_changes_when_every_connection_is_sound(steps in proptest::collection::vec((0u8..8, proptest::prelude::any::<u64>()), 1..60)) {
+        let mut rig = Rig::new(|_| {});
+        let mut clients = Vec::new();
+        for (what, number) in steps {
+            let client = (!clients.is_empty()).then(|| clients[number as usize % clients.len()]);
+            match (what, client) {
+                (0..=1, _) => {
+                    let request = format!("user=u{}&device=d{}", number % 5, number % 3);
+                    let bytes = if number % 2 == 0 { wire::upgrade(&request) } else { wire::event_stream(&request) };
+                    // Some are slow to ask.
+                    let end = if number % 7 == 0 { bytes.len() / 2 } else { bytes.len() };
+                    clients.push(rig.connect(&bytes[..end]));
+                }
+                (2, _) => reload(&mut rig, other_limits(number)),
+                (3, Some(client)) => rig.send(client, &wire::frame(wire::TEXT, &vec![b'x'; number as usize % 2_000])),
+                (4, Some(client)) => rig.set_room(client, number as usize % 100),
+                (5, Some(_)) => drop(rig.broadcast(&"x".repeat(number as usize % 30_000), 0)),
+                (6, Some(client)) => rig.end(client).end(),
+                _ => rig.pass_ms(number % 20_000),
+            }
+            rig.settle();
+        }
+        rig.stop();
+    }
+}

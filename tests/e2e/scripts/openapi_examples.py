@@ -191,21 +191,22 @@ for name, (_, _, operation) in operations.items():
         validate(json.loads(body), {"$ref": "#/components/schemas/Error"}, name)
     assert headers["allow"], name
 for name in ["getStats", "listNodes", "getDrain", "listLanes", "listDevices", "sendMessages", "deliver", "getOpenapi", "startDrain",
-             "cancelDrain", "pauseLane", "resumeLane"]:
+             "cancelDrain", "pauseLane", "resumeLane", "getSession", "signIn", "signOut", "getDemoPlaces"]:
     ask(name, 400, query={"tll": "5"})
 for name in ["zuulIsConnected", "zuulPush"]:
     ask(name, 400, more={"X-CUSTOMER_ID": "a" * 257}, body=b"x" if name == "zuulPush" else b"")
     ask(name, 404, more={"X-CUSTOMER_ID": "nobody"}, body=b"x" if name == "zuulPush" else b"")
     ask(name, 403, more={"X-Zuul.push.secure.token": "wrong"}, token=None, body=b"x" if name == "zuulPush" else b"")
-connection = http.client.HTTPConnection(address, timeout=20)
-connection.putrequest("GET", "/metrics", skip_host=True)
-for host in ["localhost", "127.0.0.1"]:
-    connection.putheader("Host", host)
-connection.endheaders()
-answer = connection.getresponse()
-body = answer.read()
-value = check("getMetrics", answer.status, {key.lower(): text for key, text in answer.getheaders()}, body, "two hosts")
-assert value["error"] == "bad_host", value
+for name in ["getMetrics", "getPage", "getDemo"]:
+    connection = http.client.HTTPConnection(address, timeout=20)
+    connection.putrequest("GET", operations[name][1], skip_host=True)
+    for host in ["localhost", "127.0.0.1"]:
+        connection.putheader("Host", host)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    value = check(name, answer.status, {key.lower(): text for key, text in answer.getheaders()}, body, "two hosts")
+    assert value["error"] == "bad_host", value
 ask("zuulPush", 204, body=b"")
 ask("zuulPush", 200, body=b"hello")
 for name, query in [("pushToUser", {}), ("broadcast", {}), ("zuulPush", None)]:
@@ -223,29 +224,29 @@ ask("skipLane", 400, query={"before": "soon"})
 lines = "{\"text\":1}\n{\"user\":\"ann\",\"text\":\"a\",\"lane\":\"urgent\"}\n{\"user\":\"ann\",\"text\":\"b\"}\n"
 answers = [json.loads(line) for line in ask("sendMessages", 200, query={}, body=lines.encode()).splitlines()]
 assert [answer.get("error") for answer in answers] == ["bad_line", "unknown_lane", None], answers
-etag = request("GET", "/v1/openapi.json", {})[1]["etag"]
-ask("getOpenapi", 304, more={"If-None-Match": etag})
+for name in ["getOpenapi", "getPage", "getDemo"]:
+    etag = request("GET", operations[name][1], {})[1]["etag"]
+    ask(name, 304, more={"If-None-Match": etag})
 
 ask("makeTicket", 400, body=b"{}")
 ask("makeTicket", 413, body=b"{" + b" " * 9_000)
 
 # The events, of which the first come at once.
-if "watch" in operations:
-    connection = http.client.HTTPConnection(address, timeout=20)
-    connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {admin}"})
-    answer = connection.getresponse()
-    assert (answer.status, answer.getheader("content-type")) == (200, "text/event-stream"), answer.status
-    wanted = {"stats": "Stats", "drain": "Drain"}
-    while wanted:
-        line = answer.readline().decode()
-        assert line, "the stream has ended"
-        if line.startswith("event: "):
-            schema = wanted.pop(line.removeprefix("event: ").strip(), None)
-            data = answer.readline().decode()
-            assert data.startswith("data: "), data
-            if schema:
-                validate(json.loads(data.removeprefix("data: ")), {"$ref": f"#/components/schemas/{schema}"}, schema)
-    connection.close()
+connection = http.client.HTTPConnection(address, timeout=20)
+connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {admin}"})
+answer = connection.getresponse()
+assert (answer.status, answer.getheader("content-type")) == (200, "text/event-stream"), answer.status
+wanted = {"stats": "Stats", "drain": "Drain"}
+while wanted:
+    line = answer.readline().decode()
+    assert line, "the stream has ended"
+    if line.startswith("event: "):
+        schema = wanted.pop(line.removeprefix("event: ").strip(), None)
+        data = answer.readline().decode()
+        assert data.startswith("data: "), data
+        if schema:
+            validate(json.loads(data.removeprefix("data: ")), {"$ref": f"#/components/schemas/{schema}"}, schema)
+connection.close()
 
 # A broadcast that is under way, and its end.
 slow = threading.Thread(target=ask, args=("broadcast", 200, None, {"id": "slow", "spread": "10s", "timeout": "1s"}, b"x"))
