@@ -217,6 +217,23 @@ impl Common {
         }
     }
 
+    /// Who tells clients apart, None where there are none; and the thread that it has ask the endpoint of `auth.http`.
+    fn authenticator(
+        &self,
+        role: Role,
+        tickets: &Arc<Tickets>,
+    ) -> io::Result<(Option<Arc<dyn Authenticator>>, Option<CalloutThread>)> {
+        Ok(match role {
+            Role::Serve(others, mail) => {
+                let callout = mail.map(|mail| self.callout(&self.config, mail)).transpose()?;
+                (Some(auth::with_tickets(tickets.clone(), others)), callout)
+            }
+            Role::ServeOwn(own) if self.config.auth.tickets.keys.is_none() => (Some(own), None),
+            Role::ServeOwn(own) => (Some(auth::with_tickets(tickets.clone(), own)), None),
+            Role::Process => (None, None),
+        })
+    }
+
     /// The thread that asks the endpoint of `auth.http`.
     fn callout(&self, config: &Config, mail: callout::Mail) -> io::Result<CalloutThread> {
         let patience_ms = config.limits.handshake_timeout_ms;
@@ -255,16 +272,7 @@ impl Node {
         };
         let tickets = Arc::new(tickets_of(&common, &role)?);
         secrets.watch_tickets(tickets.clone());
-        let mut callout = None;
-        let authenticator = match role {
-            Role::Serve(others, mail) => {
-                callout = mail.map(|mail| common.callout(config, mail)).transpose()?;
-                Some(auth::with_tickets(tickets.clone(), others))
-            }
-            Role::ServeOwn(own) if config.auth.tickets.keys.is_none() => Some(own),
-            Role::ServeOwn(own) => Some(auth::with_tickets(tickets.clone(), own)),
-            Role::Process => None,
-        };
+        let (authenticator, callout) = common.authenticator(role, &tickets)?;
         let (addresses, (mailboxes, shards)) = match authenticator {
             Some(authenticator) => {
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
