@@ -140,6 +140,9 @@ pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result
     Ok(node.run(&signals))
 }
 
+/// An authenticator, where there are clients, and who asks for it.
+type Judges = (Option<Arc<dyn Authenticator>>, Option<CalloutThread>);
+
 struct Node {
     common: Common,
     shards: Vec<ShardThread>,
@@ -217,6 +220,20 @@ impl Common {
         }
     }
 
+    /// Who tells clients apart, tickets first; and the thread that asks the endpoint of `auth.http`, where one is asked.
+    fn judges(&self, role: Role, tickets: &Arc<Tickets>) -> io::Result<Judges> {
+        let with_tickets = |others| Some(auth::with_tickets(tickets.clone(), others));
+        Ok(match role {
+            Role::Serve(others, mail) => {
+                let callout = mail.map(|mail| self.callout(&self.config, mail)).transpose()?;
+                (with_tickets(others), callout)
+            }
+            Role::ServeOwn(own) if self.config.auth.tickets.keys.is_none() => (Some(own), None),
+            Role::ServeOwn(own) => (with_tickets(own), None),
+            Role::Process => (None, None),
+        })
+    }
+
     /// The thread that asks the endpoint of `auth.http`.
     fn callout(&self, config: &Config, mail: callout::Mail) -> io::Result<CalloutThread> {
         let patience_ms = config.limits.handshake_timeout_ms;
@@ -255,16 +272,7 @@ impl Node {
         };
         let tickets = Arc::new(tickets_of(&common, &role)?);
         secrets.watch_tickets(tickets.clone());
-        let mut callout = None;
-        let authenticator = match role {
-            Role::Serve(others, mail) => {
-                callout = mail.map(|mail| common.callout(config, mail)).transpose()?;
-                Some(auth::with_tickets(tickets.clone(), others))
-            }
-            Role::ServeOwn(own) if config.auth.tickets.keys.is_none() => Some(own),
-            Role::ServeOwn(own) => Some(auth::with_tickets(tickets.clone(), own)),
-            Role::Process => None,
-        };
+        let (authenticator, callout) = common.judges(role, &tickets)?;
         let (addresses, (mailboxes, shards)) = match authenticator {
             Some(authenticator) => {
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
