@@ -16,12 +16,13 @@ use crate::{
     bridge::{
         Brakes, Broadcasts, DrainSwitch, Router,
         brakes::Told,
+        callout::{self, CalloutThread},
         drain::{DrainOrigin, DrainPhase, DrainStep},
         registry::Lease,
         thread::BridgeThread,
     },
     clock::Clock,
-    config::{Config, KafkaBrokers, RegistryUrl, Secret, peer_token},
+    config::{AuthMode, Config, KafkaBrokers, RegistryUrl, Secret, peer_token},
     conn::{
         Settings, Shared,
         auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
@@ -39,8 +40,9 @@ use secrets::SecretWatch;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     error::Error,
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
-    io,
+    io::{self, Read},
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
@@ -71,8 +73,8 @@ pub enum Ended {
 
 /// What a node does.
 enum Role {
-    /// It holds connections, whose clients this tells apart.
-    Serve(Arc<dyn Authenticator>),
+    /// It holds connections, whose clients this tells apart, and puts questions there if it must.
+    Serve(Arc<dyn Authenticator>, Option<callout::Mail>),
     /// The same by an authenticator of the caller's, which a `?ticket=` may say something to: tickets count where they have
     /// keys.
     ServeOwn(Arc<dyn Authenticator>),
@@ -100,12 +102,16 @@ pub fn run_processor(mut config: Config) -> Result<Ended, Box<dyn Error>> {
     Ok(node.run(&signals))
 }
 
-/// Whether the keys that clients' credentials are to be checked with can be used.
+/// Whether the keys that clients' credentials are to be checked with, and the endpoint that is to be asked, can be used.
 ///
 /// # Errors
 /// What is wrong, naming the setting.
 pub fn check_keys(config: &Config) -> Result<(), String> {
-    auth::from_config(&config.auth).map(drop)
+    auth::from_config(&config.auth)?;
+    match config.auth.modes.contains(&AuthMode::Http) {
+        true => callout::probe::check(&config.auth.http).map_err(|error| format!("auth.http: {error}")),
+        false => Ok(()),
+    }
 }
 
 /// Runs a node until it is told to stop and has drained.
@@ -113,10 +119,13 @@ pub fn check_keys(config: &Config) -> Result<(), String> {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<Ended, Box<dyn Error>> {
-    let authenticator = Arc::new(Replaceable::new(auth::from_config(&config.auth)?));
+    let asks = config.auth.modes.contains(&AuthMode::Http);
+    let mail = asks.then(|| callout::Mail::new(config.auth.http.waiting));
+    let questions = mail.as_ref().map(|mail| mail.questions.clone());
+    let authenticator = Arc::new(Replaceable::new(auth::asking(&config.auth, questions.as_ref())?));
     let signals = signals()?;
-    let secrets = SecretWatch::new(&config, Some(authenticator.clone()));
-    let node = Node::start(config, secrets, Role::Serve(authenticator))?;
+    let secrets = SecretWatch::new(&config, Some(authenticator.clone())).asking(questions);
+    let node = Node::start(config, secrets, Role::Serve(authenticator, mail))?;
     Ok(node.run(&signals))
 }
 
@@ -137,6 +146,8 @@ struct Node {
     control: ControlThread,
     router: Arc<Router>,
     fleet: Fleet,
+    /// None: nobody is asked who clients are.
+    callout: Option<CalloutThread>,
     queue: QueuePart,
     memory: MemoryWatch,
     secrets: SecretWatch,
@@ -206,6 +217,30 @@ impl Common {
         }
     }
 
+    /// Who tells clients apart, None where there are none; and the thread that it has ask the endpoint of `auth.http`.
+    fn authenticator(
+        &self,
+        role: Role,
+        tickets: &Arc<Tickets>,
+    ) -> io::Result<(Option<Arc<dyn Authenticator>>, Option<CalloutThread>)> {
+        Ok(match role {
+            Role::Serve(others, mail) => {
+                let callout = mail.map(|mail| self.callout(&self.config, mail)).transpose()?;
+                (Some(auth::with_tickets(tickets.clone(), others)), callout)
+            }
+            Role::ServeOwn(own) if self.config.auth.tickets.keys.is_none() => (Some(own), None),
+            Role::ServeOwn(own) => (Some(auth::with_tickets(tickets.clone(), own)), None),
+            Role::Process => (None, None),
+        })
+    }
+
+    /// The thread that asks the endpoint of `auth.http`.
+    fn callout(&self, config: &Config, mail: callout::Mail) -> io::Result<CalloutThread> {
+        let patience_ms = config.limits.handshake_timeout_ms;
+        CalloutThread::spawn(mail, &config.auth.http, patience_ms, self.clock, self.stats.clone())
+            .map_err(|error| io::Error::new(error.kind(), format!("auth.http: {error}")))
+    }
+
     /// This node's line in the registry. `address` is what others call where nothing else is advertised.
     fn lease(&self, address: String) -> Lease {
         let node = &self.config.node;
@@ -237,12 +272,7 @@ impl Node {
         };
         let tickets = Arc::new(tickets_of(&common, &role)?);
         secrets.watch_tickets(tickets.clone());
-        let authenticator = match role {
-            Role::Serve(others) => Some(auth::with_tickets(tickets.clone(), others)),
-            Role::ServeOwn(own) if config.auth.tickets.keys.is_none() => Some(own),
-            Role::ServeOwn(own) => Some(auth::with_tickets(tickets.clone(), own)),
-            Role::Process => None,
-        };
+        let (authenticator, callout) = common.authenticator(role, &tickets)?;
         let (addresses, (mailboxes, shards)) = match authenticator {
             Some(authenticator) => {
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
@@ -282,6 +312,7 @@ impl Node {
             control,
             router,
             fleet,
+            callout,
             queue,
             memory,
             secrets,
@@ -402,6 +433,11 @@ impl Node {
         if let Some(password) = self.secrets.look_at_kafka() {
             self.queue.set_password(password);
         }
+        if let Some(callout) = &self.callout
+            && let Some(token) = self.secrets.look_at_callout()
+        {
+            callout.set_token(Some(token));
+        }
     }
 
     fn press(&self, pressure: Pressure) {
@@ -471,6 +507,9 @@ impl Node {
         for shard in self.shards {
             shard.join();
         }
+        if let Some(callout) = self.callout {
+            callout.stop();
+        }
         if let Some(events) = self.queue.events {
             events.stop();
         }
@@ -488,7 +527,7 @@ impl Node {
 
 /// Makes and judges tickets. A node alone that was given no keys draws one for this run; in a fleet others would not know it.
 fn tickets_of(common: &Common, role: &Role) -> Result<Tickets, Box<dyn Error>> {
-    let is_alone = common.config.registry.url == RegistryUrl::Memory && matches!(role, Role::Serve(_));
+    let is_alone = common.config.registry.url == RegistryUrl::Memory && matches!(role, Role::Serve(..));
     let drawn = is_alone.then(draw_key).transpose()?;
     Ok(Tickets::new(TicketRules::new(&common.config.auth.tickets)?, drawn, common.stats.clone())?)
 }
@@ -496,7 +535,7 @@ fn tickets_of(common: &Common, role: &Role) -> Result<Tickets, Box<dyn Error>> {
 /// A key that nobody can guess, as text.
 fn draw_key() -> io::Result<Secret> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(Secret::new(bytes.map(|byte| format!("{byte:02x}")).concat()))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod brakes;
 pub mod broadcasts;
+pub mod callout;
 pub mod core;
 pub mod drain;
 pub mod events;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Says how many connections this host can hold, which limit binds first, and what lifts it. Changes nothing.
 ///
 /// It reads limits, memory and settings of the kernel from /proc and /sys, and asks the Redis and the Kafka of the
-/// configuration how they are set up. Limits are those of a process started from here, unless --pid names a running node.
+/// configuration how they are set up, and the endpoint of auth.http about a client that brings nothing. Limits are those of a process started from here, unless --pid names a running node.
 /// Give it the configuration of the node that shall run here.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -49,7 +49,8 @@ Examples:
   holdfast doctor --json | jq -r '.lift[]'             what to do for more
 
 Exit codes: 0 it fits, or no number was asked for; 1 it does not fit, or a limit that
-matters cannot be read, or Redis or Kafka cannot be reached; 2 bad usage.";
+matters cannot be read, or Redis, Kafka or the endpoint of auth.http cannot be reached;
+2 bad usage.";
 
 pub fn main(args: &Args) -> i32 {
     let (config, warnings) = match load(&args.node.sources()) {

@@ -484,7 +484,7 @@ pub(super) fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Option<T> 
     None
 }
 
-fn size(number: u64) -> usize {
+pub(super) fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -6,6 +6,7 @@
 use super::{
     Auth, AuthMode, ConfigError, Cookie, Jwt, Secret, Tickets,
     check::{Checker, repeated},
+    endpoint,
     kind::{Input, Kind, Rejected, quoted},
     words,
 };
@@ -21,8 +22,12 @@ const KEY_BYTES_MAX: usize = 256;
 /// Largest file with a set of keys, bytes. Sets carry certificates, too.
 const SET_BYTES_MAX: u64 = 1 << 20;
 
-const MODES: [(&str, AuthMode); 3] =
-    [("header", AuthMode::Header), ("jwt", AuthMode::Jwt), ("cookie", AuthMode::Cookie)];
+const MODES: [(&str, AuthMode); 4] = [
+    ("header", AuthMode::Header),
+    ("jwt", AuthMode::Jwt),
+    ("cookie", AuthMode::Cookie),
+    ("http", AuthMode::Http),
+];
 
 /// The kind of `auth.mode`: one way, or several with commas.
 pub struct Modes;
@@ -53,7 +58,7 @@ impl Kind for Modes {
     }
 
     fn allowed(&self) -> String {
-        "\"header\", \"jwt\", \"cookie\", or two with a comma: \"jwt,cookie\" or \"cookie,jwt\"".into()
+        "\"header\", \"jwt\", \"cookie\", \"http\", or several of the last three with commas, such as \"jwt,cookie\"".into()
     }
 }
 
@@ -104,14 +109,17 @@ pub fn check(checker: &mut Checker) -> Result<Auth, ConfigError> {
         let problem = "a signed cookie has this name; expected another for the cookie that carries a token";
         return Err(checker.refuse("auth.jwt.cookie", quoted(&cookie.name), problem));
     }
+    let http = endpoint::check(checker, &auth.mode)?;
     let tickets = tickets(checker)?;
     Ok(Auth {
         modes: auth.mode,
         header: auth.header,
         device_header: auth.device_header,
-        first_frame_ms: auth.first_frame.then_some(auth.first_frame_timeout),
+        first_frame: auth.first_frame,
+        first_frame_timeout_ms: auth.first_frame_timeout,
         jwt,
         cookie,
+        http,
         tickets,
     })
 }
@@ -261,23 +269,24 @@ mod tests {
 
     #[test]
     fn ways_are_combined_with_commas() {
-        use AuthMode::{Cookie, Header, Jwt};
+        use AuthMode::{Cookie, Header, Http, Jwt};
         let parse = |text: &str| Modes.parse(&Input::Text(text.into()));
         for (text, modes, shown) in [
             ("header", vec![Header], "\"header\""),
             ("jwt", vec![Jwt], "\"jwt\""),
             ("jwt, cookie", vec![Jwt, Cookie], "\"jwt,cookie\""),
             ("cookie,jwt", vec![Cookie, Jwt], "\"cookie,jwt\""),
+            ("jwt,cookie,http", vec![Jwt, Cookie, Http], "\"jwt,cookie,http\""),
         ] {
             let read = parse(text).unwrap();
             assert_eq!(Modes.show(&read), shown);
             assert_eq!(read, modes);
         }
-        for text in ["", ",", "jwt,", "jwt cookie", "JWT", "jwt;cookie", "http"] {
+        for text in ["", ",", "jwt,", "jwt cookie", "JWT", "jwt;cookie", "https"] {
             assert_eq!(parse(text), Err(Rejected::default()), "{text:?}");
         }
         assert!(parse("jwt,jwt").unwrap_err().problem.unwrap().contains("once"));
-        for text in ["header,jwt", "cookie,header"] {
+        for text in ["header,jwt", "cookie,header", "http,header"] {
             assert!(parse(text).unwrap_err().problem.unwrap().contains("alone"), "{text:?}");
         }
     }

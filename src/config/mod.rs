@@ -10,6 +10,7 @@ pub mod render;
 pub mod size;
 
 mod check;
+mod endpoint;
 mod file;
 mod kind;
 mod load;
@@ -193,12 +194,16 @@ pub struct Auth {
     pub header: String,
     /// The header that names the device, in every mode where the credential does not.
     pub device_header: String,
-    /// How long a WebSocket without a credential has for its first frame, which is its token, ms. None: it is refused.
-    pub first_frame_ms: Option<u64>,
+    /// Whether a WebSocket without a credential may send its token as its first frame.
+    pub first_frame: bool,
+    /// How long it has for that, from the 101, ms.
+    pub first_frame_timeout_ms: u64,
     /// Settings of `mode = "jwt"`.
     pub jwt: Jwt,
     /// Settings of `mode = "cookie"`.
     pub cookie: Cookie,
+    /// Settings of `mode = "http"`.
+    pub http: Http,
     /// Settings of tickets, which count in every mode.
     pub tickets: Tickets,
 }
@@ -212,6 +217,8 @@ pub enum AuthMode {
     Jwt,
     /// A signed cookie.
     Cookie,
+    /// An endpoint is asked.
+    Http,
 }
 
 /// `auth.jwt.*`
@@ -244,6 +251,35 @@ pub struct Cookie {
     pub keys: Option<Secret>,
     /// Clock skew allowed.
     pub leeway_s: u64,
+}
+
+/// `auth.http.*`
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Http {
+    /// What is asked; there where the mode is on.
+    pub url: Option<String>,
+    /// Names of the headers that are a credential, lower case.
+    pub credentials: Vec<String>,
+    /// By which the endpoint can tell who asks.
+    pub token: Option<Secret>,
+    /// Certificates to trust in place of the host's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// For one question.
+    pub timeout_ms: u64,
+    /// Questions under way at once.
+    pub in_flight: usize,
+    /// Clients that wait at once.
+    pub waiting: usize,
+    /// Answers that are kept.
+    pub cache: usize,
+    /// Longest time that one is kept.
+    pub cache_max_ms: u64,
+    /// Failures in a row after which the endpoint is left alone, 1 to 16.
+    pub failures: u32,
+    /// For how long at first.
+    pub pause_ms: u64,
+    /// For how long at most.
+    pub pause_max_ms: u64,
 }
 
 /// `auth.tickets.*`

@@ -5,6 +5,7 @@
 
 use super::{
     AuthMode, Distribution, LogFormat, ProxyProtocol, PushRate, Secret,
+    endpoint::Endpoint,
     kind::{
         Address, Choice, Count, DURATION_MS_MAX, Duration, File, Flag, Hidden, Input, Kind, List, Network,
         Or, Percent, Rate, RegistryAddress, Rejected, Size, Text,
@@ -216,7 +217,7 @@ keys! {
     }
     auth: Auth, "auth", "How clients say who they are." {
         mode: Vec<AuthMode> = Modes, "header",
-            Hot, "\"header\" trusts what the client says, for trying out; \"jwt\" wants a signed token, \"cookie\" a signed cookie; of two the first whose credential is there decides.";
+            Hot, "\"header\" trusts what the client says, for trying out; \"jwt\" wants a signed token, \"cookie\" a signed cookie, \"http\" asks your endpoint; of several the first whose credential is there decides.";
         header: String = Text(words::HEADER, words::is_header), "X-CUSTOMER_ID",
             Hot, "Header that names the user in mode \"header\"; else ?user=.";
         device_header: String = Text(words::HEADER, words::is_header), "X-DEVICE-ID",
@@ -255,6 +256,34 @@ keys! {
             Hot, "File that holds auth.cookie.keys, one a line; read again when it changes.";
         leeway: u64 = Duration(0, 3_600 * SECOND), "5s",
             Hot, "Clock skew allowed between the backend and this node; whole seconds.";
+    }
+    http: Http, "auth.http", "An endpoint of your own that is asked who a client is (docs/auth.md); needs url." {
+        url: Option<String> = Or("", Endpoint), "",
+            Hot, "What is asked, with GET: http:// or https://.";
+        credentials: Vec<String> = List(Text(words::HEADER, words::is_header), 1, 16), "authorization,cookie",
+            Hot, "Headers that are a client's credential; ?token= always is. Clients with equal ones are one client: name all that the answer depends on.";
+        token: Option<Secret> = Or("", Hidden), "",
+            Hot, "Sent along as X-Holdfast-Token, so that the endpoint can tell who asks.";
+        token_file: Option<PathBuf> = Or("", File), "",
+            Hot, "File that holds auth.http.token; read again when it changes.";
+        ca_file: Option<PathBuf> = Or("", File), "",
+            Hot, "Certificates (PEM) to trust in place of the host's, for https.";
+        timeout: u64 = Duration(10, 60 * SECOND), "2s",
+            Hot, "For one question, from connecting to the last byte of the answer; less than limits.handshake_timeout.";
+        in_flight: u64 = Count("questions", 1, 10_000), "64",
+            Hot, "Questions under way at once: divided by the time of an answer, the handshakes a second.";
+        waiting: u64 = Count("clients", 1, MANY), "10000",
+            Hot, "Clients that wait for an answer at once; more are told to come back later.";
+        cache: u64 = Count("answers", 0, MANY), "100000",
+            Hot, "Answers that are kept, each as long as its Cache-Control allows; then the one that ends first goes.";
+        cache_max: u64 = Duration(0, DURATION_MS_MAX), "1h",
+            Hot, "Longest time that an answer is kept, whatever it allows.";
+        failures: u64 = Count("failures", 1, 16), "5",
+            Hot, "Failures in a row, or half of the last four times as many, after which the endpoint is left alone.";
+        pause: u64 = Duration(10, 3_600 * SECOND), "1s",
+            Hot, "How long it is left alone at first, jittered; then one question tries, and each failure doubles the pause.";
+        pause_max: u64 = Duration(10, 3_600 * SECOND), "30s",
+            Hot, "Longest such pause.";
     }
     tickets: Tickets, "auth.tickets", "Tickets for browsers (docs/auth.md): POST /v1/tickets makes one, ?ticket= brings it, whatever auth.mode is." {
         keys: Vec<Secret> = List(Hidden, 0, KEYS_MAX), "",

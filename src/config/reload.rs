@@ -229,7 +229,9 @@ pub(crate) mod testing {
         std::fs::write(&set, "{\"keys\": [{}]}").unwrap();
         let public = folder.join("public.pem");
         std::fs::write(&public, "-----BEGIN PUBLIC KEY-----\n").unwrap();
-        let files = [&secret, &set, &public].map(|path| path.display().to_string());
+        let authority = folder.join("authority.pem");
+        std::fs::write(&authority, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let files = [&secret, &set, &public, &authority].map(|path| path.display().to_string());
         let environment = [
             ("HOLDFAST_AUTH_COOKIE_KEYS", "a-key-of-cookies-with-more-than-32-bytes"),
             ("HOLDFAST_AUTH_JWT_ALGORITHMS", ""),

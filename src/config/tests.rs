@@ -93,7 +93,7 @@ fn the_recipes_of_the_page_on_authentication_are_configurations() {
     let page = std::fs::read_to_string(path).unwrap();
     let recipes: Vec<&str> =
         page.split("```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
-    assert_eq!(recipes.len(), 4);
+    assert!(recipes.len() >= 5, "{}", recipes.len());
     for recipe in recipes {
         // The files of keys are not here.
         let (_folder, sources) = file(recipe);
@@ -473,4 +473,40 @@ proptest::proptest! {
         let (_folder, sources) = file(&text);
         let _ = load(&sources);
     }
+}
+
+#[test]
+fn an_endpoint_is_named_and_its_settings_fit_together() {
+    let (http, url) = ("auth.mode=http", "auth.http.url=https://login.example.com/whoami");
+    refused(&[http], &["auth.mode = \"http\"", "auth.http.url"]);
+    refused(&["auth.mode=jwt,http", "auth.jwt.secret=x"], &["auth.mode = \"jwt,http\"", "auth.http.url"]);
+    refused(
+        &[http, "auth.http.url=login.example.com"],
+        &["auth.http.url = \"login.example.com\"", "https://"],
+    );
+    refused(&[http, "auth.http.url=http://me:hush@host/"], &["auth.http.url = \"***\"", "without a user"]);
+    refused(&[http, url, "auth.http.credentials=cookie,Host"], &["auth.http.credentials", "\"host\""]);
+    refused(&[http, url, "auth.http.credentials=Cookie,cookie"], &["auth.http.credentials", "once"]);
+    refused(
+        &[http, url, "auth.http.timeout=10s"],
+        &["auth.http.timeout = \"10s\"", "limits.handshake_timeout"],
+    );
+    refused(
+        &[http, url, "auth.http.pause_max=500ms"],
+        &["auth.http.pause_max", "auth.http.pause, which is 1s"],
+    );
+    refused(&[http, url, "auth.http.token=a b"], &["auth.http.token = ***", "visible ASCII"]);
+    refused(&[http, url, "auth.http.failures=17"], &["auth.http.failures = \"17\"", "from 1 to 16"]);
+    refused(
+        &[http, url, "auth.http.ca_file=/nowhere"],
+        &["auth.http.ca_file = \"/nowhere\"", "No such file"],
+    );
+    refused(&[http, url, "auth.http.token_file=/nowhere"], &["auth.http.token_file = \"/nowhere\""]);
+    let (config, warnings) = with(&[http, url, "auth.http.credentials=X-Api-Key"]).unwrap();
+    assert_eq!((config.auth.http.credentials, warnings.len()), (vec!["x-api-key".to_owned()], 0));
+    let (_, warnings) = with(&[http, "auth.http.url=http://login.example.com/"]).unwrap();
+    assert!(warnings.len() == 1 && warnings[0].to_string().contains("plaintext"), "{warnings:?}");
+    assert!(with(&[http, "auth.http.url=http://127.0.0.1:9000"]).unwrap().1.is_empty());
+    // Settings of a way that is off are looked at as well, but need not be complete.
+    assert!(with(&["auth.http.timeout=10s"]).is_ok());
 }

@@ -105,7 +105,8 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
-fn is_host(text: &str) -> bool {
+/// A host name or an address, IPv6 in brackets.
+pub fn is_host(text: &str) -> bool {
     if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }

@@ -3,7 +3,9 @@
 //! Owns what is true of every connection that is let in, whenever and however its identity came.
 
 use super::{
-    Connection, Context, Phase, Settings, Step, Tools, auth, flag,
+    Connection, Context, Phase, Settings, Step, Tools,
+    auth::{self, Handshake},
+    flag,
     handshake::{Request, Wanted},
 };
 use crate::{
@@ -27,12 +29,14 @@ const TOKEN_SPREAD_SHARE: u64 = 10;
 const TOKEN_SPREAD_S_MAX: u64 = 300;
 
 impl Connection {
-    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open.
+    /// Its identity is known, be it at once or later: what is left to be looked at, and then it is open. Where a
+    /// token came by frame, `by_token` is the handshake that has it: a credential that counts once is used up by that.
     pub(super) fn arrive(
         &mut self,
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         let Ok(wishes) = Wishes::read(request.head, identity, &context.tools.settings) else {
             return self.refuse(context, Reason::BadIdentity, Some(request));
@@ -43,7 +47,7 @@ impl Connection {
         if !self.enter_address(context, request.peer) {
             return self.refuse(context, Reason::AddressLimit, Some(request));
         }
-        self.accept(context, identity, &wishes, request)
+        self.accept(context, identity, &wishes, request, by_token)
     }
 
     /// Registers, then answers: it can be found before the client knows that it is connected.
@@ -53,6 +57,7 @@ impl Connection {
         identity: &Identity<'_>,
         wishes: &Wishes<'_>,
         request: &Request<'_>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         let shared = context.tools.shared.clone();
         if shared.open.fetch_add(1, Ordering::Relaxed) >= shared.capacity.load(Ordering::Relaxed) {
@@ -60,7 +65,8 @@ impl Connection {
             return self.refuse(context, Reason::Full, Some(request));
         }
         // Before it is registered: who comes with a credential that was used must put nobody out of a place.
-        if let Err(reason) = context.tools.authenticator.use_up(&request.handshake(context)) {
+        let whole = request.handshake(context);
+        if let Err(reason) = context.tools.authenticator.use_up(by_token.unwrap_or(&whole)) {
             shared.open.fetch_sub(1, Ordering::Relaxed);
             return self.refuse(context, reason, Some(request));
         }

@@ -204,7 +204,7 @@ impl Connection {
             return self.await_token(context, request, upgrade, timeout_ms);
         }
         match authenticator.authenticate(&handshake) {
-            Verdict::Accept(identity) => self.arrive(context, &identity, request),
+            Verdict::Accept(identity) => self.arrive(context, &identity, request, None),
             Verdict::Refuse(reason) => self.refuse(context, reason, Some(request)),
             Verdict::Deferred => self.await_verdict(context, request),
         }

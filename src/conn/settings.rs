@@ -96,7 +96,7 @@ impl Settings {
             deflate_min_bytes: clients.deflate_min_bytes,
             device_header: config.auth.device_header.clone(),
             handshake_timeout_ms: limits.handshake_timeout_ms,
-            first_frame_ms: config.auth.first_frame_ms,
+            first_frame_ms: config.auth.first_frame.then_some(config.auth.first_frame_timeout_ms),
             opening_max: limits.unauthenticated.div_ceil(shards).max(1),
             handshakes_per_s: (handshakes_per_s > 0.0).then_some(handshakes_per_s),
             table_max: table_max(limits.connections, limits.unauthenticated),

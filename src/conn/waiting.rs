@@ -85,7 +85,7 @@ impl Connection {
             return Step::Stay;
         }
         self.go_on(context, |connection, context, request| match verdict {
-            Ok(identity) => connection.arrive_late(context, &identity, request),
+            Ok(identity) => connection.arrive_late(context, &identity, request, None),
             Err(reason) => connection.refuse(context, reason, Some(request)),
         })
     }
@@ -96,12 +96,13 @@ impl Connection {
         context: &mut Context<'_>,
         identity: &Identity<'_>,
         request: &Request<'_>,
+        by_token: Option<&Handshake<'_>>,
     ) -> Step {
         match shut(context.tools) {
             Some(reason) if !Mutant::VerdictDespiteDrain.is_on() => {
                 self.refuse(context, reason, Some(request))
             }
-            _ => self.arrive(context, identity, request),
+            _ => self.arrive(context, identity, request, by_token),
         }
     }
 
@@ -193,7 +194,9 @@ impl Connection {
             let handshake = Handshake::new(&head, request.peer, Protocol::Websocket, context.now.unix_ms)
                 .of(context.mail, context.handle.key);
             match authenticator.authenticate(&handshake) {
-                Verdict::Accept(identity) => connection.arrive_late(context, &identity, request),
+                Verdict::Accept(identity) => {
+                    connection.arrive_late(context, &identity, request, Some(&handshake))
+                }
                 Verdict::Refuse(reason) => connection.refuse(context, reason, Some(request)),
                 Verdict::Deferred => {
                     connection.phase = Phase::NamelessAsking;

@@ -120,7 +120,7 @@ impl<'a> Headers<'a> {
 
     /// Whether a bearer token is offered at all.
     pub fn brings_a_token(&self) -> bool {
-        self.authorization.is_some()
+        self.bearer().is_some()
     }
 
     /// The name by which the browser, or whoever asks, knows this port: with its port, where it has one.

@@ -19,6 +19,9 @@ use tokio::{sync::Mutex, time::Instant};
 pub const BUCKETS: usize = 60;
 /// A lock of the directory is held for so many records of 32 bytes: a few microseconds.
 const RECORDS_PER_LOCK: usize = 256;
+/// A record tells its end in whole seconds, rounded down: buckets are of whole seconds, too, and the end is taken to be in the
+/// middle of its second. Else some buckets would have more seconds than others, and look like a herd.
+const RECORD_MS: u64 = 1_000;
 /// Walked in one go.
 const SLICE: Duration = Duration::from_micros(500);
 /// What was found is given out again for so long …
@@ -44,9 +47,9 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Of nobody. The buckets reach as far as two mean lives.
+    /// Of nobody. The buckets reach as far as two mean lives, or somewhat farther.
     pub fn new(lifetime: &Lifetime) -> Self {
-        let bucket_ms = (2 * lifetime.mean_ms).div_ceil(BUCKETS as u64).max(1);
+        let bucket_ms = (2 * lifetime.mean_ms).div_ceil(BUCKETS as u64).next_multiple_of(RECORD_MS);
         Self {
             bucket_ms,
             grace_ms: lifetime.grace_ms,
@@ -65,13 +68,12 @@ impl Survey {
             Some(bucket) => *bucket += 1,
             None => self.ages_above += 1,
         }
-        let due_ms = ends_ms.saturating_sub(RECORD_GRACE_MS + self.grace_ms);
-        // A record tells its end in whole seconds, rounded down.
-        if due_ms + 1_000 <= now_ms {
+        let due_ms = ends_ms.saturating_sub(RECORD_GRACE_MS + self.grace_ms) + RECORD_MS / 2;
+        let Some(left_ms) = due_ms.checked_sub(now_ms) else {
             self.leaving += 1;
             return;
-        }
-        match self.due.get_mut((due_ms.saturating_sub(now_ms) / self.bucket_ms) as usize) {
+        };
+        match self.due.get_mut((left_ms / self.bucket_ms) as usize) {
             Some(bucket) => *bucket += 1,
             None => self.due_later += 1,
         }
@@ -159,6 +161,18 @@ mod tests {
         grace_ms: 4_000,
     };
 
+    fn register(directory: &Directory, index: u32, began_ms: u64, life_ms: u64) {
+        let arrival = Arrival {
+            user: &format!("user-{index}"),
+            device: None,
+            handle: Handle { shard: 0, key: Key { index, generation: 1 } },
+            protocol: Protocol::Sse,
+            began_ms,
+            ends_ms: began_ms + life_ms + LIFETIME.grace_ms + RECORD_GRACE_MS,
+        };
+        directory.register(&arrival).unwrap();
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
@@ -168,15 +182,7 @@ mod tests {
             let directory = Directory::new(0);
             let now_ms = 400_000;
             for (index, (began_ms, life_ms)) in lives.iter().enumerate() {
-                let key = Key { index: index as u32, generation: 1 };
-                directory.register(&Arrival {
-                    user: &format!("user-{index}"),
-                    device: None,
-                    handle: Handle { shard: 0, key },
-                    protocol: Protocol::Sse,
-                    began_ms: *began_ms,
-                    ends_ms: began_ms + life_ms + LIFETIME.grace_ms + RECORD_GRACE_MS,
-                }).unwrap();
+                register(&directory, index as u32, *began_ms, *life_ms);
             }
             let mut survey = Survey::new(&LIFETIME);
             let mut from = Some(0);
@@ -187,10 +193,9 @@ mod tests {
             let within = |times: &dyn Fn(&(u64, u64)) -> Option<u64>, bucket: u64| {
                 lives.iter().filter(|life| times(life).is_some_and(|ms| ms / 2_000 == bucket)).count() as u64
             };
-            // A record tells the end in whole seconds.
+            // A record tells the end in whole seconds: the middle of one is as good a guess as any.
             let due = |&(began_ms, life_ms): &(u64, u64)| {
-                let due_ms = (began_ms + life_ms) / 1_000 * 1_000;
-                (due_ms + 1_000 > now_ms).then(|| due_ms.saturating_sub(now_ms))
+                ((began_ms + life_ms) / 1_000 * 1_000 + 500).checked_sub(now_ms)
             };
             let age = |&(began_ms, _): &(u64, u64)| Some(now_ms - began_ms);
             for bucket in 0..BUCKETS as u64 {
@@ -200,6 +205,30 @@ mod tests {
             let all = lives.len() as u64;
             prop_assert_eq!(survey.due.iter().sum::<u64>() + survey.due_later + survey.leaving, all);
             prop_assert_eq!(survey.ages.iter().sum::<u64>() + survey.ages_above, all);
+        }
+    }
+
+    /// Whatever the mean, and whatever part of a second it is now.
+    #[test]
+    fn connections_that_leave_evenly_fill_their_buckets_evenly() {
+        let directory = Directory::new(0);
+        register(&directory, 0, 2_000_000, 1);
+        let (mut one, mut from) = (None, Some(0));
+        while let Some(place) = from {
+            from = directory.walk_times(place, 1_000, |began, _| one = Some(began));
+        }
+        let began = one.unwrap();
+        for mean_ms in [100, 20_000, 40_000, 45_000, 1_800_000] {
+            for now_ms in [3_000_000, 3_000_250, 3_000_500, 3_000_999] {
+                let mut survey = Survey::new(&Lifetime { mean_ms, ..LIFETIME });
+                let second_ms = |at: u64| 3_000_000 + at * 1_000 + RECORD_GRACE_MS + LIFETIME.grace_ms;
+                for at in 0..10_000 {
+                    survey.count(began, second_ms(at), now_ms);
+                }
+                let first = survey.due[1];
+                assert!(first > 0 && survey.due[1..].iter().all(|count| *count == first), "{:?}", survey.due);
+                assert!(survey.due[0].abs_diff(first) <= 1, "{:?}", survey.due);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod message;
 pub mod outcome;
 pub mod payload;
 pub mod protocol;
+pub mod question;
 pub mod reason;
 pub mod ticket;
 
@@ -22,5 +23,6 @@ pub use message::{Body, Collapse, Message};
 pub use outcome::Outcome;
 pub use payload::{BadPayload, Kind};
 pub use protocol::Protocol;
+pub use question::Question;
 pub use reason::Reason;
 pub use ticket::{MadeTicket, TicketOrder};

@@ -5,7 +5,10 @@
 
 use super::{Node, as_processor, descriptors};
 use crate::{
-    config::{Config, ConfigError, Difference, check_processor, exposed, logging, peer_token},
+    bridge::callout::{self, CalloutThread},
+    config::{
+        AuthMode, Config, ConfigError, Difference, Http, check_processor, exposed, logging, peer_token,
+    },
     conn::{
         Settings,
         auth::{self, Authenticator, TicketRules},
@@ -13,7 +16,10 @@ use crate::{
     control::Live,
     model::mail::ToShard,
 };
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::{
+    io,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
 
 /// What was read, ready to be put in place.
 struct Fresh {
@@ -21,7 +27,16 @@ struct Fresh {
     /// None: the authenticator is the caller's own, or there are no clients.
     authenticator: Option<Arc<dyn Authenticator>>,
     tickets: TicketRules,
+    callout: Fresher,
     live: Live,
+}
+
+/// Who asks the endpoint of `auth.http` from now on.
+enum Fresher {
+    /// The same as before, or nobody.
+    Same,
+    /// Another, or nobody any more.
+    Other(Option<CalloutThread>),
 }
 
 /// What a reload has come to.
@@ -71,13 +86,37 @@ impl Node {
             config.limits.connections = self.common.config.limits.connections;
         }
         self.check_exposure(config).map_err(|mistake| vec![mistake])?;
-        let authenticator = self.secrets.judges().then(|| auth::from_config(&config.auth)).transpose();
+        let callout = self.callout_of(config).map_err(|error| vec![error.to_string()])?;
+        let asks = match &callout {
+            Fresher::Same => self.callout.as_ref(),
+            Fresher::Other(other) => other.as_ref(),
+        };
+        let questions = asks.map(CalloutThread::questions);
+        let judges = self.secrets.judges();
+        let authenticator = judges.then(|| auth::asking(&config.auth, questions.as_ref())).transpose();
         let authenticator = authenticator.map_err(|mistake| vec![mistake])?;
         let tickets = TicketRules::new(&config.auth.tickets).map_err(|mistake| vec![mistake])?;
         let config = Arc::new(reloaded.config);
         let live = Live::new(config.clone()).map_err(|error| vec![error.to_string()])?;
-        let fresh = Some(Fresh { config, authenticator, tickets, live });
+        let fresh = Some(Fresh { config, authenticator, tickets, callout, live });
         Ok(Found { fresh, changed: reloaded.changed, waiting: reloaded.waiting })
+    }
+
+    /// What is kept of answers is kept where nothing but the token changes, or what is asked of others.
+    fn callout_of(&self, config: &Config) -> io::Result<Fresher> {
+        let is_asked = |config: &Config| config.auth.modes.contains(&AuthMode::Http);
+        let rules = |config: &Config| {
+            let http = Http { token: None, ..config.auth.http.clone() };
+            is_asked(config).then_some((http, config.limits.handshake_timeout_ms))
+        };
+        if !self.secrets.judges() || rules(config) == rules(&self.common.config) {
+            return Ok(Fresher::Same);
+        }
+        let other = is_asked(config).then(|| {
+            let mail = callout::Mail::new(config.auth.http.waiting);
+            self.common.callout(config, mail)
+        });
+        Ok(Fresher::Other(other.transpose()?))
     }
 
     /// What trusts everybody must not come to be where everybody is, wherever that was said.
@@ -114,7 +153,7 @@ impl Node {
     }
 
     fn put_in_place(&mut self, fresh: Fresh) {
-        let Fresh { config, authenticator, tickets, live } = fresh;
+        let Fresh { config, authenticator, tickets, callout, live } = fresh;
         let common = &mut self.common;
         if config.log.level != common.config.log.level
             && let Err(error) = logging::set_level(&config.log.level)
@@ -127,7 +166,19 @@ impl Node {
         common.directory.set_per_user_max(limits.connections_per_user);
         common.dedup.set_bounds(config.dedup.window_ms, config.dedup.max);
         common.drain.set_rules(config.drain, config.lifetime.grace_ms);
-        self.secrets.follow(&config, authenticator, tickets);
+        let before = match callout {
+            Fresher::Same => None,
+            Fresher::Other(other) => std::mem::replace(&mut self.callout, other),
+        };
+        let questions = self.callout.as_ref().map(CalloutThread::questions);
+        self.secrets.follow(&config, authenticator, tickets, questions);
+        // From here on nobody asks it any more.
+        if let Some(before) = before {
+            before.retire();
+        }
+        if let Some(callout) = &self.callout {
+            callout.set_token(config.auth.http.token.as_ref());
+        }
         common.settings = Arc::new(Settings::new(&config));
         let settings = Some(common.settings.clone());
         *common.shared.fresh.lock().unwrap_or_else(PoisonError::into_inner) = settings;
@@ -156,7 +207,7 @@ mod tests {
     /// Hot keys that no shard has to hear of, and to whom they go instead. Whoever marks another key hot puts it in place in
     /// [`Node::put_in_place`], or in the shards' settings.
     const ELSEWHERE: [(&str, &str); 12] = [
-        ("auth.", "the authenticator"),
+        ("auth.", "the authenticator, and who asks the endpoint"),
         ("internal.", "the internal port, and the links to other nodes"),
         ("drain.", "the drain"),
         ("dedup.", "the ids that are remembered"),

@@ -3,6 +3,8 @@
 use crate::{
     config::{Auth, Config, Secret, Token},
     conn::auth::{self, Authenticator, Replaceable, TicketRules, Tickets},
+    kit::mailbox::Sender,
+    model::question::Asked,
     stats::NodeStats,
 };
 use std::sync::Arc;
@@ -12,10 +14,14 @@ use std::sync::Arc;
 pub struct SecretWatch {
     tokens: Vec<Token>,
     kafka: Option<Secret>,
+    /// By which the endpoint that is asked who clients are tells who asks.
+    callout: Option<Secret>,
     auth: Auth,
     keys: [KeyFile; 5],
     /// None: the authenticator is the caller's own.
     authenticator: Option<Arc<Replaceable>>,
+    /// Where questions about clients go.
+    questions: Option<Sender<Asked>>,
     tickets: Option<Arc<Tickets>>,
 }
 
@@ -71,7 +77,13 @@ impl SecretWatch {
             KeyFile::new("auth.cookie.keys_file", |auth| auth.cookie.keys.as_mut()),
             KeyFile::new("auth.tickets.keys_file", |auth| auth.tickets.keys.as_mut()),
         ];
-        Self { tokens, kafka, auth: config.auth.clone(), keys, authenticator, tickets: None }
+        let (auth, callout) = (config.auth.clone(), config.auth.http.token.clone());
+        Self { tokens, kafka, callout, auth, keys, authenticator, questions: None, tickets: None }
+    }
+
+    /// The same, where somebody takes questions about clients.
+    pub fn asking(self, questions: Option<Sender<Asked>>) -> Self {
+        Self { questions, ..self }
     }
 
     /// Has it watch the keys of these tickets as well.
@@ -91,6 +103,7 @@ impl SecretWatch {
         config: &Config,
         authenticator: Option<Arc<dyn Authenticator>>,
         tickets: TicketRules,
+        questions: Option<Sender<Asked>>,
     ) {
         if let Some(all) = &self.tickets {
             all.set_rules(tickets);
@@ -99,7 +112,7 @@ impl SecretWatch {
             replaceable.replace(fresh);
         }
         let fresh = Self::new(config, self.authenticator.take());
-        *self = Self { kafka: self.kafka.take(), tickets: self.tickets.take(), ..fresh };
+        *self = Self { kafka: self.kafka.take(), tickets: self.tickets.take(), questions, ..fresh };
     }
 
     /// Reads the files again. Changed keys are used at once and counted; changed tokens are returned. What cannot be read, or
@@ -120,6 +133,12 @@ impl SecretWatch {
         reload(password, "kafka.password_file").then_some(&*password)
     }
 
+    /// The same for the token that is sent to the endpoint of `auth.http`.
+    pub fn look_at_callout(&mut self) -> Option<&Secret> {
+        let token = self.callout.as_mut()?;
+        reload(token, "auth.http.token_file").then_some(&*token)
+    }
+
     /// Each file by itself: one that is bad does not keep back another.
     fn look_at_keys(&mut self, stats: &NodeStats) {
         for file in &mut self.keys {
@@ -138,7 +157,7 @@ impl SecretWatch {
                     TicketRules::new(&auth.tickets).map(|rules| tickets.set_rules(rules))
                 }
                 (Some(authenticator), _) => {
-                    auth::from_config(&auth).map(|changed| authenticator.replace(changed))
+                    auth::asking(&auth, self.questions.as_ref()).map(|changed| authenticator.replace(changed))
                 }
                 _ => Ok(()),
             };

@@ -63,7 +63,8 @@ impl Plan {
     /// The longest that a connection may wait for its identity, ms, if no shard is ever late.
     pub fn wait_max_ms(&self) -> u64 {
         let handshake_ms = self.config.limits.handshake_timeout_ms;
-        self.config.auth.first_frame_ms.map_or(handshake_ms, |frame_ms| 2 * handshake_ms + frame_ms)
+        let auth = &self.config.auth;
+        if auth.first_frame { 2 * handshake_ms + auth.first_frame_timeout_ms } else { handshake_ms }
     }
 
     /// The longest that a connection may last once it is accepted, ms, if no shard is ever late.
@@ -101,7 +102,7 @@ fn draw_config(choices: &mut Choices) -> Config {
 fn draw_logins(config: &mut Config, random: &mut Random) -> Logins {
     let mut pick = |of: [u64; 3]| of[random.below(3) as usize];
     let first_frame_ms = pick([0, 8_000, 1_000]);
-    config.auth.first_frame_ms = (first_frame_ms > 0).then_some(first_frame_ms);
+    (config.auth.first_frame, config.auth.first_frame_timeout_ms) = (first_frame_ms > 0, first_frame_ms);
     let by_frame = if first_frame_ms > 0 { pick([2, 4, 8]) } else { 0 };
     Logins { later: pick([0, 3, 8]), by_frame }
 }

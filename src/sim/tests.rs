@@ -23,8 +23,10 @@ const MUTANT_STEPS: u64 = 3_000;
 const SCRIPT_CHANGES: usize = 20;
 
 /// What so many steps meet many times: a simulation that did not would prove little.
-const COMMON: [Reason; 19] = [
+const COMMON: [Reason; 23] = [
     Reason::AdmissionRate,
+    Reason::AuthFailed,
+    Reason::AuthUnavailable,
     Reason::BadRequest,
     Reason::Blocked,
     Reason::BufferPressure,
@@ -38,9 +40,11 @@ const COMMON: [Reason; 19] = [
     Reason::HandshakeTimeout,
     Reason::Lifetime,
     Reason::NoDescriptor,
+    Reason::NoToken,
     Reason::Operator,
     Reason::ProtocolError,
     Reason::SlowClient,
+    Reason::TokenExpected,
     Reason::TokenExpired,
     Reason::UserLimit,
 ];

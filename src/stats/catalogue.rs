@@ -94,6 +94,20 @@ catalogue! {
     HANDSHAKES_WAITING = gauge("holdfast_handshakes_waiting", "handshakes", &[], "Connections without an identity, of which limits.unauthenticated allows so many: for the rest of a request, somebody's verdict, or a first frame.");
     /// `holdfast_handshake_seconds`
     HANDSHAKE_SECONDS = histogram("holdfast_handshake_seconds", &[], "From accept until an accepted client is known: with the rest of its request, its verdict and its first frame, where those were waited for.");
+    /// `holdfast_auth_requests_total`
+    AUTH_REQUESTS = counter("holdfast_auth_requests_total", "questions", &["result"], "Questions to the endpoint of auth.http: accepted, refused, bad_answer, failed, timeout, unreachable.");
+    /// `holdfast_auth_seconds`
+    AUTH_SECONDS = histogram("holdfast_auth_seconds", &[], "How long a question to the endpoint of auth.http took to end.");
+    /// `holdfast_auth_in_flight`
+    AUTH_IN_FLIGHT = gauge("holdfast_auth_in_flight", "questions", &[], "Questions to the endpoint of auth.http that are under way.");
+    /// `holdfast_auth_waiting`
+    AUTH_WAITING = gauge("holdfast_auth_waiting", "handshakes", &[], "Handshakes that wait for an answer of the endpoint of auth.http.");
+    /// `holdfast_auth_cached`
+    AUTH_CACHED = gauge("holdfast_auth_cached", "answers", &[], "Answers of the endpoint of auth.http that are kept, as it allows.");
+    /// `holdfast_auth_cache_hits_total`
+    AUTH_CACHE_HITS = counter("holdfast_auth_cache_hits_total", "handshakes", &[], "Handshakes that a kept answer has decided.");
+    /// `holdfast_auth_breaker`
+    AUTH_BREAKER = gauge("holdfast_auth_breaker", "state", &[], "0: the endpoint of auth.http is asked, 1: it failed and is left alone, 2: one question is to find out whether it is back.");
     /// `holdfast_accept_emfile_total`
     ACCEPT_EMFILE = counter("holdfast_accept_emfile_total", "failures", &[], "Accepts that failed because the process or the host had no descriptor left.");
     /// `holdfast_closes_total`

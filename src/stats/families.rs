@@ -53,6 +53,7 @@ impl Family {
 /// Reads everything, in the catalogue's order.
 pub(super) fn collect(node: &NodeStats) -> Vec<Family> {
     let mut families = connections(node);
+    families.extend(callout(node));
     families.extend(messages(node));
     families.extend(queue(node));
     families.extend(loops(node));
@@ -85,6 +86,20 @@ fn connections(node: &NodeStats) -> Vec<Family> {
         Family::whole(names::ACCEPT_EMFILE, sum(node, |shard| shard.accept_emfile.value())),
         Family::labelled(names::CLOSES, by_reason(node, is_end, ShardStats::closed_for).map(whole)),
         Family::labelled(names::GOAWAYS, by_reason(node, is_goaway, ShardStats::goaways_for).map(whole)),
+    ]
+}
+
+fn callout(node: &NodeStats) -> Vec<Family> {
+    let state = node.callout.state();
+    let results = node.callout.results().map(|(result, count)| (result, Value::Whole(count)));
+    vec![
+        Family::labelled(names::AUTH_REQUESTS, results),
+        Family::one(names::AUTH_SECONDS, Value::Times(Times::of([&node.callout.seconds]))),
+        Family::whole(names::AUTH_IN_FLIGHT, state.in_flight),
+        Family::whole(names::AUTH_WAITING, state.waiting),
+        Family::whole(names::AUTH_CACHED, state.kept),
+        Family::whole(names::AUTH_CACHE_HITS, state.hits),
+        Family::whole(names::AUTH_BREAKER, state.breaker),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! costs no locked instruction; everything that belongs to the node as a whole is in [`NodeStats`]. A scrape reads them
 //! while they are written: each number is exact, and two numbers may be an instant apart.
 
+mod callout;
 pub mod catalogue;
 mod cpu;
 mod families;
@@ -16,6 +17,7 @@ mod render;
 mod shard;
 mod timing;
 
+pub use callout::{CALLOUT_RESULTS, CalloutState, CalloutStats};
 pub use fleet::{FleetStats, PeersState, RegistryState};
 pub use kafka::{KafkaStats, REJECTED};
 pub use memory::Memory;

@@ -1,6 +1,6 @@
 //! What the node counts as a whole, and the way to each shard's counters.
 
-use super::{FleetStats, KafkaStats, Memory, ShardStats, timing::Timing};
+use super::{CalloutStats, FleetStats, KafkaStats, Memory, ShardStats, timing::Timing};
 use crate::model::{Lane, Lanes, Outcome, lane::LANES_MAX};
 use std::sync::{
     Arc, OnceLock,
@@ -121,6 +121,8 @@ pub struct NodeStats {
     pub fleet: FleetStats,
     /// What is counted of the queue.
     pub kafka: KafkaStats,
+    /// What is counted of the endpoint that is asked who clients are.
+    pub callout: CalloutStats,
     pub(super) registry: [Timing; REGISTRY_OPERATIONS.len()],
     kafka_lag: [AtomicU64; LANES_MAX],
     capacity: AtomicU64,
@@ -148,6 +150,7 @@ impl NodeStats {
             messages: std::array::from_fn(|_| Default::default()),
             fleet: FleetStats::default(),
             kafka: KafkaStats::default(),
+            callout: CalloutStats::default(),
             registry: std::array::from_fn(|_| Timing::new()),
             kafka_lag: Default::default(),
             capacity: AtomicU64::new(0),

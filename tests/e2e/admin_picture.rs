@@ -13,7 +13,7 @@ use std::{
 };
 
 const WIDTH: u32 = 1_120;
-const HEIGHT: u32 = 1_300;
+const HEIGHT: u32 = 1_056;
 /// More is too much for a repository.
 const BYTES_MAX: usize = 200_000;
 /// Long enough for the plots to have something to show.
@@ -66,11 +66,6 @@ fn taken() -> Vec<u8> {
         }
         devices.into_iter().for_each(Ws::close);
     }
-    let _devices = DEVICES.map(|device| Ws::user(&node, "ada", device));
-    tab.fill("#user", "ada");
-    tab.press("Enter");
-    tab.wait_for("#devices", "tablet");
-    tab.eval("document.activeElement.blur()");
     let pictures = ["light", "dark"].map(|scheme| {
         tab.shape(WIDTH, HEIGHT, scheme);
         std::thread::sleep(Duration::from_millis(300));

@@ -18,7 +18,11 @@ pub struct Bystander {
 
 impl Bystander {
     pub fn of(node: &Node) -> Self {
-        let (ws, stream) = (Ws::user(node, "beside", "ws"), Sse::user(node, "beside", "sse"));
+        Self::with(Ws::user(node, "beside", "ws"), Sse::user(node, "beside", "sse"))
+    }
+
+    /// The same, connected otherwise: the devices `ws` and `sse` of the user `beside`.
+    pub fn with(ws: Ws, stream: Sse) -> Self {
         Self { ws, stream, pushes: 0 }
     }
 

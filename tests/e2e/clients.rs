@@ -126,7 +126,7 @@ fn curl_pushes_as_the_readme_says() {
 }
 
 /// An example, beside the folder of the binary. Cargo has built it, unless it was asked for this test alone.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_holdfast")).with_file_name("examples").join(name);
     if !program.exists() {
         let mut cargo = Command::new(env!("CARGO"));
@@ -138,7 +138,7 @@ fn example(name: &str) -> PathBuf {
 
 #[test]
 fn an_authenticator_of_ones_own_decides_who_gets_in() {
-    let node = Node::start_other(&example("custom_auth"));
+    let node = Node::start_other(&example("custom_auth"), &[]);
     let mut stream = Sse::open(&node, "/sse", &[("X-API-Key", "k1.correct-horse")]);
     assert_eq!(node.push_one("ada/push", "hello"), "written");
     assert_eq!(stream.event().data, "hello");

@@ -11,6 +11,7 @@ mod auth;
 mod away;
 mod browser;
 mod bystander;
+mod callout;
 mod chromium;
 // The fleet's tests use more of it.
 #[allow(dead_code)]
@@ -23,6 +24,8 @@ mod demo;
 mod devices;
 mod doctor;
 mod drain;
+mod endpoint;
+mod first_frame;
 mod floods;
 mod frames;
 mod handshake;

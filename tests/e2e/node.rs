@@ -232,8 +232,8 @@ impl Node {
         Plan::new(sets).start()
     }
 
-    /// Starts the program itself, not through its own command line, and with its addresses as environment.
-    pub fn start_other(program: &Path) -> Self {
+    /// Starts the program itself, not through its own command line, and with its addresses and these variables as environment.
+    pub fn start_other(program: &Path, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ready = folder.path().join("ready.json");
         let log = fs::File::create(folder.path().join("log")).unwrap();
@@ -241,6 +241,7 @@ impl Node {
         without_our_environment(&mut command);
         command.env("HOLDFAST_CLIENTS_LISTEN", "127.0.0.1:0").env("HOLDFAST_INTERNAL_LISTEN", "127.0.0.1:0");
         command.env("HOLDFAST_NODE_SHARDS", "1").env("HOLDFAST_NODE_READY_FILE", &ready);
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap_or_else(|fault| panic!("{}: {fault}", program.display()));
         ready_node(child, folder, "")

@@ -47,6 +47,35 @@ impl Overheard {
     }
 }
 
+impl Overheard {
+    /// Listens to what the admin page is told, for its first events.
+    fn watch(&mut self) {
+        let mut wire = Wire::connect(self.node.internal);
+        let line =
+            format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {BACKEND}\r\n\r\n");
+        wire.send(line.as_bytes());
+        assert_eq!(wire.head().unwrap().status, 200);
+        let chunk = wire.chunk(Duration::from_secs(5)).unwrap().unwrap();
+        self.text += &String::from_utf8(chunk).unwrap();
+    }
+
+    /// Trades the token for the page's cookie, uses and spoils it, and gives it.
+    fn sign_in(&mut self) -> String {
+        let bearer = format!("Bearer {BACKEND}");
+        let answer = self.node.ask_with("POST", "/v1/session", &[("Authorization", &bearer)], b"");
+        assert_eq!(answer.status, 204, "{answer:?}");
+        let (name, rest) = answer.header("set-cookie").unwrap().split_once('=').unwrap();
+        let session = rest.split(';').next().unwrap().to_owned();
+        for value in spoilt(&session) {
+            let line = format!("{name}={value}");
+            for (method, target) in [("GET", "/v1/stats"), ("POST", "/v1/drain"), ("GET", "/v1/session")] {
+                self.ask(method, target, &[("Cookie", &line)], b"");
+            }
+        }
+        session
+    }
+}
+
 /// Requests of clients that bring a credential in this target and these lines, in all ways to go wrong.
 fn requests(target: &str, headers: &[(&str, &str)]) -> Vec<Vec<u8>> {
     let and = if target.is_empty() { "?" } else { "&" };
@@ -125,6 +154,9 @@ fn no_credential_and_no_key_is_ever_said() {
                     ("GET", "/metrics"),
                     ("GET", "/v1/stats"),
                     ("GET", "/v1/nodes"),
+                    ("GET", "/v1/openapi.json"),
+                    ("GET", "/v1/session"),
+                    ("GET", "/demo.json"),
                     ("GET", "/v1/nowhere"),
                     ("POST", "/v1/users/ada/push"),
                     ("POST", "/v1/broadcast"),
@@ -138,10 +170,14 @@ fn no_credential_and_no_key_is_ever_said() {
             }
             said.ask("POST", &format!("/v1/tickets?token={}", &token[..3]), &[], b"");
         }
+        said.watch();
+        let session = said.sign_in();
         let Overheard { node, mut text } = said;
         node.sigterm();
         until("the end of the drain's beginning", || node.log().contains("draining").then_some(()));
-        text += &node.log();
+        let log = node.log();
+        assert!(log.contains("sign_in") && !log.contains(&session), "the session in {format}");
+        text += &log;
         text += &shown(&sets);
         assert!(text.contains("holdfast_tickets_total") && text.contains("audit") && text.contains("***"));
         let ends = text.matches("connection ended").count();

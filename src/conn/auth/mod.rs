@@ -8,6 +8,7 @@
 mod combined;
 mod cookie;
 mod header;
+mod http;
 mod jwks;
 mod jwt;
 mod origin;
@@ -20,6 +21,7 @@ mod times;
 
 pub use cookie::CookieAuth;
 pub use header::HeaderAuth;
+pub use http::HttpAuth;
 pub use jwt::JwtAuth;
 pub use origin::{cors_origin, origin_allowed};
 pub use replaceable::Replaceable;
@@ -30,7 +32,7 @@ pub use crate::model::{Identity, Judgement};
 use crate::{
     config::{Auth, AuthMode},
     kit::{mailbox::Sender, slab::Key},
-    model::{Protocol, Reason, mail::ToShard},
+    model::{Protocol, Reason, mail::ToShard, question::Asked},
     proto::http::Head,
 };
 use combined::Combined;
@@ -110,7 +112,8 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 
     /// Everything else lets the handshake in: uses up a credential that counts once. It is called after
-    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason.
+    /// [`Authenticator::authenticate`] has accepted the handshake, once, and not for one that is refused for another reason. Where
+    /// the first frame brought a token and the verdict came later, the token is not there any more.
     ///
     /// # Errors
     /// Why it is refused after all: another one was quicker.
@@ -124,12 +127,22 @@ pub trait Authenticator: Send + Sync + 'static {
 /// # Errors
 /// What is wrong with the settings, naming the setting.
 pub fn from_config(auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
-    if auth.first_frame_ms.is_some() && !auth.modes.iter().any(|&mode| judges_tokens(mode)) {
+    asking(auth, None)
+}
+
+/// The same, where somebody takes the questions of `auth.mode = "http"`: see [`HttpAuth`].
+///
+/// # Errors
+/// As [`from_config`].
+pub fn asking(auth: &Auth, questions: Option<&Sender<Asked>>) -> Result<Arc<dyn Authenticator>, String> {
+    if auth.first_frame && !auth.modes.iter().any(|&mode| judges_tokens(mode, auth)) {
         return Err("auth.first_frame = true: the first frame is a token, and auth.mode has no way that judges tokens; \
-                    expected \"jwt\", alone or beside another"
+                    expected \"jwt\", or \"http\" with \"authorization\" among auth.http.credentials, alone or beside \
+                    another"
             .into());
     }
-    let mut ways = auth.modes.iter().map(|&mode| way(mode, auth)).collect::<Result<Vec<_>, _>>()?;
+    let way = |&mode| way(mode, auth, questions);
+    let mut ways = auth.modes.iter().map(way).collect::<Result<Vec<_>, _>>()?;
     match (ways.pop(), ways.is_empty()) {
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
@@ -146,18 +159,24 @@ pub fn with_tickets(tickets: Arc<Tickets>, others: Arc<dyn Authenticator>) -> Ar
 }
 
 /// Whether it knows what to do with `Authorization: Bearer`.
-fn judges_tokens(mode: AuthMode) -> bool {
+fn judges_tokens(mode: AuthMode, auth: &Auth) -> bool {
     match mode {
         AuthMode::Jwt => true,
+        AuthMode::Http => auth.http.credentials.iter().any(|name| name == "authorization"),
         AuthMode::Header | AuthMode::Cookie => false,
     }
 }
 
-fn way(mode: AuthMode, auth: &Auth) -> Result<Arc<dyn Authenticator>, String> {
+fn way(
+    mode: AuthMode,
+    auth: &Auth,
+    questions: Option<&Sender<Asked>>,
+) -> Result<Arc<dyn Authenticator>, String> {
     Ok(match mode {
         AuthMode::Header => Arc::new(HeaderAuth::new(auth.header.clone())),
         AuthMode::Jwt => Arc::new(JwtAuth::from_config(&auth.jwt)?),
         AuthMode::Cookie => Arc::new(CookieAuth::from_config(&auth.cookie)?),
+        AuthMode::Http => Arc::new(HttpAuth::from_config(&auth.http, questions.cloned())?),
     })
 }
 
@@ -226,12 +245,13 @@ mod tests {
         for (modes, setting) in [
             (vec![AuthMode::Jwt], "auth.jwt.algorithms"),
             (vec![AuthMode::Cookie], "auth.cookie.keys"),
+            (vec![AuthMode::Http], "auth.http.url"),
             (vec![], "auth.mode"),
         ] {
             auth.modes = modes;
             assert!(from_config(&auth).is_err_and(|error| error.contains(setting)), "{setting}");
         }
-        (auth.modes, auth.first_frame_ms) = (vec![AuthMode::Header], Some(8_000));
+        (auth.modes, auth.first_frame) = (vec![AuthMode::Header], true);
         assert!(
             from_config(&auth).is_err_and(|error| error.contains("auth.first_frame")),
             "who would judge it?"

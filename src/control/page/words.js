@@ -52,10 +52,11 @@ export function time(ms) {
   return value < 120_000 ? `${three(value / 1000)} s` : span(value / 1000);
 }
 
-/** A span of whole seconds: `45 s`, `12 min`, `1 h 30 min`, `3 d`. */
+/** A span of whole seconds: `45 s`, `2 min 30 s`, `12 min`, `1 h 30 min`, `3 d`. */
 export function span(seconds) {
   const whole = Math.round(number(seconds));
   if (whole < 120) return `${whole} s`;
+  if (whole < 600 && whole % 60 > 0) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   const minutes = Math.round(whole / 60);
   if (minutes < 120) return `${minutes} min`;
   const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
@@ -105,6 +106,9 @@ export const REASONS = {
   address_limit: ["back_off", "above limits.connections_per_address"],
   takeover_fight: ["never", "two clients share a device’s name, and take it from each other"],
   blocked: ["never", "the user is kept out by an operator"],
+  auth_unavailable: ["back_off", "whoever knows who clients are could not be asked"],
+  no_token: ["back_off", "no token came as the first frame within auth.first_frame_timeout"],
+  token_expected: ["never", "the first frame was no token"],
   no_descriptor: ["back_off", "the process or the host has no descriptor left"],
   answered: ["now", "a health check or a CORS preflight, answered in full"],
   client_closed: ["now", "the client closed"],

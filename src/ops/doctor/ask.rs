@@ -1,15 +1,16 @@
-//! Asks everybody: the host, the configuration, the registry and the queue. The only part of this that waits for anything.
+//! Asks everybody: the host, the configuration, the registry, the queue and the endpoint of `auth.http`. The only part of this that waits for anything.
 //!
 //! Bounded: what does not answer in time is described as that.
 
-use super::{Node, Question, Queue, Registry, Report, examine, tuned};
+use super::{Endpoint, Node, Question, Queue, Registry, Report, examine, tuned};
 use crate::{
     bridge::{
+        callout::probe::of_nobody,
         queue::{self, probe::site},
         store::{self, probe::masters},
     },
     clock::Clock,
-    config::{Config, KafkaBrokers, ProxyProtocol, RegistryUrl},
+    config::{AuthMode, Config, KafkaBrokers, ProxyProtocol, RegistryUrl},
     ops::host::Host,
 };
 use std::{path::Path, sync::mpsc, thread, time::Duration};
@@ -18,7 +19,7 @@ use std::{path::Path, sync::mpsc, thread, time::Duration};
 const REGISTRY_WITHIN: Duration = Duration::from_secs(2);
 /// How long a broker may take.
 const QUEUE_WITHIN: Duration = Duration::from_secs(3);
-/// For each of both, with names that are looked up.
+/// For each of them, with names that are looked up.
 const ALL_WITHIN: Duration = Duration::from_secs(6);
 
 /// What to ask of whom.
@@ -39,9 +40,10 @@ pub struct Asked<'a> {
 pub fn ask(asked: &Asked<'_>) -> Report {
     let tuned = tuned::settings();
     let host = Host::read(asked.root, asked.process, tuned.iter().map(|setting| setting.name.as_str()));
-    let (registry, queue) = thread::scope(|scope| {
+    let (registry, queue, endpoint) = thread::scope(|scope| {
         let queue = scope.spawn(|| queue_of(asked.config));
-        (registry_of(asked.config), queue.join().unwrap_or(None))
+        let endpoint = scope.spawn(|| endpoint_of(asked.config));
+        (registry_of(asked.config), queue.join().unwrap_or(None), endpoint.join().unwrap_or(None))
     });
     examine(&Question {
         connections: asked.connections,
@@ -52,6 +54,7 @@ pub fn ask(asked: &Asked<'_>) -> Report {
         node: &node_of(asked.config),
         registry: registry.as_ref(),
         queue: queue.as_ref(),
+        endpoint: endpoint.as_ref(),
     })
 }
 
@@ -97,6 +100,13 @@ fn queue_of(config: &Config) -> Option<Queue> {
             .collect(),
         session_timeout_ms: kafka.session_timeout_ms,
     })
+}
+
+fn endpoint_of(config: &Config) -> Option<Endpoint> {
+    let http = config.auth.http.clone();
+    let in_flight = http.in_flight as u64;
+    let is_asked = config.auth.modes.contains(&AuthMode::Http);
+    is_asked.then(|| Endpoint { of_nobody: in_time(move || of_nobody(&http, &Clock::start())), in_flight })
 }
 
 /// The answer of something that may look up names, which has no time-out of its own. What is late goes on by itself until

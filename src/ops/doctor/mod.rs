@@ -11,7 +11,7 @@ mod limits;
 mod services;
 mod text;
 
-pub use services::{Queue, Registry};
+pub use services::{Endpoint, Queue, Registry};
 
 use super::host::Host;
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub struct Question<'a> {
     pub registry: Option<&'a Registry>,
     /// Kafka, where the node has one.
     pub queue: Option<&'a Queue>,
+    /// The endpoint that is asked who clients are, where the node asks one.
+    pub endpoint: Option<&'a Endpoint>,
 }
 
 /// A node's configuration, as far as a host must fit it.
@@ -205,6 +207,7 @@ pub fn examine(question: &Question<'_>) -> Report {
     let connections = question.connections.or(holds);
     findings.extend(question.registry.into_iter().flat_map(|it| services::of_registry(it, connections)));
     findings.extend(question.queue.into_iter().flat_map(services::of_queue));
+    findings.extend(question.endpoint.into_iter().map(services::of_endpoint));
     unread.sort_unstable();
     unread.dedup();
     Report {

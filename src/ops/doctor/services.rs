@@ -1,8 +1,10 @@
-//! What a node needs besides its host: the registry and the queue, as far as how they are set up concerns it.
+//! What a node needs besides its host: the registry, the queue and whoever knows its clients, as far as how they are set up
+//! concerns it.
 
 use super::{Finding, Level};
 use crate::{
     bridge::{
+        callout::probe::OfNobody,
         queue::probe::{Site, Topic},
         store::probe::{About, Master},
     },
@@ -34,6 +36,15 @@ pub struct Queue {
     pub written: Vec<String>,
     /// `kafka.session_timeout`, ms.
     pub session_timeout_ms: u64,
+}
+
+/// The endpoint that is asked who clients are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// What it says of a client without a credential, or why it says nothing.
+    pub of_nobody: Result<OfNobody, String>,
+    /// `auth.http.in_flight`.
+    pub in_flight: u64,
 }
 
 /// `connections`: how many of this node there will be.
@@ -265,6 +276,30 @@ fn copies(copies: usize) -> String {
     if copies == 1 { "1 copy".into() } else { format!("{} copies", count(copies as u64)) }
 }
 
+pub(super) fn of_endpoint(endpoint: &Endpoint) -> Finding {
+    let subject = "auth.http";
+    let of_nobody = match &endpoint.of_nobody {
+        Ok(of_nobody) => of_nobody,
+        Err(cause) => {
+            let says = format!("{cause}. No client can connect that it alone knows");
+            return Finding::new(subject, Level::Blocks, says)
+                .remedy("is it running, and is auth.http.url right?");
+        }
+    };
+    if of_nobody.lets_in {
+        let says = "it answers 200 for a client that brings no credential at all: it must refuse whom it does not know";
+        return Finding::new(subject, Level::Warning, says).remedy("let the endpoint answer 401 there");
+    }
+    let rate = endpoint.in_flight.saturating_mul(1_000_000) / of_nobody.micros.max(1);
+    let says = format!(
+        "it refuses a client without a credential, within {}; at that rate {} at once are {} handshakes a second",
+        time(of_nobody.micros as f64),
+        count(endpoint.in_flight),
+        count(rate)
+    );
+    Finding::ok(subject, says)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,5 +414,16 @@ mod tests {
         assert!(found[3].says.ends_with("2 partitions without a leader"), "{}", found[3].says);
         let short = Queue { session_timeout_ms: 5_000, ..queue };
         assert!(of_queue(&short)[4].says.contains("brokers allow 6.0 s to 5 min 00 s: they refuse"));
+    }
+
+    #[test]
+    fn an_endpoint_must_answer_and_refuse_whom_it_does_not_know() {
+        let found = |of_nobody| of_endpoint(&Endpoint { of_nobody, in_flight: 64 });
+        let good = found(Ok(OfNobody { micros: 20_000, lets_in: false }));
+        assert_eq!(good.level, Level::Ok);
+        assert!(good.says.contains("64 at once are 3,200 handshakes a second"), "{}", good.says);
+        assert_eq!(found(Ok(OfNobody { micros: 0, lets_in: true })).level, Level::Warning);
+        let away = found(Err("it cannot be reached: Connection refused".into()));
+        assert!(away.level == Level::Blocks && away.says.contains("refused. No client"), "{}", away.says);
     }
 }

@@ -114,6 +114,7 @@ impl Made {
             node: &self.node,
             registry: None,
             queue: None,
+            endpoint: None,
         });
         for line in report.text(true).lines() {
             let is_one_word = line.split_whitespace().filter(|word| word.len() > 40).count() > 0;

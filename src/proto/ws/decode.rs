@@ -142,6 +142,7 @@ impl Decoder<'_> {
         outcome.map(|_| input.len())
     }
 
+    /// Leaves in `input` what it has not used.
     fn feed_frames(
         &mut self,
         partial: &mut Option<Box<Partial>>,
@@ -153,6 +154,7 @@ impl Decoder<'_> {
                 Some(frame) => frame,
                 None => {
                     let Some((frame, used)) = self.read_header(partial, input)? else {
+                        *input = &mut [];
                         return Ok(ControlFlow::Continue(()));
                     };
                     *input = std::mem::take(input).get_mut(used..).unwrap_or_default();

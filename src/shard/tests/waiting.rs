@@ -20,7 +20,8 @@ fn rig() -> Rig {
 
 fn rig_with(change: impl FnOnce(&mut Config)) -> Rig {
     Rig::new(|config| {
-        config.auth.first_frame_ms = Some(FRAME_MS);
+        config.auth.first_frame = true;
+        config.auth.first_frame_timeout_ms = FRAME_MS;
         config.clients.echo = true;
         change(config);
     })

@@ -21,7 +21,7 @@ for (const [how, value, shown] of [
   ["rate", 0, "0"], ["rate", 0.001, "< 0.01"], ["rate", 0.5, "0.5"], ["rate", 3.14, "3.1"], ["rate", 31.4, "31.4"], ["rate", 999.6, "1 k"], ["rate", 5_000_000, "5 M"],
   ["bytes", 0, "0 B"], ["bytes", 112, "112 B"], ["bytes", 1024, "1 KiB"], ["bytes", 2 ** 30, "1 GiB"], ["bytes", 2 ** 80, "over 9,999 PiB"],
   ["time", 0.1, "0.1 ms"], ["time", 12, "12 ms"], ["time", 2500, "2.5 s"], ["time", 600_000, "10 min"], ["time", Infinity, "> 30 s"], ["time", null, "–"],
-  ["span", 45, "45 s"], ["span", 1800, "30 min"], ["span", 5400, "90 min"], ["span", 9000, "2 h 30 min"], ["span", 864_000, "10 d"],
+  ["span", 45, "45 s"], ["span", 150, "2 min 30 s"], ["span", 180, "3 min"], ["span", 1800, "30 min"], ["span", 5400, "90 min"], ["span", 9000, "2 h 30 min"], ["span", 864_000, "10 d"],
   ["percent", 0, "0 %"], ["percent", 0.0001, "< 0.1 %"], ["percent", 0.0567, "5.7 %"], ["percent", 0.5, "50 %"], ["percent", undefined, "–"],
 ]) {
 
