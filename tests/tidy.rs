@@ -100,7 +100,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libc", &["shard/net_mio.rs", "shard/net.rs", "shard/listen.rs", "server/"]),
     ("hyper", &["control/", "bridge/peers/", "bridge/callout/", "ops/autoscale/serve.rs"]),
     ("hyper_util", &["control/", "bridge/peers/", "bridge/callout/", "ops/autoscale/serve.rs"]),
-    ("tokio", &["control/", "bridge/peers/", "bridge/callout/", "bridge/thread.rs", "ops/autoscale/serve.rs"]),
+    (
+        "tokio",
+        &["control/", "bridge/peers/", "bridge/callout/", "bridge/thread.rs", "ops/autoscale/serve.rs"],
+    ),
     ("hyper_rustls", &["bridge/callout/client.rs"]),
     ("rustls", &["bridge/callout/client.rs"]),
     ("prost", &["bridge/peers/"]),
