@@ -46,7 +46,6 @@ impl<N: Net> Shard<N> {
             }
         }
         assert_eq!(self.tools.opening, opening, "handshakes under way");
-        assert!(opening <= self.tools.settings.opening_max, "handshakes under way are bounded");
         let lents = &self.tools.lents;
         assert_eq!((lents.lent_to(), lents.bytes()), (audit.lent_to, audit.lent_bytes), "lent buffers");
         audit

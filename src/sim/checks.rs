@@ -42,7 +42,10 @@ impl Simulation {
         let slack_us = SLACK_US + 4 * self.plan.stall_max_ms * 1_000;
         let timeout_us = self.plan.config.delivery.timeout_ms * 1_000;
         let mut phases: BTreeMap<usize, Phase> = BTreeMap::new();
+        let waiting_max = self.plan.config.limits.unauthenticated.div_ceil(self.rig.shards.len());
         for shard in &self.rig.shards {
+            let waiting = shard.phases().filter(|(_, phase)| phase.waits()).count();
+            assert!(waiting <= waiting_max, "{waiting} handshakes wait");
             phases.extend(shard.phases().map(|(socket, phase)| (socket.0 as usize, phase)));
         }
         let takes = |number: usize| matches!(phases.get(&number), Some(Phase::Open | Phase::Leaving));
