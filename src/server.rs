@@ -82,6 +82,9 @@ enum Role {
     Process,
 }
 
+/// Who tells clients apart, None where there are none; and the thread that it has ask the endpoint of `auth.http`.
+type Judges = (Option<Arc<dyn Authenticator>>, Option<CalloutThread>);
+
 /// What a processor is in the words of the configuration.
 fn as_processor(config: &mut Config) {
     // Nobody is connected: once it has left the queue there is nothing to wait for.
@@ -217,12 +220,8 @@ impl Common {
         }
     }
 
-    /// Who tells clients apart, None where there are none; and the thread that it has ask the endpoint of `auth.http`.
-    fn authenticator(
-        &self,
-        role: Role,
-        tickets: &Arc<Tickets>,
-    ) -> io::Result<(Option<Arc<dyn Authenticator>>, Option<CalloutThread>)> {
+    /// Who tells clients apart, and whom that asks.
+    fn authenticator(&self, role: Role, tickets: &Arc<Tickets>) -> io::Result<Judges> {
         Ok(match role {
             Role::Serve(others, mail) => {
                 let callout = mail.map(|mail| self.callout(&self.config, mail)).transpose()?;
