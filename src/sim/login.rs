@@ -3,7 +3,6 @@
 use crate::{
     conn::auth::{Authenticator, Handshake, Identity, Judgement, Verdict},
     model::Reason,
-    proto::http::Head,
 };
 use percent_encoding::percent_decode_str;
 use std::{
@@ -55,7 +54,7 @@ impl Desk {
 
 impl Authenticator for Desk {
     fn authenticate<'h>(&self, handshake: &Handshake<'h>) -> Verdict<'h> {
-        let parameter = |name| parameter(handshake.head, name);
+        let parameter = |name| parameter(handshake, name);
         let seconds = |name| parameter(name).and_then(|text| text.parse().ok());
         let Some(user) = parameter("user") else { return Verdict::Refuse(Reason::AuthFailed) };
         let (issued_unix_s, expires_unix_s) = (seconds("issued"), seconds("expires"));
@@ -74,17 +73,17 @@ impl Authenticator for Desk {
     }
 
     fn finds_credential(&self, handshake: &Handshake<'_>) -> bool {
-        bearer(handshake.head).is_some() || handshake.head.query_param("user") != Ok(None)
+        bearer(handshake).is_some() || handshake.head.query_param("user") != Ok(None)
     }
 }
 
-fn bearer<'h>(head: &Head<'h>) -> Option<&'h str> {
-    head.header("authorization")?.strip_prefix("Bearer ")
+fn bearer<'h>(handshake: &Handshake<'h>) -> Option<&'h str> {
+    handshake.head.header("authorization")?.strip_prefix("Bearer ")
 }
 
 /// From the token, if there is one, else from the query.
-fn parameter<'h>(head: &Head<'h>, name: &str) -> Option<Cow<'h, str>> {
-    let Some(token) = bearer(head) else { return head.query_param(name).ok().flatten() };
+fn parameter<'h>(handshake: &Handshake<'h>, name: &str) -> Option<Cow<'h, str>> {
+    let Some(token) = bearer(handshake) else { return handshake.head.query_param(name).ok().flatten() };
     let pair = token.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
     pair.and_then(|(_, value)| percent_decode_str(value).decode_utf8().ok())
 }

@@ -43,7 +43,7 @@ fn its_examples_are_answered_as_it_says() {
 #[test]
 fn whatever_it_allows_and_forbids_is_answered_as_it_says() {
     let variable = |name: &str, or: String| std::env::var(name).unwrap_or(or);
-    let seed = variable("SCHEMA_SEED", u32::from(std::process::id()).to_string());
+    let seed = variable("SCHEMA_SEED", std::process::id().to_string());
     let examples = variable("SCHEMA_EXAMPLES", "12".into());
     eprintln!("SCHEMA_SEED={seed} repeats this run");
     let node = node(&[]);
@@ -158,7 +158,10 @@ fn audit(node: &Node, json: bool) -> Vec<String> {
     node.log().lines().filter(is_audit).map(str::to_owned).collect()
 }
 
-const ACTIONS: [(&str, &str, &[(&str, &str)]); 12] = [
+/// A request, and what its line says.
+type Action = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const ACTIONS: [Action; 12] = [
     ("POST", "/v1/broadcast?id=noon", &[("action", "broadcast"), ("id", "noon"), ("outcome", "begun")]),
     (
         "DELETE",
