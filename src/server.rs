@@ -82,9 +82,6 @@ enum Role {
     Process,
 }
 
-/// Who tells clients apart, None where there are none; and the thread that it has ask the endpoint of `auth.http`.
-type Judges = (Option<Arc<dyn Authenticator>>, Option<CalloutThread>);
-
 /// What a processor is in the words of the configuration.
 fn as_processor(config: &mut Config) {
     // Nobody is connected: once it has left the queue there is nothing to wait for.
@@ -142,6 +139,9 @@ pub fn run_with(config: Config, authenticator: Arc<dyn Authenticator>) -> Result
     let node = Node::start(config, secrets, Role::ServeOwn(authenticator))?;
     Ok(node.run(&signals))
 }
+
+/// An authenticator, where there are clients, and who asks for it.
+type Judges = (Option<Arc<dyn Authenticator>>, Option<CalloutThread>);
 
 struct Node {
     common: Common,
@@ -220,15 +220,16 @@ impl Common {
         }
     }
 
-    /// Who tells clients apart, and whom that asks.
-    fn authenticator(&self, role: Role, tickets: &Arc<Tickets>) -> io::Result<Judges> {
+    /// Who tells clients apart, tickets first; and the thread that asks the endpoint of `auth.http`, where one is asked.
+    fn judges(&self, role: Role, tickets: &Arc<Tickets>) -> io::Result<Judges> {
+        let with_tickets = |others| Some(auth::with_tickets(tickets.clone(), others));
         Ok(match role {
             Role::Serve(others, mail) => {
                 let callout = mail.map(|mail| self.callout(&self.config, mail)).transpose()?;
-                (Some(auth::with_tickets(tickets.clone(), others)), callout)
+                (with_tickets(others), callout)
             }
             Role::ServeOwn(own) if self.config.auth.tickets.keys.is_none() => (Some(own), None),
-            Role::ServeOwn(own) => (Some(auth::with_tickets(tickets.clone(), own)), None),
+            Role::ServeOwn(own) => (with_tickets(own), None),
             Role::Process => (None, None),
         })
     }
@@ -271,7 +272,7 @@ impl Node {
         };
         let tickets = Arc::new(tickets_of(&common, &role)?);
         secrets.watch_tickets(tickets.clone());
-        let (authenticator, callout) = common.authenticator(role, &tickets)?;
+        let (authenticator, callout) = common.judges(role, &tickets)?;
         let (addresses, (mailboxes, shards)) = match authenticator {
             Some(authenticator) => {
                 let (nets, addresses) = shards::open_nets(config, inherited.clients, common.clock)?;
