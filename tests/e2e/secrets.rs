@@ -6,10 +6,11 @@ use crate::{
     auth::{NEW, OLD, cookie_of, file},
     chromium::{SECRET, token},
     client::{TEXT, get, masked, upgrade},
+    endpoint::Endpoint,
     http::{self, Wire},
     node::{Node, until, without_our_environment},
 };
-use std::{process::Command, time::Duration};
+use std::{io::Write, process::Command, sync::Arc, time::Duration};
 
 const TICKETS: &str = "key-of-tickets-0123456789abcdef-0123456789";
 const BACKEND: &str = "token-of-the-backend-0123456789";
@@ -187,6 +188,58 @@ fn no_credential_and_no_key_is_ever_said() {
             let around = at.map(|at| text[..at].lines().last().unwrap_or_default().to_owned());
             assert_eq!(around, None, "{secret} is said in {format}");
         }
+    }
+}
+
+/// An endpoint hears the credential, and may say whatever it likes of it: the node repeats nothing.
+#[test]
+fn what_an_endpoint_is_asked_and_answers_is_never_said() {
+    const SESSION: &str = "session-0123456789abcdef-of-ada";
+    const BEARER: &str = "bearer-0123456789abcdef-of-ada";
+    // Some answers are fair, others are not; all but the first have the credential in them.
+    let endpoint = Endpoint::start(Arc::new(|head, stream| {
+        let turn = head.len() % 5;
+        let (status, line, body) = match turn {
+            0 => ("200 OK", String::new(), "{\"user\":\"ada\"}".to_owned()),
+            1 => ("401 Unauthorized", format!("X-Was: {SESSION}\r\n"), format!("{SESSION} {BEARER}")),
+            2 => ("302 Found", format!("Location: /?{SESSION}\r\n"), BEARER.to_owned()),
+            3 => ("200 OK", String::new(), format!("{{\"user\":\"{SESSION}\\n{BEARER}\"}}")),
+            _ => ("500 Oh", String::new(), format!("no {SESSION}, no {BEARER}")),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\n{line}Content-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).is_ok()
+    }));
+    let url = endpoint.setting();
+    let own = format!("auth.http.token={BACKEND}");
+    let sets =
+        ["log.level=trace", "auth.mode=http", "auth.first_frame=true", "auth.http.failures=16", &url, &own];
+    let mut said = Overheard { node: Node::start(&sets), text: String::new() };
+    let (bearer, cookie) = (format!("Bearer {BEARER}"), format!("session={SESSION}"));
+    for at in 0..10 {
+        // Heads of different lengths get different answers.
+        let fill = "x".repeat(at);
+        for (target, line) in [
+            (String::new(), Some(("Authorization", bearer.as_str()))),
+            (String::new(), Some(("Cookie", cookie.as_str()))),
+            (format!("?token={BEARER}{fill}"), None),
+        ] {
+            let lines: Vec<_> = line.into_iter().chain([("X-Fill", fill.as_str())]).collect();
+            requests(&target, &lines).iter().for_each(|request| said.send(request));
+        }
+        said.say(&format!("{BEARER}{fill}"));
+    }
+    for target in ["/metrics", "/v1/stats"] {
+        said.ask("GET", target, &[], b"");
+    }
+    let Overheard { node, mut text } = said;
+    text += &node.log();
+    text += &shown(&sets.map(str::to_owned));
+    assert!(text.contains("HTTP/1.1 101") || text.contains("connection ended"), "it has spoken");
+    assert!(endpoint.asked() > 50, "{} questions", endpoint.asked());
+    for secret in [SESSION, BEARER, BACKEND] {
+        let at = text.find(secret);
+        let around = at.map(|at| text[..at].lines().last().unwrap_or_default().to_owned());
+        assert_eq!(around, None, "{secret} is said");
     }
 }
 
