@@ -12,7 +12,7 @@
 //!      +--------------------------------------+-----------------------+-------------------------> ^
 //! ```
 //! A refused handshake whose request was read in full is gone at once, without passing through `Closing`. One whose verdict is
-//! given later, or whose token comes as its first frame, waits between `Opening` and `Open` (see [`waiting`]).
+//! given later, or whose token comes as its first frame, waits between `Opening` and `Open`.
 
 mod arrival;
 pub mod auth;

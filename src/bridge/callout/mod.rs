@@ -4,7 +4,7 @@
 //! already, and when the endpoint is left alone. It gives each question's [`crate::model::Judgement`] exactly once. It does not
 //! know what a client wanted, and what becomes of it.
 //!
-//! What is decided is decided by the [`desk`], which is pure; the [`thread`] carries it out.
+//! What is decided is decided by the [`desk`], which is pure; the thread carries it out.
 
 pub mod breaker;
 mod cache;
