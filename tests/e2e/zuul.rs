@@ -40,7 +40,7 @@ fn any_path_that_ends_in_push_will_do() {
         assert_eq!(push(&node, target, "ada", target.as_bytes()), 200, "{target}");
         assert_eq!(ws.text(), target);
     }
-    for target in ["/", "/pushx", "/push/x", "/v1/push"] {
+    for target in ["/x", "/pushx", "/push/x", "/v1/push"] {
         assert_eq!(node.ask_with("POST", target, &[("X-CUSTOMER_ID", "ada")], b"x").status, 404, "{target}");
     }
 }

@@ -57,7 +57,8 @@ export function confirm(title, lines, yes, choice) {
       dialog.close();
     };
     $("confirm-no").onclick = () => dialog.close();
-    dialog.onclose = () => done(answer);
+    // The event comes some time after the closing: that of the dialog before may find this one open.
+    dialog.onclose = () => dialog.open || done(answer);
     dialog.showModal();
     $("confirm-no").focus();
   });

@@ -169,7 +169,7 @@ fn nonsense_is_a_row_with_a_sentence() {
         (Says::Answers(status("404 Not Found", "{}"), ok("")), "(status 404)"),
         (Says::Answers(status("302 Found\r\nlocation: http://127.0.0.1:1/", ""), ok("")), "(status 302)"),
         (Says::Answers(status("401 Unauthorized", "{}"), ok("")), "wants a token"),
-        (Says::Answers("\u{1b}[2J SSH-2.0\r\n\r\n".into(), ok("")), "cannot ask"),
+        (Says::Answers("\u{1b}[2J SSH-2.0\r\n\r\n".into(), ok("")), "does not speak HTTP"),
         (Says::Leaves, "without an answer"),
         (Says::Hangs, "did not answer in time"),
     ];
