@@ -47,9 +47,16 @@ pub fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
 }
 
-/// Wakes the thread.
+/// Wakes a thread that waits on a runtime.
 #[derive(Default)]
-struct Bell(Notify);
+pub(super) struct Bell(Notify);
+
+impl Bell {
+    /// Waits until it rings, or has rung since the last time.
+    pub(super) async fn rung(&self) {
+        self.0.notified().await;
+    }
+}
 
 impl Wake for Bell {
     fn wake(&self) {
@@ -215,11 +222,11 @@ impl Runner {
     async fn wait(&self, next_ms: u64, gather: Duration) {
         let left_ms = next_ms.saturating_sub(self.clock.micros() / 1_000);
         tokio::select! {
-            () = self.bells.urgent.0.notified() => {}
+            () = self.bells.urgent.rung() => {}
             () = tokio::time::sleep(Duration::from_millis(left_ms)) => {}
-            () = self.bells.changed.0.notified() => {
+            () = self.bells.changed.rung() => {
                 tokio::select! {
-                    () = self.bells.urgent.0.notified() => {}
+                    () = self.bells.urgent.rung() => {}
                     () = tokio::time::sleep(gather) => {}
                 }
             }

@@ -290,6 +290,16 @@ fn an_endpoint_that_fails_is_left_alone_and_found_again() {
     assert!(node.metric("holdfast_handshakes_total{result=\"auth_unavailable\"}") >= f64::from(refusals));
 }
 
+/// So many users who ask to be let in, and have yet to read the answer.
+fn crowd(node: &Node, count: usize) -> Vec<Wire> {
+    let ask = |at| {
+        let mut wire = Wire::connect(node.clients);
+        wire.send(&upgrade("/ws", &[("Cookie", &format!("session=u{at}"))]));
+        wire
+    };
+    (0..count).map(ask).collect()
+}
+
 #[test]
 fn an_endpoint_dies_under_five_thousand_waiting_handshakes() {
     const CLIENTS: usize = 5_000;
@@ -299,13 +309,7 @@ fn an_endpoint_dies_under_five_thousand_waiting_handshakes() {
         node(&endpoint, &["auth.http.in_flight=16", "auth.http.pause=200ms", "auth.http.pause_max=400ms"]);
     let mut beside = Bystander::of(&node);
     endpoint.set(good("", Duration::from_millis(40)));
-    let mut wires: Vec<Wire> = (0..CLIENTS)
-        .map(|at| {
-            let mut wire = Wire::connect(node.clients);
-            wire.send(&upgrade("/ws", &[("Cookie", &format!("session=u{at}"))]));
-            wire
-        })
-        .collect();
+    let mut wires = crowd(&node, CLIENTS);
     until("most of them to wait", || (node.metric("holdfast_auth_waiting") > 3_000.0).then_some(()));
     endpoint.die();
     let began = Instant::now();
@@ -330,13 +334,7 @@ fn an_endpoint_dies_under_five_thousand_waiting_handshakes() {
     endpoint.revive();
     until("the endpoint's return", || (status(&node, "session=first") == 101).then_some(()));
     drop(wires);
-    let mut again: Vec<Wire> = (0..1_000)
-        .map(|at| {
-            let mut wire = Wire::connect(node.clients);
-            wire.send(&upgrade("/ws", &[("Cookie", &format!("session=u{at}"))]));
-            wire
-        })
-        .collect();
+    let mut again = crowd(&node, 1_000);
     assert!(again.iter_mut().all(|wire| wire.head().unwrap().status == 101));
     assert!(endpoint.most() <= 16, "{} at once", endpoint.most());
     assert_eq!(node.metric("holdfast_auth_breaker"), 0.0);
@@ -348,13 +346,7 @@ fn a_node_that_begins_with_thousands_of_clients_does_not_flood_the_endpoint() {
     rlimit::increase_nofile_limit(16_384).unwrap();
     let endpoint = Endpoint::start(good("", Duration::from_millis(2)));
     let node = node(&endpoint, &["auth.http.in_flight=8"]);
-    let mut wires: Vec<Wire> = (0..CLIENTS)
-        .map(|at| {
-            let mut wire = Wire::connect(node.clients);
-            wire.send(&upgrade("/ws", &[("Cookie", &format!("session=u{at}"))]));
-            wire
-        })
-        .collect();
+    let mut wires = crowd(&node, CLIENTS);
     assert!(wires.iter_mut().all(|wire| wire.head().unwrap().status == 101));
     assert!(endpoint.most() <= 8, "{} at once", endpoint.most());
     assert!(endpoint.connected() <= 20, "{} connections", endpoint.connected());
@@ -364,13 +356,7 @@ fn a_node_that_begins_with_thousands_of_clients_does_not_flood_the_endpoint() {
 fn without_room_to_wait_clients_come_again() {
     let endpoint = Endpoint::start(hang());
     let node = node(&endpoint, &["auth.http.waiting=3", "auth.http.timeout=2s"]);
-    let mut wires: Vec<Wire> = (0..3)
-        .map(|at| {
-            let mut wire = Wire::connect(node.clients);
-            wire.send(&upgrade("/ws", &[("Cookie", &format!("session=u{at}"))]));
-            wire
-        })
-        .collect();
+    let mut wires = crowd(&node, 3);
     node.wait_for_metric("holdfast_auth_waiting", 3.0);
     let began = Instant::now();
     assert_eq!(status(&node, "session=late"), 503);

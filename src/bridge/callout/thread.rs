@@ -10,6 +10,7 @@ use super::{
     reply::{self, Answer, Problem},
 };
 use crate::{
+    bridge::thread::Bell,
     clock::Clock,
     config::{Http, Secret},
     kit::{
@@ -31,23 +32,13 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::{runtime::Runtime, sync::Notify};
+use tokio::runtime::Runtime;
 
 /// Questions taken in one turn.
 const LETTERS_MAX: usize = 256;
 
 /// Names looked up at once, each on a thread of its own, as the host's resolver has it. Only new connections need one.
 const LOOKUPS_MAX: usize = 16;
-
-/// Wakes the thread.
-#[derive(Default)]
-struct Bell(Notify);
-
-impl Wake for Bell {
-    fn wake(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// The mailbox for questions, before there is a thread that takes them.
 pub struct Mail {
@@ -234,7 +225,7 @@ impl Runner {
         };
         let landed = tokio::select! {
             landed = self.flights.next(), if !self.flights.is_empty() => landed,
-            () = self.bell.0.notified() => None,
+            () = self.bell.rung() => None,
             () = pause => None,
         };
         if let Some((credential, round, end, micros)) = landed {
